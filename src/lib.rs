@@ -1,0 +1,5 @@
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+pub mod error;
+pub mod wire;
+pub use error::{Code, Error, Remote, Result, Stage};

@@ -1,0 +1,136 @@
+//! The arguments of a call, before it is known in which generation they travel.
+
+use super::builder::{Builder, parse_json};
+use super::document::Document;
+use super::value::{Kind, Value};
+use crate::error::{Code, Error, Result};
+use bytes::Bytes;
+
+/// Positional and keyword arguments, as Python calls them.
+#[derive(Debug, Clone)]
+pub struct Args {
+    /// The positional arguments, an array.
+    pub positional: Builder,
+    /// The keyword arguments, a map.
+    pub keywords: Builder,
+    attachments: Vec<(String, Bytes)>,
+}
+
+impl Default for Args {
+    fn default() -> Args {
+        Args { positional: Builder::array(), keywords: Builder::map(), attachments: Vec::new() }
+    }
+}
+
+impl Args {
+    /// No arguments.
+    pub fn new() -> Args {
+        Args::default()
+    }
+
+    /// Positional arguments from the text of a JSON array, such as `[1, "two"]`.
+    pub fn from_json(positional: &str) -> Result<Args> {
+        let mut args = Args::new();
+        args.add_json(positional)?;
+        Ok(args)
+    }
+
+    /// Adds binary data by reference and returns the key to be used for it in JSON text. Where the
+    /// text names the key several times, each place gets the data.
+    pub fn attach(&mut self, data: impl Into<Bytes>) -> String {
+        let key = format!("wslink_bin{}", self.attachments.len());
+        self.attachments.push((key.clone(), data.into()));
+        key
+    }
+
+    /// Adds positional arguments from the text of a JSON array.
+    pub fn add_json(&mut self, text: &str) -> Result<()> {
+        let document = parse_json(text, &self.attachments)?;
+        if document.root().kind() != Kind::Array {
+            return Err(Error::new(Code::Json, "args must be a JSON array, such as [1, 2]"));
+        }
+        document.root().elements().try_for_each(|v| self.positional.value(v))
+    }
+
+    /// Adds keyword arguments from the text of a JSON object.
+    pub fn add_keywords_json(&mut self, text: &str) -> Result<()> {
+        let document = parse_json(text, &self.attachments)?;
+        if document.root().kind() != Kind::Map {
+            return Err(Error::new(Code::Json, "kwargs must be a JSON object, such as {\"size\": 3}"));
+        }
+        document.root().pairs().try_for_each(|(k, v)| {
+            self.keywords.key(k.as_str().unwrap_or_default())?;
+            self.keywords.value(v)
+        })
+    }
+
+    /// Adds one value as JSON text to a builder of these arguments, with their attachments.
+    pub fn json_value(&mut self, to_keywords: bool, text: &str) -> Result<()> {
+        let builder = if to_keywords { &mut self.keywords } else { &mut self.positional };
+        builder.json(text, &self.attachments)
+    }
+
+    pub(crate) fn finish(self) -> Result<(Document, Document)> {
+        Ok((self.positional.finish()?, self.keywords.finish()?))
+    }
+}
+
+macro_rules! from_values {
+    ($($t:ty, $add:ident, $as:ty;)*) => {$(
+        impl Append for $t {
+            fn append(self, to: &mut Builder) -> Result<()> {
+                to.$add(<$as>::from(self))
+            }
+        }
+    )*};
+}
+
+/// A Rust value that can be an argument.
+pub trait Append {
+    /// Adds the value.
+    fn append(self, to: &mut Builder) -> Result<()>;
+}
+
+from_values! {
+    bool, bool, bool;
+    i32, int, i64;
+    i64, int, i64;
+    u32, uint, u64;
+    u64, uint, u64;
+    f64, float, f64;
+    Bytes, bytes, Bytes;
+    Vec<u8>, bytes, Bytes;
+}
+
+impl Append for &str {
+    fn append(self, to: &mut Builder) -> Result<()> {
+        to.str(self)
+    }
+}
+
+impl Append for &[f64] {
+    fn append(self, to: &mut Builder) -> Result<()> {
+        to.floats(self.iter().copied())
+    }
+}
+
+impl Append for Value<'_> {
+    fn append(self, to: &mut Builder) -> Result<()> {
+        to.value(self)
+    }
+}
+
+impl Args {
+    /// Adds a positional argument: `Args::new().with(1)?.with("two")?`.
+    pub fn with(mut self, value: impl Append) -> Result<Args> {
+        value.append(&mut self.positional)?;
+        Ok(self)
+    }
+
+    /// Adds a keyword argument.
+    pub fn with_keyword(mut self, name: &str, value: impl Append) -> Result<Args> {
+        self.keywords.key(name)?;
+        value.append(&mut self.keywords)?;
+        Ok(self)
+    }
+}

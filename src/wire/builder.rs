@@ -1,0 +1,285 @@
+//! Values put together by the application, in the same form as those that arrive: a tape.
+
+use super::document::{Document, Node, Tag};
+use super::json::parse::parse;
+use super::value::Value;
+use crate::error::{Code, Error, Result};
+use bytes::Bytes;
+
+/// Builds one array or map, value by value. Containers nest; in a map, keys and values take turns.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    bytes: Vec<u8>,
+    tape: Vec<Node>,
+    attachments: Vec<Bytes>,
+    /// Containers that are not ended, the root first.
+    open: Vec<Open>,
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    node: u32,
+    /// In a map: a key was given and its value is due.
+    has_key: bool,
+}
+
+impl Builder {
+    /// An empty array.
+    pub fn array() -> Builder {
+        Builder::with_root(Tag::Array)
+    }
+
+    /// An empty map.
+    pub fn map() -> Builder {
+        Builder::with_root(Tag::Map)
+    }
+
+    fn with_root(tag: Tag) -> Builder {
+        Builder {
+            bytes: Vec::new(),
+            tape: vec![Node::new(tag, 0, 1)],
+            attachments: Vec::new(),
+            open: vec![Open { node: 0, has_key: false }],
+        }
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.tape.len() == 1
+    }
+
+    /// The built value. Fails if a container was not ended or a key has no value.
+    pub fn finish(mut self) -> Result<Document> {
+        if self.open.len() > 1 {
+            return usage(format!("{} containers were begun and not ended", self.open.len() - 1));
+        }
+        if self.open[0].has_key {
+            return usage("the last key has no value");
+        }
+        self.tape[0].data = self.tape.len() as u64;
+        let mut document = Document::new(self.bytes.into(), self.tape);
+        document.set_attachments(self.attachments);
+        Ok(document)
+    }
+
+    fn top(&mut self) -> &mut Open {
+        // The root is never closed.
+        self.open.last_mut().expect("the root is open")
+    }
+
+    /// Counts one value in the innermost container.
+    fn count(&mut self) -> Result<()> {
+        let top = self.top();
+        let (node, had_key) = (top.node as usize, std::mem::take(&mut top.has_key));
+        if self.tape[node].tag == Tag::Map && !had_key {
+            return usage("a map needs a key before each value");
+        }
+        self.tape[node].len += 1;
+        Ok(())
+    }
+
+    fn push(&mut self, tag: Tag, data: u64) -> Result<()> {
+        self.count()?;
+        self.tape.push(Node::new(tag, 0, data));
+        Ok(())
+    }
+
+    fn slice(&mut self, tag: Tag, data: &[u8]) -> Node {
+        let start = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(data);
+        Node::new(tag, data.len() as u32, start)
+    }
+
+    /// The key of the next value of a map.
+    pub fn key(&mut self, key: &str) -> Result<()> {
+        let node = self.top().node as usize;
+        if self.tape[node].tag != Tag::Map || self.top().has_key {
+            return usage("a key can only stand in a map, before a value");
+        }
+        check_len(key.len())?;
+        let node = self.slice(Tag::Str, key.as_bytes());
+        self.tape.push(node);
+        self.top().has_key = true;
+        Ok(())
+    }
+
+    /// Adds null.
+    pub fn null(&mut self) -> Result<()> {
+        self.push(Tag::Null, 0)
+    }
+
+    /// Adds a truth value.
+    pub fn bool(&mut self, v: bool) -> Result<()> {
+        self.push(if v { Tag::True } else { Tag::False }, 0)
+    }
+
+    /// Adds an integer.
+    pub fn int(&mut self, v: i64) -> Result<()> {
+        self.push(if v < 0 { Tag::Int } else { Tag::Uint }, v as u64)
+    }
+
+    /// Adds an integer.
+    pub fn uint(&mut self, v: u64) -> Result<()> {
+        self.push(Tag::Uint, v)
+    }
+
+    /// Adds a float.
+    pub fn float(&mut self, v: f64) -> Result<()> {
+        self.push(Tag::Float, v.to_bits())
+    }
+
+    /// Adds a string.
+    pub fn str(&mut self, v: &str) -> Result<()> {
+        check_len(v.len())?;
+        self.count()?;
+        let node = self.slice(Tag::Str, v.as_bytes());
+        self.tape.push(node);
+        Ok(())
+    }
+
+    /// Adds binary data, which is kept by reference.
+    pub fn bytes(&mut self, data: Bytes) -> Result<()> {
+        check_len(data.len())?;
+        self.push(Tag::Attachment, self.attachments.len() as u64)?;
+        self.attachments.push(data);
+        Ok(())
+    }
+
+    /// Adds a msgpack extension (generation 2 only).
+    pub fn ext(&mut self, kind: i8, data: &[u8]) -> Result<()> {
+        check_len(data.len())?;
+        self.count()?;
+        let node = self.slice(Tag::Ext, data);
+        self.tape.push(Node { ext: kind, ..node });
+        Ok(())
+    }
+
+    /// Adds an array of floats.
+    pub fn floats(&mut self, values: impl ExactSizeIterator<Item = f64>) -> Result<()> {
+        let (count, start) = (values.len(), self.bytes.len());
+        check_len(count.saturating_mul(9))?;
+        self.count()?;
+        self.bytes.resize(start + 9 * count, 0xcb);
+        for (to, v) in self.bytes[start..].chunks_exact_mut(9).zip(values) {
+            to[1..].copy_from_slice(&v.to_be_bytes());
+        }
+        self.tape.push(Node::new(Tag::FloatRun, count as u32, start as u64));
+        Ok(())
+    }
+
+    /// Adds an array of integers.
+    pub fn ints(&mut self, values: impl ExactSizeIterator<Item = i64>) -> Result<()> {
+        check_len(values.len())?;
+        self.begin_array()?;
+        for v in values {
+            self.int(v)?;
+        }
+        self.end()
+    }
+
+    /// Begins an array; what follows goes into it until [`end`](Builder::end).
+    pub fn begin_array(&mut self) -> Result<()> {
+        self.begin(Tag::Array)
+    }
+
+    /// Begins a map; what follows goes into it until [`end`](Builder::end).
+    pub fn begin_map(&mut self) -> Result<()> {
+        self.begin(Tag::Map)
+    }
+
+    fn begin(&mut self, tag: Tag) -> Result<()> {
+        self.count()?;
+        self.open.push(Open { node: self.tape.len() as u32, has_key: false });
+        self.tape.push(Node::new(tag, 0, 0));
+        Ok(())
+    }
+
+    /// Ends the innermost array or map.
+    pub fn end(&mut self) -> Result<()> {
+        if self.open.len() == 1 {
+            return usage("end without a container that was begun");
+        }
+        if self.top().has_key {
+            return usage("the last key has no value");
+        }
+        if let Some(top) = self.open.pop() {
+            self.tape[top.node as usize].data = self.tape.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Adds a copy of a value, binary data by reference where it is a buffer of its own.
+    pub fn value(&mut self, value: Value<'_>) -> Result<()> {
+        self.count()?;
+        let document = value.document();
+        let (from, element) = value.place();
+        if let (Some(v), true) = (value.as_f64(), element != u32::MAX) {
+            self.tape.push(Node::new(Tag::Float, 0, v.to_bits()));
+            return Ok(());
+        }
+        let shift = self.tape.len() as i64 - i64::from(from);
+        for index in from..document.after(from) {
+            let node = document.node(index);
+            let copy = match node.tag {
+                Tag::Str | Tag::BigInt | Tag::Ext => {
+                    Node { ext: node.ext, ..self.slice(node.tag, document.slice(node)) }
+                }
+                Tag::FloatRun => {
+                    let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];
+                    Node { len: node.len, ..self.slice(Tag::FloatRun, run) }
+                }
+                Tag::Bytes | Tag::Attachment => {
+                    self.attachments.push(match node.tag {
+                        Tag::Attachment => document.attachment(node).clone(),
+                        _ => Bytes::copy_from_slice(document.slice(node)),
+                    });
+                    Node::new(Tag::Attachment, 0, self.attachments.len() as u64 - 1)
+                }
+                Tag::Array | Tag::Map => Node { data: (node.data as i64 + shift) as u64, ..node },
+                _ => node,
+            };
+            self.tape.push(copy);
+        }
+        Ok(())
+    }
+
+    /// Adds the value of a JSON text. Strings that are keys in `attachments` become binary data; other
+    /// strings of the form `wslink_bin<N>` are an error.
+    pub fn json(&mut self, text: &str, attachments: &[(String, Bytes)]) -> Result<()> {
+        let document = parse_json(text, attachments)?;
+        self.value(document.root())
+    }
+}
+
+/// JSON text of the application as a document, with the attachments in their places.
+pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)]) -> Result<Document> {
+    check_len(text.len())?;
+    let mut parsed = parse(text.as_bytes().to_vec().into(), u32::MAX as usize)?;
+    for index in parsed.attachment_keys {
+        let Some(key) = Value::at(&parsed.document, index).as_str() else {
+            continue;
+        };
+        if super::json::write::attachment_number(key.as_bytes()).is_none() {
+            continue;
+        }
+        match attachments.iter().find(|(k, _)| k == key) {
+            Some((_, data)) => parsed.document.attach(index, data.clone()),
+            None => {
+                let message = format!("the text names {key:?}, but no attachment was added under this key");
+                return Err(Error::new(Code::Attachment, message));
+            }
+        }
+    }
+    Ok(parsed.document)
+}
+
+fn check_len(len: usize) -> Result<()> {
+    if len > u32::MAX as usize {
+        return Err(Error::new(Code::Limit, format!("a value of {len} bytes; the protocol ends at 4294967295")));
+    }
+    Ok(())
+}
+
+fn usage<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(Code::Argument, message))
+}

@@ -1,0 +1,315 @@
+//! Generation 2: messages cut into chunks, each one WebSocket message with a 12-byte header.
+//! Source: `wslink/chunking.py` of wslink 2.
+
+use super::buffer::{BufferPool, MessageBuf};
+use super::limits::Limits;
+use crate::error::{Code, Error, Result};
+use std::collections::BTreeMap;
+
+/// Bytes of a chunk header.
+pub const HEADER_SIZE: usize = 12;
+
+/// Memory is taken in steps as data arrives, since the announced total is only a claim. A first step
+/// of this size covers what servers send unsplit and untouched pages cost nothing.
+const FIRST_RESERVE: usize = 8 << 20;
+
+/// How many chunks of one message may wait for what precedes them; servers send in order.
+const MAX_AHEAD: usize = 4096;
+
+/// What stands before the data of every chunk: three little-endian 32-bit numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkHeader {
+    /// Groups the chunks of one message.
+    pub id: u32,
+    /// Where in the message the data of this chunk belongs.
+    pub offset: u32,
+    /// Size of the whole message.
+    pub total: u32,
+}
+
+impl ChunkHeader {
+    /// From the wire.
+    pub fn from_bytes(bytes: [u8; HEADER_SIZE]) -> ChunkHeader {
+        let word = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+        ChunkHeader { id: word(0), offset: word(4), total: word(8) }
+    }
+
+    /// For the wire.
+    pub fn to_bytes(self) -> [u8; HEADER_SIZE] {
+        let mut bytes = [0; HEADER_SIZE];
+        bytes[0..4].copy_from_slice(&self.id.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.total.to_le_bytes());
+        bytes
+    }
+}
+
+/// Puts chunks together. Accepts any order and interleaving; every byte of a message must come
+/// exactly once (the reference code only counts bytes, so that overlapping chunks would leave holes).
+#[derive(Debug)]
+pub struct Chunks {
+    /// In order of their first chunk. Real servers never interleave, so this holds one entry.
+    unfinished: Vec<Unfinished>,
+    limits: Limits,
+    pool: BufferPool,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    id: u32,
+    total: u32,
+    /// The bytes from the beginning on that are complete.
+    data: MessageBuf,
+    /// Chunks that came before what precedes them.
+    ahead: BTreeMap<u32, Vec<u8>>,
+    held: u64,
+}
+
+/// A chunk of which data is arriving.
+#[derive(Debug, Clone, Copy)]
+pub struct Arriving {
+    id: u32,
+    offset: u32,
+    in_order: bool,
+}
+
+impl Chunks {
+    /// Nothing received yet.
+    pub fn new(limits: Limits, pool: BufferPool) -> Chunks {
+        Chunks { unfinished: Vec::new(), limits, pool, dropped: 0 }
+    }
+
+    /// How many unfinished messages were given up because there were too many.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Bytes so far and in total of the message that `chunk` belongs to.
+    pub fn progress(&self, chunk: Arriving) -> (u64, u64) {
+        self.unfinished.iter().find(|u| u.id == chunk.id).map_or((0, 0), |u| (u.held, u64::from(u.total)))
+    }
+
+    /// A chunk begins.
+    pub fn begin(&mut self, header: ChunkHeader) -> Result<Arriving> {
+        let ChunkHeader { id, offset, total } = header;
+        if total == 0 {
+            return bad("the total size is 0");
+        }
+        if offset > total {
+            return bad(format!("offset {offset} is beyond the total size {total}"));
+        }
+        if u64::from(total) > self.limits.message_size {
+            return Err(limit("message", u64::from(total), self.limits.message_size, "max_message_size"));
+        }
+        let index = match self.unfinished.iter().position(|u| u.id == id) {
+            Some(index) => {
+                let known = self.unfinished[index].total;
+                if known != total {
+                    return bad(format!("the total size changes from {known} to {total} within a message"));
+                }
+                index
+            }
+            None => {
+                if self.unfinished.len() >= self.limits.unfinished_count.max(1) {
+                    self.drop_oldest();
+                }
+                let mut data = self.pool.take(total as usize);
+                reserve(data.vec(), (total as usize).min(FIRST_RESERVE))?;
+                self.unfinished.push(Unfinished { id, total, data, ahead: BTreeMap::new(), held: 0 });
+                self.unfinished.len() - 1
+            }
+        };
+        let message = &mut self.unfinished[index];
+        let at = message.data.len() as u64;
+        if u64::from(offset) < at {
+            return bad(format!("offset {offset} was already received"));
+        }
+        let in_order = u64::from(offset) == at;
+        if !in_order {
+            let before = message.ahead.range(..=offset).next_back();
+            if before.is_some_and(|(&o, d)| o as usize + d.len() > offset as usize || o == offset) {
+                return bad(format!("offset {offset} was already received"));
+            }
+            if message.ahead.len() >= MAX_AHEAD {
+                return bad(format!("more than {MAX_AHEAD} chunks out of order"));
+            }
+            message.ahead.insert(offset, Vec::new());
+        }
+        Ok(Arriving { id, offset, in_order })
+    }
+
+    /// Where the next data of the chunk goes, to be appended, and how many bytes at most.
+    pub fn room(&mut self, chunk: Arriving) -> Result<(&mut Vec<u8>, usize)> {
+        let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) else {
+            return bad("the message of this chunk was given up");
+        };
+        let total = message.total as usize;
+        // What already came from further on ends the room.
+        let end =
+            message.ahead.range(chunk.offset + u32::from(!chunk.in_order)..).next().map_or(total, |(&o, _)| o as usize);
+        if chunk.in_order {
+            let at = message.data.len();
+            let data = message.data.vec();
+            if data.len() == data.capacity() && at < total {
+                // Twice what has arrived: the allocator moves pages, not bytes.
+                reserve(data, (total - at).min(at.max(FIRST_RESERVE)))?;
+            }
+            Ok((data, end - at))
+        } else {
+            let Some(part) = message.ahead.get_mut(&chunk.offset) else {
+                return bad("the message of this chunk was given up");
+            };
+            let at = chunk.offset as usize + part.len();
+            if part.len() == part.capacity() {
+                reserve(part, (end - at).min(part.len().max(64 << 10)))?;
+            }
+            Ok((part, end - at))
+        }
+    }
+
+    /// `len` bytes were appended to what [`room`](Chunks::room) gave.
+    pub fn arrived(&mut self, chunk: Arriving, len: usize) -> Result<()> {
+        if let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) {
+            message.held += len as u64;
+        }
+        let held: u64 = self.unfinished.iter().map(|u| u.held).sum();
+        if held > self.limits.unfinished_bytes {
+            return Err(limit("unfinished messages", held, self.limits.unfinished_bytes, "max_unfinished_bytes"));
+        }
+        Ok(())
+    }
+
+    /// The chunk is over. Gives the message if it is complete now.
+    pub fn end(&mut self, chunk: Arriving) -> Option<MessageBuf> {
+        let index = self.unfinished.iter().position(|u| u.id == chunk.id)?;
+        let message = &mut self.unfinished[index];
+        while let Some(part) = message.ahead.remove(&(message.data.len() as u32)) {
+            message.data.vec().extend_from_slice(&part);
+        }
+        // A chunk without data leaves nothing behind.
+        message.ahead.retain(|_, part| !part.is_empty());
+        (message.data.len() == message.total as usize).then(|| self.unfinished.remove(index).data)
+    }
+
+    fn drop_oldest(&mut self) {
+        self.unfinished.remove(0);
+        self.dropped += 1;
+    }
+}
+
+/// Reserves exactly, and reports instead of ending the process.
+pub(crate) fn reserve(data: &mut Vec<u8>, more: usize) -> Result<()> {
+    data.try_reserve_exact(more)
+        .map_err(|_| Error::new(Code::System, format!("no memory for {more} more bytes of a message")))
+}
+
+fn bad<T>(what: impl std::fmt::Display) -> Result<T> {
+    Err(Error::new(Code::Protocol, format!("malformed chunk: {what}")))
+}
+
+pub(crate) fn limit(what: &str, size: u64, bound: u64, option: &str) -> Error {
+    Error::new(Code::Limit, format!("{what} of {size} bytes, and the limit is {bound} (option {option})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunks() -> Chunks {
+        Chunks::new(
+            Limits { message_size: 1 << 20, unfinished_count: 3, unfinished_bytes: 1000, ..Limits::default() },
+            BufferPool::new(0),
+        )
+    }
+
+    fn put(c: &mut Chunks, id: u32, offset: u32, total: u32, data: &[u8]) -> Result<Option<Vec<u8>>> {
+        let chunk = c.begin(ChunkHeader { id, offset, total })?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (to, room) = c.room(chunk)?;
+            if room == 0 {
+                return bad("data beyond the room");
+            }
+            let n = rest.len().min(room);
+            to.extend_from_slice(&rest[..n]);
+            c.arrived(chunk, n)?;
+            rest = &rest[n..];
+        }
+        Ok(c.end(chunk).map(|m| m.to_vec()))
+    }
+
+    #[test]
+    fn the_header_is_little_endian() {
+        // From a recorded hello reply.
+        let bytes = [0xf6, 0xa4, 0x0c, 0xb2, 0, 0, 0, 0, 0x5f, 0, 0, 0];
+        let header = ChunkHeader::from_bytes(bytes);
+        assert_eq!(header, ChunkHeader { id: 0xb20ca4f6, offset: 0, total: 0x5f });
+        assert_eq!(header.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn any_order_and_interleaving() {
+        let mut c = chunks();
+        assert_eq!(put(&mut c, 1, 0, 5, b"ab").unwrap(), None);
+        assert_eq!(put(&mut c, 2, 3, 6, b"xyz").unwrap(), None);
+        assert_eq!(put(&mut c, 1, 4, 5, b"e").unwrap(), None);
+        assert_eq!(put(&mut c, 3, 2, 2, b"").unwrap(), None);
+        assert_eq!(put(&mut c, 1, 2, 5, b"cd").unwrap().unwrap(), b"abcde");
+        assert_eq!(put(&mut c, 2, 0, 6, b"").unwrap(), None);
+        assert_eq!(put(&mut c, 2, 0, 6, b"uvw").unwrap().unwrap(), b"uvwxyz");
+        assert_eq!(put(&mut c, 1, 0, 2, b"id").unwrap().unwrap(), b"id", "an id may be used again");
+        assert_eq!(put(&mut c, 3, 0, 2, b"ok").unwrap().unwrap(), b"ok");
+    }
+
+    #[test]
+    fn every_byte_must_come_exactly_once() {
+        for (second, data) in [(0, &b"ab"[..]), (1, b"b"), (2, b"cdefg")] {
+            let mut c = chunks();
+            put(&mut c, 1, 0, 6, b"ab").unwrap();
+            let e = put(&mut c, 1, second, 6, data).unwrap_err();
+            assert_eq!(e.code(), Code::Protocol, "{second}");
+        }
+        let mut c = chunks();
+        put(&mut c, 1, 4, 6, b"ef").unwrap();
+        assert!(put(&mut c, 1, 4, 6, b"e").is_err());
+        assert!(put(&mut c, 1, 5, 6, b"f").is_err());
+        assert!(put(&mut c, 1, 2, 6, b"cde").is_err(), "runs into what came before");
+        let mut c = chunks();
+        put(&mut c, 1, 0, 6, b"ab").unwrap();
+        assert!(put(&mut c, 1, 2, 7, b"c").is_err(), "another total");
+        assert!(put(&mut c, 2, 0, 0, b"").is_err(), "no total");
+        assert!(put(&mut c, 2, 9, 8, b"").is_err(), "beyond the total");
+    }
+
+    #[test]
+    fn bounds_name_themselves() {
+        let e = put(&mut chunks(), 1, 0, u32::MAX, b"").unwrap_err();
+        assert_eq!(e.code(), Code::Limit);
+        assert!(e.message().contains("max_message_size"), "{e}");
+        let mut c = chunks();
+        put(&mut c, 1, 0, 5000, &[0; 900]).unwrap();
+        let e = put(&mut c, 2, 0, 5000, &[0; 200]).unwrap_err();
+        assert!(e.message().contains("max_unfinished_bytes"), "{e}");
+    }
+
+    #[test]
+    fn too_many_unfinished_messages_lose_the_oldest_only() {
+        let mut c = chunks();
+        for id in 1..=4 {
+            put(&mut c, id, 0, 2, b"a").unwrap();
+        }
+        assert_eq!(c.dropped(), 1);
+        assert_eq!(put(&mut c, 4, 1, 2, b"b").unwrap().unwrap(), b"ab");
+        assert_eq!(put(&mut c, 2, 1, 2, b"b").unwrap().unwrap(), b"ab");
+    }
+
+    #[test]
+    fn a_declared_size_is_not_taken_before_it_arrives() {
+        let mut c = Chunks::new(Limits { message_size: u64::MAX, ..Limits::default() }, BufferPool::new(0));
+        let chunk = c.begin(ChunkHeader { id: 1, offset: 0, total: u32::MAX }).unwrap();
+        let (data, room) = c.room(chunk).unwrap();
+        assert_eq!(room, u32::MAX as usize);
+        assert!(data.capacity() <= FIRST_RESERVE);
+    }
+}

@@ -1,0 +1,169 @@
+//! What arrived, whatever the generation: the bytes of the message and a flat index ("tape") of the
+//! values in them. Strings and binary data are slices of the bytes, never copies; decoding allocates
+//! a constant number of times per message.
+
+use super::buffer::MessageBuf;
+use super::value::Value;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a tape entry is. Private to the wire floor; the public view is [`super::value::Kind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Tag {
+    Null,
+    False,
+    True,
+    /// `data`: an `i64` below zero.
+    Int,
+    /// `data`: a `u64`.
+    Uint,
+    /// `data`: the bits of an `f64`.
+    Float,
+    /// An integer beyond 64 bit (JSON only): `data`, `len` are the place of its decimal text.
+    BigInt,
+    /// `data`, `len`: the place of the UTF-8 text in the bytes.
+    Str,
+    /// `data`, `len`: the place of the data in the bytes.
+    Bytes,
+    /// `data`: index of the attachment of the document.
+    Attachment,
+    /// `len` elements follow; `data`: index after the last descendant.
+    Array,
+    /// `len` pairs of key and value follow; `data`: index after the last descendant.
+    Map,
+    /// `data`, `len`: the place of the data; `ext`: the type.
+    Ext,
+    /// An array of `len` float64 values kept as msgpack wrote them, 9 bytes each, from `data`.
+    FloatRun,
+}
+
+/// One entry of the tape.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    pub data: u64,
+    pub len: u32,
+    pub tag: Tag,
+    pub ext: i8,
+}
+
+const _: () = assert!(size_of::<Node>() == 16);
+
+impl Node {
+    #[inline]
+    pub fn new(tag: Tag, len: u32, data: u64) -> Node {
+        Node { data, len, tag, ext: 0 }
+    }
+}
+
+/// An immutable message: its bytes, the index of its values, and (generation 1) its attachments.
+///
+/// Shared as `Arc<Document>`; every [`Value`] borrows from it.
+#[derive(Debug)]
+pub struct Document {
+    bytes: MessageBuf,
+    tape: Vec<Node>,
+    attachments: Vec<Bytes>,
+}
+
+/// The deepest nesting that is decoded. Servers send at most about 1020 levels.
+pub const MAX_DEPTH: usize = 2048;
+
+impl Document {
+    pub(crate) fn new(bytes: MessageBuf, tape: Vec<Node>) -> Document {
+        debug_assert!(!tape.is_empty());
+        Document { bytes, tape, attachments: Vec::new() }
+    }
+
+    /// The outermost value.
+    pub fn root(&self) -> Value<'_> {
+        Value::at(self, 0)
+    }
+
+    /// How many bytes the message had on the wire, attachments included.
+    pub fn wire_size(&self) -> usize {
+        self.bytes.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn node(&self, index: u32) -> Node {
+        self.tape[index as usize]
+    }
+
+    pub(crate) fn node_count(&self) -> usize {
+        self.tape.len()
+    }
+
+    /// The bytes that a `Str`, `BigInt`, `Bytes` or `Ext` entry stands for.
+    #[inline]
+    pub(crate) fn slice(&self, node: Node) -> &[u8] {
+        &self.bytes[node.data as usize..][..node.len as usize]
+    }
+
+    pub(crate) fn attachment(&self, node: Node) -> &Bytes {
+        &self.attachments[node.data as usize]
+    }
+
+    /// The entry after `index` and all that it contains.
+    #[inline]
+    pub(crate) fn after(&self, index: u32) -> u32 {
+        let node = self.tape[index as usize];
+        match node.tag {
+            Tag::Array | Tag::Map => node.data as u32,
+            _ => index + 1,
+        }
+    }
+
+    /// Turns the string at `index` into the attachment that it names.
+    pub(crate) fn attach(&mut self, index: u32, data: Bytes) {
+        let slot = match self.attachments.iter().position(|a| same_buffer(a, &data)) {
+            Some(slot) => slot,
+            None => {
+                self.attachments.push(data);
+                self.attachments.len() - 1
+            }
+        };
+        self.tape[index as usize] = Node::new(Tag::Attachment, 0, slot as u64);
+    }
+
+    pub(crate) fn set_attachments(&mut self, attachments: Vec<Bytes>) {
+        self.attachments = attachments;
+    }
+
+    /// The binary data of a value of this document, by reference if it is a buffer of its own.
+    pub(crate) fn own_attachment(&self, value: Value<'_>) -> Bytes {
+        let node = self.node(value.place().0);
+        match node.tag {
+            Tag::Attachment => self.attachment(node).clone(),
+            _ => Bytes::copy_from_slice(value.as_bytes().unwrap_or_default()),
+        }
+    }
+
+    /// The binary data of an entry as a buffer that keeps itself alive, without a copy.
+    pub(crate) fn shared_slice(self: &Arc<Self>, node: Node) -> Bytes {
+        match node.tag {
+            Tag::Attachment => self.attachment(node).clone(),
+            _ => Bytes::from_owner(Slice { document: Arc::clone(self), node }),
+        }
+    }
+}
+
+fn same_buffer(a: &Bytes, b: &Bytes) -> bool {
+    a.len() == b.len() && a.as_ptr() == b.as_ptr()
+}
+
+/// Part of a document that keeps the document.
+struct Slice {
+    document: Arc<Document>,
+    node: Node,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        self.document.slice(self.node)
+    }
+}

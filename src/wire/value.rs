@@ -1,0 +1,448 @@
+//! Views of the values in a document: small, copied freely, never allocating.
+
+use super::document::{Document, Node, Tag};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Kind {
+    /// `None`, `null`, `nil`.
+    Null = 0,
+    /// A truth value.
+    Bool = 1,
+    /// An integer in the range of `i64`.
+    Int = 2,
+    /// An integer above the range of `i64`, within `u64`.
+    Uint = 3,
+    /// A double.
+    Float = 4,
+    /// UTF-8 text.
+    String = 5,
+    /// Binary data: an attachment.
+    Bytes = 6,
+    /// A list.
+    Array = 7,
+    /// An ordered list of pairs; keys are of any kind.
+    Map = 8,
+    /// A msgpack extension: a type from -128 to 127 and data.
+    Ext = 9,
+    /// An integer beyond 64 bit, as decimal text (generation 1 only).
+    BigInt = 10,
+}
+
+/// Not inside a packed run of floats.
+const WHOLE: u32 = u32::MAX;
+
+/// A view of one value. Valid as long as its document.
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
+    document: &'a Document,
+    /// Index of the tape entry.
+    node: u32,
+    /// Which element of the packed run at `node` is meant, or `WHOLE`.
+    element: u32,
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn at(document: &'a Document, node: u32) -> Value<'a> {
+        Value { document, node, element: WHOLE }
+    }
+
+    /// The place of the value in its document, for [`Value::from_place`].
+    pub fn place(self) -> (u32, u32) {
+        (self.node, self.element)
+    }
+
+    /// The value at a place that [`Value::place`] gave for the same document; `None` for any other.
+    #[inline]
+    pub fn from_place(document: &'a Document, (node, element): (u32, u32)) -> Option<Value<'a>> {
+        if node as usize >= document.node_count() {
+            return None;
+        }
+        if element != WHOLE {
+            let run = document.node(node);
+            if run.tag != Tag::FloatRun || element >= run.len {
+                return None;
+            }
+        }
+        Some(Value { document, node, element })
+    }
+
+    /// The document that holds the value.
+    pub fn document(self) -> &'a Document {
+        self.document
+    }
+
+    #[inline]
+    fn entry(self) -> Node {
+        let node = self.document.node(self.node);
+        if self.element == WHOLE {
+            return node;
+        }
+        Node::new(Tag::Float, 0, run_bits(self.document, node, self.element))
+    }
+
+    /// What the value is.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        let node = self.entry();
+        match node.tag {
+            Tag::Null => Kind::Null,
+            Tag::False | Tag::True => Kind::Bool,
+            Tag::Int => Kind::Int,
+            Tag::Uint if node.data <= i64::MAX as u64 => Kind::Int,
+            Tag::Uint => Kind::Uint,
+            Tag::Float => Kind::Float,
+            Tag::BigInt => Kind::BigInt,
+            Tag::Str => Kind::String,
+            Tag::Bytes | Tag::Attachment => Kind::Bytes,
+            Tag::Array | Tag::FloatRun => Kind::Array,
+            Tag::Map => Kind::Map,
+            Tag::Ext => Kind::Ext,
+        }
+    }
+
+    /// Whether this is null.
+    pub fn is_null(self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    /// The truth value, if this is one.
+    pub fn as_bool(self) -> Option<bool> {
+        match self.entry().tag {
+            Tag::False => Some(false),
+            Tag::True => Some(true),
+            _ => None,
+        }
+    }
+
+    /// The integer, if this is one and it fits.
+    #[inline]
+    pub fn as_i64(self) -> Option<i64> {
+        let node = self.entry();
+        match node.tag {
+            Tag::Int => Some(node.data as i64),
+            Tag::Uint => i64::try_from(node.data).ok(),
+            _ => None,
+        }
+    }
+
+    /// The integer, if this is one and it is not negative.
+    #[inline]
+    pub fn as_u64(self) -> Option<u64> {
+        let node = self.entry();
+        (node.tag == Tag::Uint).then_some(node.data)
+    }
+
+    /// The number as a double: a float as it is, an integer rounded to the nearest double.
+    #[inline]
+    pub fn as_f64(self) -> Option<f64> {
+        number(self.document, self.entry())
+    }
+
+    /// The text, if this is a string.
+    #[inline]
+    pub fn as_str(self) -> Option<&'a str> {
+        let node = self.entry();
+        match node.tag {
+            // Checked by the decoder; checking here again would cost as much as decoding.
+            Tag::Str => std::str::from_utf8(self.document.slice(node)).ok(),
+            _ => None,
+        }
+    }
+
+    /// The UTF-8 text of a string as bytes, without looking at it.
+    #[inline]
+    pub fn as_str_bytes(self) -> Option<&'a [u8]> {
+        let node = self.entry();
+        (node.tag == Tag::Str).then(|| self.document.slice(node))
+    }
+
+    /// The binary data, if this is such.
+    #[inline]
+    pub fn as_bytes(self) -> Option<&'a [u8]> {
+        let node = self.entry();
+        match node.tag {
+            Tag::Bytes => Some(self.document.slice(node)),
+            Tag::Attachment => Some(self.document.attachment(node)),
+            _ => None,
+        }
+    }
+
+    /// The type and the data of an extension.
+    pub fn as_ext(self) -> Option<(i8, &'a [u8])> {
+        let node = self.entry();
+        (node.tag == Tag::Ext).then(|| (node.ext, self.document.slice(node)))
+    }
+
+    /// The decimal digits of an integer beyond 64 bit, with its sign.
+    pub fn as_big_int(self) -> Option<&'a str> {
+        let node = self.entry();
+        match node.tag {
+            Tag::BigInt => std::str::from_utf8(self.document.slice(node)).ok(),
+            _ => None,
+        }
+    }
+
+    /// The binary data as a buffer that stays alive by itself, at no copy. `document` must be the
+    /// shared handle of the document that this value belongs to.
+    pub fn shared_bytes(self, document: &Arc<Document>) -> Option<Bytes> {
+        if !std::ptr::eq(self.document, Arc::as_ptr(document)) {
+            return None;
+        }
+        let node = self.entry();
+        matches!(node.tag, Tag::Bytes | Tag::Attachment).then(|| document.shared_slice(node))
+    }
+
+    /// How many elements an array has, pairs a map, bytes a string, binary or extension; else 0.
+    #[inline]
+    pub fn len(self) -> usize {
+        let node = self.entry();
+        match node.tag {
+            Tag::Array | Tag::Map | Tag::FloatRun | Tag::Str | Tag::Bytes | Tag::Ext => node.len as usize,
+            Tag::Attachment => self.document.attachment(node).len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether [`len`](Value::len) is 0.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a string key of a map. With duplicate keys the last one counts, as in Python.
+    #[inline]
+    pub fn get(self, key: &str) -> Option<Value<'a>> {
+        let node = self.document.node(self.node);
+        if node.tag != Tag::Map {
+            return None;
+        }
+        let (document, key) = (self.document, key.as_bytes());
+        let mut found = None;
+        let mut at = self.node + 1;
+        for _ in 0..node.len {
+            let name = document.node(at);
+            let value = if name.tag == Tag::Array || name.tag == Tag::Map { document.after(at) } else { at + 1 };
+            if name.tag == Tag::Str && name.len as usize == key.len() && document.slice(name) == key {
+                found = Some(Value::at(document, value));
+            }
+            at = document.after(value);
+        }
+        found
+    }
+
+    /// The element of an array. Steps over the elements before it; to visit all, use
+    /// [`elements`](Value::elements).
+    pub fn index(self, index: usize) -> Option<Value<'a>> {
+        let node = self.document.node(self.node);
+        match node.tag {
+            Tag::FloatRun if self.element == WHOLE && index < node.len as usize => {
+                Some(Value { element: index as u32, ..self })
+            }
+            Tag::Array => self.elements().nth(index),
+            _ => None,
+        }
+    }
+
+    /// The elements of an array; nothing for other kinds.
+    #[inline]
+    pub fn elements(self) -> Elements<'a> {
+        let node = self.document.node(self.node);
+        let (left, run) = match node.tag {
+            Tag::Array => (node.len, false),
+            Tag::FloatRun if self.element == WHOLE => (node.len, true),
+            _ => (0, false),
+        };
+        let next = if run { Value { element: 0, ..self } } else { Value::at(self.document, self.node + 1) };
+        Elements { next, left }
+    }
+
+    /// The pairs of a map, in the order of the message; nothing for other kinds.
+    #[inline]
+    pub fn pairs(self) -> Pairs<'a> {
+        let node = self.document.node(self.node);
+        let left = if node.tag == Tag::Map { node.len } else { 0 };
+        Pairs { document: self.document, next: self.node + 1, left }
+    }
+
+    /// Copies an array of numbers into `out` and returns how many there are; `None` if this is not an
+    /// array or an element is not a number. Copies at most `out.len()`.
+    pub fn copy_numbers<T: Number>(self, out: &mut [T]) -> Option<usize> {
+        let node = self.document.node(self.node);
+        match node.tag {
+            Tag::FloatRun if self.element == WHOLE => {
+                let data = &self.document.bytes()[node.data as usize..][..9 * node.len as usize];
+                for (to, from) in out.iter_mut().zip(data.chunks_exact(9)) {
+                    *to = T::from_f64(f64::from_be_bytes(from[1..].try_into().expect("8 bytes")))?;
+                }
+                Some(node.len as usize)
+            }
+            Tag::Array => {
+                for (to, from) in out.iter_mut().zip(self.elements()) {
+                    let entry = from.entry();
+                    *to = match entry.tag {
+                        Tag::Int => T::from_i64(entry.data as i64)?,
+                        Tag::Uint => T::from_u64(entry.data)?,
+                        _ => T::from_f64(number(self.document, entry)?)?,
+                    };
+                }
+                Some(node.len as usize)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Two views are equal if the values are, whatever the generation that brought them: integers and
+/// floats are different, floats are equal if their bits are, maps are equal in order.
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        super::json::write::tagged(*self) == super::json::write::tagged(*other)
+    }
+}
+
+impl std::fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&super::json::write::tagged(*self))
+    }
+}
+
+#[inline]
+fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
+    let at = run.data as usize + 9 * element as usize + 1;
+    u64::from_be_bytes(document.bytes()[at..at + 8].try_into().expect("8 bytes"))
+}
+
+fn number(document: &Document, node: Node) -> Option<f64> {
+    match node.tag {
+        Tag::Float => Some(f64::from_bits(node.data)),
+        Tag::Int => Some(node.data as i64 as f64),
+        Tag::Uint => Some(node.data as f64),
+        // std parses any number of digits exactly.
+        Tag::BigInt => std::str::from_utf8(document.slice(node)).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// A type that arrays of numbers can be copied into.
+pub trait Number: Copy + sealed::Sealed {
+    /// From a float; `None` if that is no value of the type.
+    fn from_f64(v: f64) -> Option<Self>;
+    /// From an integer; `None` if it does not fit.
+    fn from_i64(v: i64) -> Option<Self>;
+    /// From an integer; `None` if it does not fit.
+    fn from_u64(v: u64) -> Option<Self>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f64 {}
+    impl Sealed for f32 {}
+    impl Sealed for i64 {}
+    impl Sealed for u64 {}
+    impl Sealed for i32 {}
+    impl Sealed for u8 {}
+}
+
+macro_rules! float_number {
+    ($t:ty) => {
+        impl Number for $t {
+            #[inline]
+            fn from_f64(v: f64) -> Option<Self> {
+                Some(v as $t)
+            }
+            #[inline]
+            fn from_i64(v: i64) -> Option<Self> {
+                Some(v as $t)
+            }
+            #[inline]
+            fn from_u64(v: u64) -> Option<Self> {
+                Some(v as $t)
+            }
+        }
+    };
+}
+
+macro_rules! integer_number {
+    ($t:ty) => {
+        impl Number for $t {
+            /// Never: a float is not silently cut to an integer.
+            fn from_f64(_: f64) -> Option<Self> {
+                None
+            }
+            #[inline]
+            fn from_i64(v: i64) -> Option<Self> {
+                v.try_into().ok()
+            }
+            #[inline]
+            fn from_u64(v: u64) -> Option<Self> {
+                v.try_into().ok()
+            }
+        }
+    };
+}
+
+float_number!(f64);
+float_number!(f32);
+integer_number!(i64);
+integer_number!(u64);
+integer_number!(i32);
+integer_number!(u8);
+
+/// Iterator over the elements of an array.
+pub struct Elements<'a> {
+    next: Value<'a>,
+    left: u32,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Value<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Value<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let value = self.next;
+        if value.element == WHOLE {
+            self.next.node = value.document.after(value.node);
+        } else {
+            self.next.element += 1;
+        }
+        Some(value)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+/// Iterator over the pairs of a map.
+pub struct Pairs<'a> {
+    document: &'a Document,
+    next: u32,
+    left: u32,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Value<'a>, Value<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let key = Value::at(self.document, self.next);
+        let value = Value::at(self.document, self.document.after(self.next));
+        self.next = self.document.after(value.node);
+        Some((key, value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
