@@ -2,6 +2,7 @@
 //! message is dropped. Fresh memory costs a page fault per 4 KiB, which for large messages is more
 //! than receiving them; used again it costs nothing.
 
+use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
@@ -26,20 +27,20 @@ impl BufferPool {
         BufferPool(Arc::new(Shelf { free: Mutex::new(Vec::new()), keep }))
     }
 
-    /// An empty buffer; one with room for `size` bytes if the pool has it.
+    /// An empty buffer for a message of `size` bytes, with memory that the pool has.
     pub fn take(&self, size: usize) -> MessageBuf {
         let mut data = Vec::new();
         if size >= SMALLEST_KEPT {
             let mut free = self.0.free.lock();
             // The smallest that is large enough, so that a large one stays for a large message.
             let best = (0..free.len())
-                .filter(|&i| free[i].capacity() >= size && free[i].capacity() / 4 <= size)
+                .filter(|&i| free[i].len() >= size && free[i].len() / 4 <= size)
                 .min_by_key(|&i| free[i].capacity());
             if let Some(i) = best {
                 data = free.swap_remove(i);
             }
         }
-        MessageBuf { data, pool: Arc::downgrade(&self.0) }
+        MessageBuf { data, filled: 0, expected: size, pool: Arc::downgrade(&self.0) }
     }
 
     /// Gives all unused memory back to the allocator.
@@ -55,11 +56,10 @@ impl BufferPool {
 }
 
 impl Shelf {
-    fn give_back(&self, mut data: Vec<u8>) {
+    fn give_back(&self, data: Vec<u8>) {
         if data.capacity() < SMALLEST_KEPT || data.capacity() > self.keep {
             return;
         }
-        data.clear();
         let mut dropped = Vec::new();
         {
             let mut free = self.free.lock();
@@ -74,37 +74,103 @@ impl Shelf {
     }
 }
 
+/// How much memory is taken at once on the word of a header alone. It is asked for as zeroed pages,
+/// which the system provides one by one when they are written: what never arrives costs nothing.
+const FIRST_STEP: usize = 64 << 20;
+
 /// The bytes of one message. Grows while the message arrives, then never changes.
 #[derive(Debug, Default)]
 pub struct MessageBuf {
+    /// All of it is initialised memory; the message is the beginning of it.
     data: Vec<u8>,
+    filled: usize,
+    /// How large the message will be, as far as is known.
+    expected: usize,
     pool: Weak<Shelf>,
 }
 
 impl MessageBuf {
-    /// The bytes, to be filled.
-    pub fn vec(&mut self) -> &mut Vec<u8> {
-        &mut self.data
+    /// Where the next bytes go: at least one and at most `most`. To be followed by
+    /// [`advance`](MessageBuf::advance).
+    pub fn room(&mut self, most: usize) -> Result<&mut [u8]> {
+        if self.filled == self.data.len() {
+            self.grow()?;
+        }
+        let end = self.data.len().min(self.filled.saturating_add(most));
+        Ok(&mut self.data[self.filled..end])
+    }
+
+    /// `n` bytes of what [`room`](MessageBuf::room) gave were written.
+    pub fn advance(&mut self, n: usize) {
+        self.filled = (self.filled + n).min(self.data.len());
+    }
+
+    /// Appends a copy.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let end = self.filled + bytes.len();
+        if end <= self.data.len() {
+            self.data[self.filled..end].copy_from_slice(bytes);
+        } else if end < SMALLEST_KEPT {
+            // Small messages come whole: no memory is cleared for them.
+            self.data.truncate(self.filled);
+            self.data.extend_from_slice(bytes);
+        } else {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let room = self.room(rest.len())?;
+                let n = room.len();
+                room.copy_from_slice(&rest[..n]);
+                self.advance(n);
+                rest = &rest[n..];
+            }
+            return Ok(());
+        }
+        self.filled = end;
+        Ok(())
+    }
+
+    /// The bytes, to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.data[..self.filled]
+    }
+
+    fn grow(&mut self) -> Result<()> {
+        let have = self.data.len();
+        // Never more than twice what has arrived, beyond the first step.
+        let want = have.saturating_mul(2).max(FIRST_STEP);
+        let size = if self.expected > have { self.expected.min(want) } else { want.min(have.max(16 << 10) * 2) };
+        let mut probe = Vec::<u8>::new();
+        let more = if have == 0 { &mut probe } else { &mut self.data };
+        more.try_reserve_exact(size - have)
+            .map_err(|_| Error::new(Code::System, format!("no memory for a message of {size} bytes")))?;
+        drop(probe);
+        if have == 0 {
+            self.data = vec![0; size];
+        } else {
+            self.data.resize(size, 0);
+        }
+        Ok(())
     }
 }
 
 impl From<Vec<u8>> for MessageBuf {
     fn from(data: Vec<u8>) -> MessageBuf {
-        MessageBuf { data, pool: Weak::new() }
+        MessageBuf { filled: data.len(), expected: data.len(), data, pool: Weak::new() }
     }
 }
 
 impl Deref for MessageBuf {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.data
+        &self.data[..self.filled]
     }
 }
 
 impl AsRef<[u8]> for MessageBuf {
     fn as_ref(&self) -> &[u8] {
-        &self.data
+        self
     }
 }
 
@@ -122,28 +188,34 @@ impl Drop for MessageBuf {
 mod tests {
     use super::*;
 
+    fn filled(pool: &BufferPool, size: usize) -> MessageBuf {
+        let mut buffer = pool.take(size);
+        while buffer.len() < size {
+            let room = buffer.room(size - buffer.len()).unwrap();
+            room.fill(7);
+            let n = room.len();
+            buffer.advance(n);
+        }
+        buffer
+    }
+
     #[test]
     fn a_dropped_buffer_is_used_again() {
         let pool = BufferPool::new(1 << 20);
-        let mut a = pool.take(100_000);
-        a.vec().reserve(100_000);
-        let place = a.vec().as_ptr();
+        let a = filled(&pool, 100_000);
+        let place = a.as_ptr();
         drop(a);
-        let mut b = pool.take(90_000);
-        assert_eq!(b.vec().as_ptr(), place);
+        let b = pool.take(90_000);
         assert!(b.is_empty());
+        drop(b);
+        let b = filled(&pool, 90_000);
+        assert_eq!((b.as_ptr(), b.len()), (place, 90_000));
     }
 
     #[test]
     fn the_pool_keeps_no_more_than_it_may() {
         let pool = BufferPool::new(300_000);
-        let all: Vec<_> = (0..5)
-            .map(|_| {
-                let mut b = pool.take(100_000);
-                b.vec().reserve_exact(100_000);
-                b
-            })
-            .collect();
+        let all: Vec<_> = (0..5).map(|_| filled(&pool, 100_000)).collect();
         drop(all);
         assert_eq!(pool.unused(), 300_000);
         pool.trim();
@@ -153,10 +225,28 @@ mod tests {
     #[test]
     fn a_small_message_does_not_take_a_large_buffer() {
         let pool = BufferPool::new(64 << 20);
-        let mut big = pool.take(32 << 20);
-        big.vec().reserve_exact(32 << 20);
-        drop(big);
-        let mut small = pool.take(100_000);
-        assert_eq!(small.vec().capacity(), 0);
+        drop(filled(&pool, 32 << 20));
+        assert_eq!(pool.take(100_000).data.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_is_not_taken_on_the_word_of_a_header() {
+        let mut buffer = BufferPool::new(0).take(usize::MAX);
+        assert_eq!(buffer.room(usize::MAX).unwrap().len(), FIRST_STEP);
+        buffer.advance(FIRST_STEP);
+        assert_eq!(buffer.room(usize::MAX).unwrap().len(), FIRST_STEP);
+    }
+
+    #[test]
+    fn appended_bytes_and_received_bytes_follow_each_other() {
+        let mut buffer = BufferPool::new(0).take(10);
+        buffer.append(b"abc").unwrap();
+        buffer.room(2).unwrap().copy_from_slice(b"de");
+        buffer.advance(2);
+        buffer.append(&vec![b'f'; 200_000]).unwrap();
+        assert_eq!(buffer.len(), 200_005);
+        assert_eq!(&buffer[..7], b"abcdeff");
+        buffer.append(b"z").unwrap();
+        assert_eq!(buffer.last(), Some(&b'z'));
     }
 }

@@ -9,10 +9,6 @@ use std::collections::BTreeMap;
 /// Bytes of a chunk header.
 pub const HEADER_SIZE: usize = 12;
 
-/// Memory is taken in steps as data arrives, since the announced total is only a claim. A first step
-/// of this size covers what servers send unsplit and untouched pages cost nothing.
-const FIRST_RESERVE: usize = 8 << 20;
-
 /// How many chunks of one message may wait for what precedes them; servers send in order.
 const MAX_AHEAD: usize = 4096;
 
@@ -62,7 +58,7 @@ struct Unfinished {
     /// The bytes from the beginning on that are complete.
     data: MessageBuf,
     /// Chunks that came before what precedes them.
-    ahead: BTreeMap<u32, Vec<u8>>,
+    ahead: BTreeMap<u32, MessageBuf>,
     held: u64,
 }
 
@@ -114,8 +110,7 @@ impl Chunks {
                 if self.unfinished.len() >= self.limits.unfinished_count.max(1) {
                     self.drop_oldest();
                 }
-                let mut data = self.pool.take(total as usize);
-                reserve(data.vec(), (total as usize).min(FIRST_RESERVE))?;
+                let data = self.pool.take(total as usize);
                 self.unfinished.push(Unfinished { id, total, data, ahead: BTreeMap::new(), held: 0 });
                 self.unfinished.len() - 1
             }
@@ -128,50 +123,49 @@ impl Chunks {
         let in_order = u64::from(offset) == at;
         if !in_order {
             let before = message.ahead.range(..=offset).next_back();
-            if before.is_some_and(|(&o, d)| o as usize + d.len() > offset as usize || o == offset) {
+            if before.is_some_and(|(&o, part)| o as usize + part.len() > offset as usize || o == offset) {
                 return bad(format!("offset {offset} was already received"));
             }
             if message.ahead.len() >= MAX_AHEAD {
                 return bad(format!("more than {MAX_AHEAD} chunks out of order"));
             }
-            message.ahead.insert(offset, Vec::new());
+            message.ahead.insert(offset, MessageBuf::default());
         }
         Ok(Arriving { id, offset, in_order })
     }
 
-    /// Where the next data of the chunk goes, to be appended, and how many bytes at most.
-    pub fn room(&mut self, chunk: Arriving) -> Result<(&mut Vec<u8>, usize)> {
+    /// Where the next data of the chunk goes, at most `most` bytes; empty where the chunk has no more
+    /// room. To be followed by [`arrived`](Chunks::arrived).
+    pub fn room(&mut self, chunk: Arriving, most: usize) -> Result<&mut [u8]> {
         let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) else {
             return bad("the message of this chunk was given up");
         };
-        let total = message.total as usize;
         // What already came from further on ends the room.
-        let end =
-            message.ahead.range(chunk.offset + u32::from(!chunk.in_order)..).next().map_or(total, |(&o, _)| o as usize);
-        if chunk.in_order {
-            let at = message.data.len();
-            let data = message.data.vec();
-            if data.len() == data.capacity() && at < total {
-                // Twice what has arrived: the allocator moves pages, not bytes.
-                reserve(data, (total - at).min(at.max(FIRST_RESERVE)))?;
-            }
-            Ok((data, end - at))
+        let after = chunk.offset + u32::from(!chunk.in_order);
+        let end = message.ahead.range(after..).next().map_or(message.total, |(&offset, _)| offset) as usize;
+        let (start, part) = if chunk.in_order {
+            (0, &mut message.data)
         } else {
-            let Some(part) = message.ahead.get_mut(&chunk.offset) else {
-                return bad("the message of this chunk was given up");
-            };
-            let at = chunk.offset as usize + part.len();
-            if part.len() == part.capacity() {
-                reserve(part, (end - at).min(part.len().max(64 << 10)))?;
+            match message.ahead.get_mut(&chunk.offset) {
+                Some(part) => (chunk.offset as usize, part),
+                None => return bad("the message of this chunk was given up"),
             }
-            Ok((part, end - at))
+        };
+        match end - (start + part.len()) {
+            0 => Ok(&mut []),
+            left => part.room(left.min(most)),
         }
     }
 
-    /// `len` bytes were appended to what [`room`](Chunks::room) gave.
-    pub fn arrived(&mut self, chunk: Arriving, len: usize) -> Result<()> {
+    /// `n` bytes were written to what [`room`](Chunks::room) gave.
+    pub fn arrived(&mut self, chunk: Arriving, n: usize) -> Result<()> {
         if let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) {
-            message.held += len as u64;
+            message.held += n as u64;
+            if chunk.in_order {
+                message.data.advance(n);
+            } else if let Some(part) = message.ahead.get_mut(&chunk.offset) {
+                part.advance(n);
+            }
         }
         let held: u64 = self.unfinished.iter().map(|u| u.held).sum();
         if held > self.limits.unfinished_bytes {
@@ -181,27 +175,23 @@ impl Chunks {
     }
 
     /// The chunk is over. Gives the message if it is complete now.
-    pub fn end(&mut self, chunk: Arriving) -> Option<MessageBuf> {
-        let index = self.unfinished.iter().position(|u| u.id == chunk.id)?;
+    pub fn end(&mut self, chunk: Arriving) -> Result<Option<MessageBuf>> {
+        let Some(index) = self.unfinished.iter().position(|u| u.id == chunk.id) else {
+            return Ok(None);
+        };
         let message = &mut self.unfinished[index];
         while let Some(part) = message.ahead.remove(&(message.data.len() as u32)) {
-            message.data.vec().extend_from_slice(&part);
+            message.data.append(&part)?;
         }
         // A chunk without data leaves nothing behind.
         message.ahead.retain(|_, part| !part.is_empty());
-        (message.data.len() == message.total as usize).then(|| self.unfinished.remove(index).data)
+        Ok((message.data.len() == message.total as usize).then(|| self.unfinished.remove(index).data))
     }
 
     fn drop_oldest(&mut self) {
         self.unfinished.remove(0);
         self.dropped += 1;
     }
-}
-
-/// Reserves exactly, and reports instead of ending the process.
-pub(crate) fn reserve(data: &mut Vec<u8>, more: usize) -> Result<()> {
-    data.try_reserve_exact(more)
-        .map_err(|_| Error::new(Code::System, format!("no memory for {more} more bytes of a message")))
 }
 
 fn bad<T>(what: impl std::fmt::Display) -> Result<T> {
@@ -227,16 +217,16 @@ mod tests {
         let chunk = c.begin(ChunkHeader { id, offset, total })?;
         let mut rest = data;
         while !rest.is_empty() {
-            let (to, room) = c.room(chunk)?;
-            if room == 0 {
+            let room = c.room(chunk, rest.len())?;
+            let n = room.len();
+            if n == 0 {
                 return bad("data beyond the room");
             }
-            let n = rest.len().min(room);
-            to.extend_from_slice(&rest[..n]);
+            room.copy_from_slice(&rest[..n]);
             c.arrived(chunk, n)?;
             rest = &rest[n..];
         }
-        Ok(c.end(chunk).map(|m| m.to_vec()))
+        Ok(c.end(chunk)?.map(|m| m.to_vec()))
     }
 
     #[test]
@@ -302,14 +292,5 @@ mod tests {
         assert_eq!(c.dropped(), 1);
         assert_eq!(put(&mut c, 4, 1, 2, b"b").unwrap().unwrap(), b"ab");
         assert_eq!(put(&mut c, 2, 1, 2, b"b").unwrap().unwrap(), b"ab");
-    }
-
-    #[test]
-    fn a_declared_size_is_not_taken_before_it_arrives() {
-        let mut c = Chunks::new(Limits { message_size: u64::MAX, ..Limits::default() }, BufferPool::new(0));
-        let chunk = c.begin(ChunkHeader { id: 1, offset: 0, total: u32::MAX }).unwrap();
-        let (data, room) = c.room(chunk).unwrap();
-        assert_eq!(room, u32::MAX as usize);
-        assert!(data.capacity() <= FIRST_RESERVE);
     }
 }

@@ -21,8 +21,14 @@ pub fn parse(mut text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
         let message = format!("text is not valid UTF-8 at byte {}", e.valid_up_to());
         return Err(Error::new(Code::Utf8, message));
     }
-    let mut parser =
-        Parser { text: text.vec(), at: 0, tape: Vec::with_capacity(16), open: Vec::new(), keys: Vec::new(), max_nodes };
+    let mut parser = Parser {
+        text: text.bytes_mut(),
+        at: 0,
+        tape: Vec::with_capacity(16),
+        open: Vec::new(),
+        keys: Vec::new(),
+        max_nodes,
+    };
     parser.document()?;
     let (tape, attachment_keys) = (parser.tape, parser.keys);
     Ok(Parsed { document: Document::new(text, tape), attachment_keys })

@@ -1,0 +1,16 @@
+//! Floor 2: the state machine of one session, without sockets, threads or a clock of its own. Frames
+//! and the time go in, frames and events come out; so the same code runs under the I/O thread, under
+//! a simulator and under a fuzzer.
+//!
+//! * [`inbound`]: payloads of WebSocket messages to replies and publications. Owned by whoever reads.
+//! * [`core`]: connection states, calls in flight, heartbeat. Shared between threads under one lock.
+//! * [`hello`]: which generation the server speaks, and opening the session.
+//! * [`calls`]: calls in flight and their deadlines.
+//! * [`topics`]: who wants which publications.
+
+pub mod calls;
+pub mod core;
+pub mod hello;
+pub mod inbound;
+pub mod options;
+pub mod topics;
