@@ -49,7 +49,7 @@ pub struct StateChange {
 
 /// What the surroundings have to do, in this order.
 #[derive(Debug)]
-pub enum Effect<C> {
+pub enum Effect<C, S> {
     /// Open a connection, until this time.
     Connect(Instant),
     /// Send a message.
@@ -60,10 +60,10 @@ pub enum Effect<C> {
     Close(u16),
     /// End the connection at once.
     Drop,
-    /// The generation is settled (or, with `None`, open again).
-    Protocol(Option<Protocol>),
     /// A call is over.
     Complete(C, Result<Arc<Document>>),
+    /// A publication for its subscribers.
+    Publish(Arc<[S]>, Result<Arc<Document>>),
     /// Tell the application.
     State(StateChange),
 }
@@ -129,7 +129,7 @@ pub struct Core<C, S> {
     calls: Calls<C>,
     counts: CallCounts,
     topics: Topics<S>,
-    effects: VecDeque<Effect<C>>,
+    effects: VecDeque<Effect<C, S>>,
     last_heard: Option<Instant>,
     pinged: bool,
     failure: Option<Error>,
@@ -167,7 +167,7 @@ impl<C, S: Clone> Core<C, S> {
     }
 
     /// The next thing to do.
-    pub fn take_effect(&mut self) -> Option<Effect<C>> {
+    pub fn take_effect(&mut self) -> Option<Effect<C, S>> {
         self.effects.pop_front()
     }
 
@@ -190,6 +190,11 @@ impl<C, S: Clone> Core<C, S> {
     /// The server, once ready.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The generation that the open session speaks; `None` while it is not open.
+    pub fn settled(&self) -> Option<Protocol> {
+        matches!(self.phase, Phase::Ready | Phase::Closing { .. }).then_some(self.peer.protocol).flatten()
     }
 
     /// What was counted.
@@ -241,7 +246,6 @@ impl<C, S: Clone> Core<C, S> {
             return;
         };
         self.phase = Phase::Opening { deadline, connected: true };
-        self.effects.push_back(Effect::Protocol(None));
         // Composed once to know its size.
         self.format.protocol = Protocol::V2;
         self.format.chunk_size = Some(u32::MAX);
@@ -291,15 +295,11 @@ impl<C, S: Clone> Core<C, S> {
         }
     }
 
-    /// Anything that [`super::inbound::Inbound`] gives, except publications, which are not the
-    /// business of the state machine: they are given back.
-    pub fn received(&mut self, now: Instant, received: Received<S>) -> Option<(Arc<[S]>, Result<Arc<Document>>)> {
+    /// A message came in.
+    pub fn received(&mut self, now: Instant, received: Received<S>) {
         match received {
-            Received::Reply { protocol, id, outcome } => {
-                self.reply(now, protocol, &id, outcome);
-                None
-            }
-            Received::Publication { to, outcome } => Some((to, outcome)),
+            Received::Reply { protocol, id, outcome } => self.reply(now, protocol, &id, outcome),
+            Received::Publication { to, outcome } => self.effects.push_back(Effect::Publish(to, outcome)),
         }
     }
 
@@ -347,7 +347,6 @@ impl<C, S: Clone> Core<C, S> {
                 self.pinged = false;
                 self.format.protocol = protocol;
                 self.format.chunk_size = Format::chunk_size(self.peer.max_msg_size.unwrap_or(512 << 10));
-                self.effects.push_back(Effect::Protocol(Some(protocol)));
                 self.announce(State::Ready, None);
             }
             Next::Fail(error) => {

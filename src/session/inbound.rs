@@ -55,6 +55,7 @@ pub struct Inbound<S> {
     topics: Snapshot<S>,
     arriving: Message,
     dropped: Dropped,
+    problem: Option<Error>,
 }
 
 /// The WebSocket message that is arriving.
@@ -87,6 +88,7 @@ impl<S> Inbound<S> {
             topics: Snapshot::default(),
             arriving: Message::None,
             dropped: Dropped::default(),
+            problem: None,
         }
     }
 
@@ -105,6 +107,11 @@ impl<S> Inbound<S> {
         std::mem::take(&mut self.dropped)
     }
 
+    /// What was wrong with the last message that could not be read.
+    pub fn take_problem(&mut self) -> Option<Error> {
+        self.problem.take()
+    }
+
     /// How many messages or attachments were given up for the bounds on unfinished and kept data.
     pub fn evicted(&self) -> u64 {
         self.chunks.dropped() + self.attachments.forgotten()
@@ -114,11 +121,11 @@ impl<S> Inbound<S> {
     /// still to come.
     pub fn progress(&self, frame_left: u64) -> Option<(u64, u64)> {
         match &self.arriving {
-            Message::Chunk(chunk) => Some(self.chunks.progress(*chunk)),
             Message::Text(data) | Message::Attachment(data) => {
                 Some((data.len() as u64, data.len() as u64 + frame_left))
             }
-            _ => None,
+            Message::Ignored => None,
+            _ => self.chunks.progress(),
         }
     }
 
@@ -267,8 +274,8 @@ impl<S> Inbound<S> {
                 None
             }
             Err(error) => {
-                log::warn!("message that cannot be read (id {id:?}): {error}");
                 self.dropped.malformed += 1;
+                self.problem = Some(error.clone());
                 let id = id?;
                 match envelope::topic(&id) {
                     Some(topic) => self.publication(topic, Err(error)),

@@ -81,9 +81,9 @@ impl Chunks {
         self.dropped
     }
 
-    /// Bytes so far and in total of the message that `chunk` belongs to.
-    pub fn progress(&self, chunk: Arriving) -> (u64, u64) {
-        self.unfinished.iter().find(|u| u.id == chunk.id).map_or((0, 0), |u| (u.held, u64::from(u.total)))
+    /// Bytes so far and in total of the unfinished message that began last.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        self.unfinished.last().map(|u| (u.held, u64::from(u.total)))
     }
 
     /// A chunk begins.

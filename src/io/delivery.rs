@@ -1,0 +1,399 @@
+//! Events on their way to the application: one queue, in order, with a bound for publications.
+//!
+//! The I/O thread only puts events in, so that a slow application never keeps it from answering the
+//! server. They come out in [`EventQueue::dispatch`], on the thread of the application or, if the
+//! session is set so, on the I/O thread.
+
+use super::callback::{Slot, guarded};
+use super::config::{Progress, ProgressCallback, WakeupCallback};
+use crate::error::{Code, Error, Result};
+use crate::session::core::{StateChange, closed_error};
+use crate::wire::document::Document;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::{self, ThreadId};
+use std::time::Instant;
+
+/// Told about changes of state.
+pub type StateCallback = dyn Fn(&StateChange) + Send + Sync;
+
+/// The outcome of a call: the message whose `result` is the value, or why there is none.
+pub type Outcome = Result<Arc<Document>>;
+
+/// Receives the outcome of a call.
+pub type CompletionCallback = Box<dyn FnOnce(Outcome) + Send>;
+
+/// What a subscription is told.
+pub struct Publication<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The message whose `result` is the published value, or the error that the server sent instead.
+    pub outcome: &'a Outcome,
+}
+
+/// Receives publications.
+pub type PublicationCallback = dyn Fn(Publication<'_>) + Send + Sync;
+
+/// What a subscription does with publications that are not dispatched as fast as they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Keep every one; when this many wait, new ones are dropped.
+    All(usize),
+    /// Keep the last of them; older ones are dropped.
+    Last(usize),
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy::All(65_536)
+    }
+}
+
+/// One subscription.
+pub struct Subscription {
+    topic: String,
+    policy: Policy,
+    callback: Slot<PublicationCallback>,
+    waiting: Mutex<VecDeque<Outcome>>,
+    delivered: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Subscription {
+    pub(super) fn new(topic: &str, policy: Policy, callback: Arc<PublicationCallback>) -> Subscription {
+        Subscription {
+            topic: topic.to_owned(),
+            policy,
+            callback: Slot::new(callback),
+            waiting: Mutex::default(),
+            delivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// How many publications the callback was given, and how many were dropped because they were not
+    /// dispatched in time.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.delivered.load(Relaxed), self.dropped.load(Relaxed))
+    }
+
+    fn run(&self, outcome: &Outcome) {
+        self.delivered.fetch_add(1, Relaxed);
+        self.callback.run(|f| f(Publication { topic: &self.topic, outcome }));
+    }
+
+    /// Takes the callback back; waits for another thread that is inside it.
+    pub(super) fn end(&self) {
+        self.callback.clear();
+    }
+}
+
+/// Something for the application.
+pub enum Event {
+    /// A call is over.
+    Complete(CompletionCallback, Outcome),
+    /// A publication, and who wants it.
+    Publish(Arc<[Arc<Subscription>]>, Outcome),
+    /// A change of state.
+    State(StateChange),
+    /// A large message is so far.
+    Progress(Progress),
+}
+
+/// An event as it waits: publications wait with their subscription, which may drop them.
+enum Entry {
+    Complete(CompletionCallback, Outcome),
+    Publish(Arc<Subscription>, Outcome),
+    Waiting(Arc<Subscription>),
+    State(StateChange),
+    Progress(Progress),
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: VecDeque<Entry>,
+    /// Bytes of publications that wait.
+    bytes: u64,
+    dispatcher: Option<ThreadId>,
+    closed: bool,
+    signal: Option<Signal>,
+}
+
+/// A descriptor that is readable while there is something to dispatch: a pipe with one byte in it.
+struct Signal {
+    reader: PipeReader,
+    writer: PipeWriter,
+    raised: bool,
+}
+
+impl Inner {
+    /// Makes the descriptor say whether something waits.
+    fn settle(&mut self) {
+        let raise = !self.entries.is_empty() && !self.closed;
+        if let Some(signal) = &mut self.signal
+            && signal.raised != raise
+        {
+            // One byte in an empty pipe, or the one byte that is in it: neither can block.
+            let done =
+                if raise { signal.writer.write_all(&[1]).is_ok() } else { signal.reader.read_exact(&mut [0]).is_ok() };
+            signal.raised = raise == done;
+        }
+    }
+}
+
+/// The callbacks of a session that are not bound to a call or a topic.
+#[derive(Default)]
+pub struct Callbacks {
+    /// Changes of state.
+    pub state: Slot<StateCallback>,
+    /// Progress of large messages.
+    pub progress: Slot<ProgressCallback>,
+    /// Something waits for `dispatch`.
+    pub wakeup: Slot<WakeupCallback>,
+}
+
+/// What is left to do after events were put in.
+#[derive(Default)]
+#[must_use]
+pub struct Put {
+    /// Came after the session was freed: calls are completed, the rest is dropped.
+    late: Vec<Event>,
+    /// To be freed without a lock.
+    dropped: Vec<Outcome>,
+    /// The queue was empty before.
+    woke: bool,
+}
+
+/// The queue.
+pub struct EventQueue {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    callbacks: Callbacks,
+    most_bytes: u64,
+    /// Publications go through the waiting room of their subscription.
+    waiting_rooms: bool,
+}
+
+impl EventQueue {
+    /// `waiting_rooms`: publications wait as their subscription says; otherwise they are dispatched at
+    /// once anyway.
+    pub fn new(callbacks: Callbacks, most_bytes: u64, waiting_rooms: bool) -> EventQueue {
+        EventQueue { inner: Mutex::default(), changed: Condvar::new(), callbacks, most_bytes, waiting_rooms }
+    }
+
+    /// Whether somebody is told about progress.
+    pub fn wants_progress(&self) -> bool {
+        self.callbacks.progress.is_set()
+    }
+
+    /// Puts events in. Runs no code of the application, so that it may be called under a lock; what is
+    /// left to do is done by [`finish`](EventQueue::finish), without one.
+    pub fn put(&self, events: impl Iterator<Item = Event>) -> Put {
+        let mut put = Put::default();
+        let mut inner = self.inner.lock();
+        let was_empty = inner.entries.is_empty();
+        for event in events {
+            match event {
+                event if inner.closed => put.late.push(event),
+                Event::Complete(callback, outcome) => inner.entries.push_back(Entry::Complete(callback, outcome)),
+                Event::State(change) => inner.entries.push_back(Entry::State(change)),
+                Event::Progress(progress) => match inner.entries.back_mut() {
+                    Some(Entry::Progress(last)) if last.transfer == progress.transfer => *last = progress,
+                    _ => inner.entries.push_back(Entry::Progress(progress)),
+                },
+                Event::Publish(to, outcome) => {
+                    for subscription in to.iter() {
+                        put.dropped.extend(self.publish(&mut inner, subscription, &outcome));
+                    }
+                    put.dropped.push(outcome);
+                }
+            }
+        }
+        if was_empty && !inner.entries.is_empty() {
+            inner.settle();
+            put.woke = true;
+        }
+        put
+    }
+
+    /// Tells whoever waits that something was put in.
+    pub fn finish(&self, put: Put) {
+        let Put { late, dropped, woke } = put;
+        drop(dropped);
+        if woke {
+            self.changed.notify_all();
+            self.callbacks.wakeup.run(|f| f());
+        }
+        for event in late {
+            if let Event::Complete(callback, _) = event {
+                guarded(|| callback(Err(closed_error())));
+            }
+        }
+    }
+
+    /// Returns what was dropped for it, to be freed without the lock.
+    fn publish(&self, inner: &mut Inner, subscription: &Arc<Subscription>, outcome: &Outcome) -> Option<Outcome> {
+        if !self.waiting_rooms {
+            inner.entries.push_back(Entry::Publish(Arc::clone(subscription), outcome.clone()));
+            return None;
+        }
+        let mut waiting = subscription.waiting.lock();
+        let size = wire_size(outcome);
+        let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
+        let mut dropped = None;
+        match subscription.policy {
+            Policy::All(most) if full || waiting.len() >= most => {
+                subscription.dropped.fetch_add(1, Relaxed);
+                return None;
+            }
+            Policy::Last(_) if full && waiting.is_empty() => {
+                subscription.dropped.fetch_add(1, Relaxed);
+                return None;
+            }
+            // The newcomer takes the turn of the oldest.
+            Policy::Last(most) if full || waiting.len() >= most.max(1) => {
+                subscription.dropped.fetch_add(1, Relaxed);
+                dropped = waiting.pop_front();
+                inner.bytes -= dropped.as_ref().map_or(0, wire_size);
+            }
+            _ => inner.entries.push_back(Entry::Waiting(Arc::clone(subscription))),
+        }
+        waiting.push_back(outcome.clone());
+        inner.bytes += size;
+        dropped
+    }
+
+    /// Runs up to `most` events, waiting for the first until `deadline`. Returns how many were run.
+    pub fn dispatch(&self, most: usize, deadline: Option<Instant>) -> Result<usize> {
+        let me = thread::current().id();
+        {
+            let mut inner = self.inner.lock();
+            if inner.dispatcher == Some(me) {
+                return Err(Error::new(Code::Reentrant, "dispatch was called from inside a callback of dispatch"));
+            }
+            loop {
+                if inner.closed {
+                    return Err(closed_error());
+                }
+                if inner.dispatcher.is_none() && !inner.entries.is_empty() {
+                    break;
+                }
+                if deadline.is_some_and(|at| at <= Instant::now()) {
+                    return Ok(0);
+                }
+                match deadline {
+                    Some(at) => {
+                        self.changed.wait_until(&mut inner, at);
+                    }
+                    None => self.changed.wait(&mut inner),
+                }
+            }
+            inner.dispatcher = Some(me);
+        }
+        let mut count = 0;
+        while count < most {
+            let entry = {
+                let mut inner = self.inner.lock();
+                // Freed from inside a callback: nothing may run any more.
+                let entry = if inner.closed { None } else { inner.entries.pop_front() };
+                if inner.entries.is_empty() {
+                    inner.settle();
+                }
+                entry
+            };
+            let Some(entry) = entry else { break };
+            count += 1;
+            self.run(entry);
+        }
+        let more = {
+            let mut inner = self.inner.lock();
+            inner.dispatcher = None;
+            !inner.entries.is_empty() && !inner.closed
+        };
+        self.changed.notify_all();
+        if more {
+            self.callbacks.wakeup.run(|f| f());
+        }
+        Ok(count)
+    }
+
+    fn run(&self, entry: Entry) {
+        match entry {
+            Entry::Complete(callback, outcome) => guarded(|| callback(outcome)),
+            Entry::Publish(subscription, outcome) => subscription.run(&outcome),
+            Entry::Waiting(subscription) => {
+                let outcome = subscription.waiting.lock().pop_front();
+                // None: unsubscribed since.
+                if let Some(outcome) = outcome {
+                    let size = wire_size(&outcome);
+                    {
+                        let mut inner = self.inner.lock();
+                        inner.bytes = inner.bytes.saturating_sub(size);
+                    }
+                    subscription.run(&outcome);
+                }
+            }
+            Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
+            Entry::Progress(progress) => self.callbacks.progress.run(|f| f(&progress)),
+        }
+    }
+
+    /// How many events wait.
+    pub fn len(&self) -> usize {
+        self.inner.lock().entries.len()
+    }
+
+    /// The bytes of a subscription that ends are no longer waiting.
+    pub fn forget(&self, subscription: &Subscription) {
+        let waiting = std::mem::take(&mut *subscription.waiting.lock());
+        let bytes: u64 = waiting.iter().map(wire_size).sum();
+        let mut inner = self.inner.lock();
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+    }
+
+    /// Nothing is dispatched from now on. Waits for another thread that is dispatching, completes the
+    /// calls that wait, and takes all callbacks back.
+    pub fn close(&self) {
+        let me = thread::current().id();
+        let entries = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            inner.settle();
+            self.changed.notify_all();
+            while inner.dispatcher.is_some_and(|t| t != me) {
+                self.changed.wait(&mut inner);
+            }
+            std::mem::take(&mut inner.entries)
+        };
+        for entry in entries {
+            if let Entry::Complete(callback, _) = entry {
+                guarded(|| callback(Err(closed_error())));
+            }
+        }
+        self.callbacks.wakeup.clear();
+        self.callbacks.progress.clear();
+        self.callbacks.state.clear();
+    }
+
+    /// Gives access to the descriptor that is readable while something waits.
+    pub fn with_descriptor<R>(&self, use_it: impl FnOnce(&PipeReader) -> R) -> Result<R> {
+        let mut inner = self.inner.lock();
+        if inner.signal.is_none() {
+            let (reader, writer) =
+                std::io::pipe().map_err(|e| Error::new(Code::System, format!("no pipe for the descriptor: {e}")))?;
+            inner.signal = Some(Signal { reader, writer, raised: false });
+            inner.settle();
+        }
+        match &inner.signal {
+            Some(signal) => Ok(use_it(&signal.reader)),
+            None => Err(closed_error()),
+        }
+    }
+}
+
+fn wire_size(outcome: &Outcome) -> u64 {
+    outcome.as_ref().map_or(0, |document| document.wire_size() as u64)
+}

@@ -1,0 +1,129 @@
+//! What is on its way out. Any thread puts messages in; whoever gets hold of the socket writes them, so
+//! that a small call costs one system call and no hand-over to another thread.
+
+use super::socket::Socket;
+use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+
+/// The outgoing half of a session.
+#[derive(Default)]
+pub struct Link {
+    /// Taken for moments only, also under the lock of the core.
+    pending: Mutex<Pending>,
+    /// Held while writing; never waited for.
+    active: Mutex<Option<Active>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    messages: Vec<Queued>,
+    controls: Vec<ControlFrame>,
+    /// Bytes of messages that are not written yet.
+    bytes: u64,
+    failed: Option<io::Error>,
+}
+
+struct Active {
+    writer: Writer,
+    socket: Arc<Socket>,
+}
+
+/// What a flush did.
+#[derive(Default)]
+pub struct Report {
+    /// There is more to write although the socket takes more.
+    pub more: bool,
+    /// Writing failed.
+    pub failed: bool,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Messages that are sent. To be dropped without a lock: they may hold memory of the application.
+    pub done: Vec<Queued>,
+    /// The message that is being sent.
+    pub current: Option<Sent>,
+}
+
+impl Link {
+    /// Puts a message behind the others.
+    pub fn push(&self, message: Queued) {
+        let mut pending = self.pending.lock();
+        pending.bytes += message.0.total();
+        pending.messages.push(message);
+    }
+
+    /// Puts a control frame behind the other control frames.
+    pub fn push_control(&self, frame: ControlFrame) {
+        self.pending.lock().controls.push(frame);
+    }
+
+    /// Bytes of messages that wait to be written.
+    pub fn waiting(&self) -> u64 {
+        self.pending.lock().bytes
+    }
+
+    /// Why writing failed, once.
+    pub fn take_failure(&self) -> Option<io::Error> {
+        self.pending.lock().failed.take()
+    }
+
+    /// A new connection.
+    pub fn attach(&self, socket: Arc<Socket>) {
+        *self.active.lock() = Some(Active { writer: Writer::new(), socket });
+    }
+
+    /// The connection is over. Returns what was not sent, to be dropped without a lock.
+    pub fn detach(&self) -> Vec<Queued> {
+        let active = self.active.lock().take();
+        let mut pending = std::mem::take(&mut *self.pending.lock());
+        if let Some(mut active) = active {
+            active.writer.abandon();
+            pending.messages.extend(active.writer.take_done());
+        }
+        pending.messages
+    }
+
+    /// Writes what waits, unless another thread does it already; then that one goes on with it. Writes
+    /// about `most` bytes at most.
+    pub fn flush(&self, most: usize) -> Report {
+        let mut report = Report::default();
+        loop {
+            // Whoever holds the socket looks here again after letting go of it.
+            let Some(mut active) = self.active.try_lock() else {
+                return report;
+            };
+            let Some(Active { writer, socket }) = active.as_mut() else {
+                return report;
+            };
+            let (messages, controls) = {
+                let mut pending = self.pending.lock();
+                (std::mem::take(&mut pending.messages), std::mem::take(&mut pending.controls))
+            };
+            writer.push(messages, controls);
+            let flushed = writer.flush(most.saturating_sub(report.bytes as usize), |bytes| socket.write(bytes));
+            report.bytes += writer.take_bytes_out();
+            let done = writer.take_done();
+            report.current = writer.current();
+            drop(active);
+
+            let mut pending = self.pending.lock();
+            pending.bytes -= done.iter().map(|(message, _)| message.total()).sum::<u64>().min(pending.bytes);
+            report.done.extend(done);
+            match flushed {
+                Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,
+                Ok(Flushed::Everything) => {}
+                Ok(Flushed::Blocked) => return report,
+                Ok(Flushed::Paused) => {
+                    report.more = true;
+                    return report;
+                }
+                Err(e) => {
+                    pending.failed = Some(e);
+                    report.failed = true;
+                    return report;
+                }
+            }
+        }
+    }
+}

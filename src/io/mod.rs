@@ -1,0 +1,27 @@
+//! Floor 3: the session's own thread, the connection under it, and where callbacks run.
+//!
+//! * [`config`]: everything that can be set before connecting;
+//! * [`session`]: the handle that applications hold; any thread may use it;
+//! * `shared`: what the handle and the thread share, and the order of its locks;
+//! * `thread`: the loop of the I/O thread;
+//! * `establish`, `resolve`, `proxy`, `tls`, `upgrade`: from a URL to an open WebSocket;
+//! * `socket`: bytes in and out, with or without TLS;
+//! * `websocket`: frames (RFC 6455);
+//! * [`delivery`]: events, queues and overload policies;
+//! * `callback`: when callbacks run and when they are dropped.
+
+pub(crate) mod callback;
+pub mod config;
+pub mod delivery;
+mod establish;
+mod link;
+mod proxy;
+mod resolve;
+pub mod session;
+mod shared;
+mod socket;
+mod thread;
+mod tls;
+mod upgrade;
+mod url;
+mod websocket;

@@ -1,0 +1,327 @@
+//! The handle of a session. Any thread may use it; every method is safe to call in any state and from
+//! inside callbacks, where waiting ones refuse instead of waiting for themselves.
+
+use super::config::{Config, Delivery};
+use super::delivery::{CompletionCallback, Outcome, Policy, Publication, Subscription};
+use super::establish::WAKER;
+use super::shared::{Completion, Order, Shared, Waiter};
+use super::thread::IoThread;
+use crate::error::{Code, Error, Result, Stage};
+use crate::session::calls::CallId;
+use crate::session::core::{Peer, Seeds, State, closed_error};
+use crate::wire::args::Args;
+use mio::{Poll, Waker};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The owner of a session. Dropping it ends the session at once: calls that are still in flight are
+/// completed as closed before the drop returns, and no callback runs after it. Dropping is allowed
+/// anywhere, also inside a callback.
+pub struct Session {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A reference to a session, for callbacks and other threads. It does not keep the session alive: after
+/// the [`Session`] is dropped, methods report that the session is closed.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+/// What a session has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Replies and wanted publications received.
+    pub messages_in: u64,
+    /// Messages sent.
+    pub messages_out: u64,
+    /// Bytes received, framing included.
+    pub bytes_in: u64,
+    /// Bytes sent, framing included.
+    pub bytes_out: u64,
+    /// Publications that nobody subscribed to, dropped undecoded.
+    pub unsubscribed: u64,
+    /// Messages without meaning, dropped.
+    pub malformed: u64,
+    /// Unfinished messages and kept attachments given up for the limits.
+    pub evicted: u64,
+    /// Replies to calls that were over already.
+    pub late_replies: u64,
+    /// Replies to nothing that was asked.
+    pub unknown_replies: u64,
+    /// Calls that were accepted.
+    pub calls: u64,
+    /// Calls that wait for their reply.
+    pub calls_in_flight: u64,
+    /// Events that wait for `dispatch`.
+    pub events_waiting: u64,
+}
+
+impl Session {
+    /// A session that is not connected yet. Starts the I/O thread.
+    pub fn new(config: Config) -> Result<Session> {
+        let system = |what: &str, e: std::io::Error| Error::new(Code::System, format!("{what}: {e}"));
+        let poll = Poll::new().map_err(|e| system("no poll", e))?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(|e| system("no waker", e))?);
+        // 53 bit: attachment numbers and call ids stay exact in every client of the same server.
+        let seeds = Seeds {
+            first_call: rand::random::<u64>() >> 12,
+            first_key: rand::random::<u64>() >> 11,
+            first_message: rand::random(),
+        };
+        let shared = Arc::new(Shared::new(config, Arc::clone(&waker), seeds));
+        let io = IoThread::new(Arc::clone(&shared), poll, waker);
+        let thread = std::thread::Builder::new()
+            .name("wslink-io".into())
+            .spawn(move || io.run())
+            .map_err(|e| system("no I/O thread", e))?;
+        Ok(Session { handle: Handle(shared), thread: Some(thread) })
+    }
+
+    /// A reference for callbacks and other threads.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl Deref for Session {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let shared = &self.handle.0;
+        shared.with_locked(|locked| {
+            locked.core.close(Instant::now(), Duration::ZERO);
+            locked.orders.push_back(Order::Exit);
+        });
+        shared.wake();
+        if let Some(thread) = self.thread.take()
+            && !shared.on_io_thread()
+        {
+            // The I/O thread does not panic; if it did, there is nothing left to wait for.
+            let _ = thread.join();
+        }
+        // With a zero timeout the tick below ends the closing handshake that nobody waits for.
+        shared.with_core(|core| core.tick(Instant::now()));
+        shared.queue.close();
+        let subscriptions = shared.look(|locked| locked.core.topics().clear());
+        shared.topics_changed();
+        for subscription in subscriptions {
+            subscription.end();
+        }
+        shared.config.log.clear();
+    }
+}
+
+impl Handle {
+    /// Begins to connect; the state tells how it goes.
+    pub fn connect(&self) -> Result<()> {
+        self.0.with_core(|core| core.connect(Instant::now()))
+    }
+
+    /// Connects and waits until the session is ready or has failed. The configured connect timeout
+    /// applies.
+    pub fn connect_wait(&self) -> Result<()> {
+        self.may_wait("connect_wait")?;
+        self.connect()?;
+        self.0.wait_state(None, |s| matches!(s, State::Ready | State::Closed));
+        self.0.look(|locked| match (locked.core.state(), locked.core.failure()) {
+            (State::Ready, _) => Ok(()),
+            (_, Some(error)) => Err(error.clone()),
+            (_, None) => Err(closed_error()),
+        })
+    }
+
+    /// The state now.
+    pub fn state(&self) -> State {
+        self.0.look(|locked| locked.core.state())
+    }
+
+    /// Why the session is closed, if that was not asked for.
+    pub fn failure(&self) -> Option<Error> {
+        self.0.look(|locked| locked.core.failure().cloned())
+    }
+
+    /// What is known of the server, once ready.
+    pub fn peer(&self) -> Peer {
+        self.0.look(|locked| locked.core.peer().clone())
+    }
+
+    /// The address of the server or proxy, once connected.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        *self.0.peer_addr.lock()
+    }
+
+    /// What the session has done so far.
+    pub fn stats(&self) -> Stats {
+        let (counts, in_flight) = self.0.look(|locked| (locked.core.counts(), locked.core.calls_in_flight()));
+        let c = &self.0.counters;
+        Stats {
+            messages_in: c.messages_in.load(Relaxed),
+            messages_out: c.messages_out.load(Relaxed),
+            bytes_in: c.bytes_in.load(Relaxed),
+            bytes_out: c.bytes_out.load(Relaxed),
+            unsubscribed: c.unsubscribed.load(Relaxed),
+            malformed: c.malformed.load(Relaxed),
+            evicted: c.evicted.load(Relaxed),
+            late_replies: counts.late_replies,
+            unknown_replies: counts.unknown_replies,
+            calls: counts.calls,
+            calls_in_flight: in_flight as u64,
+            events_waiting: self.0.queue.len() as u64,
+        }
+    }
+
+    /// Calls a method. The completion gets the outcome, exactly once and never from inside this function.
+    /// Without a timeout it waits as long as the connection lives.
+    pub fn call(
+        &self,
+        method: &str,
+        args: Args,
+        timeout: Option<Duration>,
+        completion: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<CallId> {
+        self.begin(method, args, timeout, Completion::Callback(Box::new(completion)))
+    }
+
+    /// The same with a completion that comes back if the call is not accepted.
+    pub fn call_boxed(
+        &self,
+        method: &str,
+        args: Args,
+        timeout: Option<Duration>,
+        completion: CompletionCallback,
+    ) -> Result<CallId> {
+        self.begin(method, args, timeout, Completion::Callback(completion))
+    }
+
+    fn begin(&self, method: &str, args: Args, timeout: Option<Duration>, completion: Completion) -> Result<CallId> {
+        let waiting = self.0.link.waiting();
+        if waiting > self.0.config.send_queue_bytes {
+            return Err(Error::new(
+                Code::Limit,
+                format!(
+                    "{waiting} bytes of earlier calls wait to be sent, and the limit is {} (option send_queue_bytes)",
+                    self.0.config.send_queue_bytes
+                ),
+            ));
+        }
+        let now = Instant::now();
+        match self.0.with_core(|core| core.call(now, method, args, timeout, completion)) {
+            Ok(id) => Ok(id),
+            // The completion is dropped here, without a lock.
+            Err((error, _completion)) => Err(error),
+        }
+    }
+
+    /// Calls a method and waits for the outcome.
+    pub fn call_wait(&self, method: &str, args: Args, timeout: Option<Duration>) -> Outcome {
+        self.may_wait("call_wait")?;
+        let waiter = Waiter::new();
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let id = self.begin(method, args, None, Completion::Waiter(Arc::clone(&waiter)))?;
+        if let Some(outcome) = waiter.wait(deadline) {
+            return outcome;
+        }
+        if self.0.with_core(|core| core.abandon(id)).is_none() {
+            // The outcome came at the last moment and is on its way here.
+            return waiter.wait(None).unwrap_or_else(|| Err(closed_error()));
+        }
+        let timeout = timeout.unwrap_or_default();
+        let message = format!("no reply to {method:?} within {timeout:?}; the server may still execute it");
+        Err(Error::new(Code::Timeout, message).at(Stage::Call).retriable_if(true))
+    }
+
+    /// Completes a call as cancelled; `false` if it is over already. The server goes on with it: wslink
+    /// has no way to tell it.
+    pub fn cancel(&self, id: CallId) -> bool {
+        self.0.with_core(|core| core.cancel(id))
+    }
+
+    /// Subscribes to a topic: the callback gets every publication from now on. Subscriptions belong to
+    /// the session and outlive its connections.
+    pub fn subscribe(
+        &self,
+        topic: &str,
+        policy: Policy,
+        callback: impl Fn(Publication<'_>) + Send + Sync + 'static,
+    ) -> u64 {
+        let subscription = Arc::new(Subscription::new(topic, policy, Arc::new(callback)));
+        let id = self.0.look(|locked| locked.core.topics().subscribe(topic, subscription));
+        self.0.topics_changed();
+        id
+    }
+
+    /// Ends a subscription: no callback begins after this returns, and none is running on another thread.
+    /// Allowed inside the callback itself, which is then dropped when it returns.
+    pub fn unsubscribe(&self, id: u64) -> Result<()> {
+        let subscription = self.0.look(|locked| locked.core.topics().unsubscribe(id));
+        self.0.topics_changed();
+        match subscription {
+            Some(subscription) => {
+                self.0.queue.forget(&subscription);
+                subscription.end();
+                Ok(())
+            }
+            None => Err(no_subscription()),
+        }
+    }
+
+    /// How many publications the callback of a subscription was given, and how many were dropped because
+    /// they were not dispatched in time.
+    pub fn subscription_counts(&self, id: u64) -> Result<(u64, u64)> {
+        let subscription = self.0.look(|locked| locked.core.topics().get(id).cloned());
+        subscription.map(|s| s.counts()).ok_or_else(no_subscription)
+    }
+
+    /// Begins to close: calls in flight are completed as closed, and the server is told. After `timeout`
+    /// the connection is ended without its agreement.
+    pub fn close(&self, timeout: Duration) {
+        self.0.with_core(|core| core.close(Instant::now(), timeout));
+    }
+
+    /// Closes and waits until the session is closed.
+    pub fn close_wait(&self, timeout: Duration) -> Result<()> {
+        self.may_wait("close_wait")?;
+        self.close(timeout);
+        self.0.wait_state(None, |s| matches!(s, State::Closed | State::Idle));
+        Ok(())
+    }
+
+    /// Runs callbacks that wait, at most `most` of them, on this thread. Waits up to `timeout` for the
+    /// first one. Returns how many were run.
+    pub fn dispatch(&self, most: usize, timeout: Option<Duration>) -> Result<usize> {
+        if self.0.config.delivery == Delivery::IoThread {
+            return Err(Error::new(
+                Code::State,
+                "this session runs its callbacks on the I/O thread; there is nothing to dispatch",
+            ));
+        }
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        self.0.queue.dispatch(most, deadline)
+    }
+
+    /// Gives access to a descriptor that is readable while `dispatch` has something to do.
+    pub fn with_descriptor<R>(&self, use_it: impl FnOnce(&std::io::PipeReader) -> R) -> Result<R> {
+        self.0.queue.with_descriptor(use_it)
+    }
+
+    fn may_wait(&self, what: &str) -> Result<()> {
+        if self.0.on_io_thread() {
+            return Err(Error::new(Code::Reentrant, format!("{what} on the I/O thread would wait for itself")));
+        }
+        Ok(())
+    }
+}
+
+fn no_subscription() -> Error {
+    Error::new(Code::NotFound, "no subscription has this id (any more)")
+}

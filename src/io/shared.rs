@@ -1,0 +1,324 @@
+//! What the handle of a session and its I/O thread share.
+//!
+//! Order of the locks: `core`, then `link` (its short one) or the event queue. None of them is held while
+//! code of the application runs: completions, callbacks, and the destructors of buffers.
+
+use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
+use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
+use super::link::Link;
+use super::websocket::writer::ControlFrame;
+use crate::session::core::{Core, Effect, Seeds, State};
+use mio::Waker;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread, ThreadId};
+use std::time::Instant;
+
+/// Who receives the outcome of a call.
+pub enum Completion {
+    /// A callback, by way of the event queue.
+    Callback(CompletionCallback),
+    /// A thread that waits for it.
+    Waiter(Arc<Waiter>),
+}
+
+/// A thread that waits for the outcome of one call.
+pub struct Waiter {
+    outcome: Mutex<Option<Outcome>>,
+    thread: Thread,
+}
+
+impl Waiter {
+    /// For the current thread.
+    pub fn new() -> Arc<Waiter> {
+        Arc::new(Waiter { outcome: Mutex::new(None), thread: thread::current() })
+    }
+
+    fn complete(&self, outcome: Outcome) {
+        *self.outcome.lock() = Some(outcome);
+        self.thread.unpark();
+    }
+
+    /// Waits for the outcome; `None` at the deadline.
+    pub fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
+        loop {
+            if let Some(outcome) = self.outcome.lock().take() {
+                return Some(outcome);
+            }
+            match deadline {
+                None => thread::park(),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    thread::park_timeout(left);
+                }
+            }
+        }
+    }
+}
+
+/// What the I/O thread is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Connect, until this time.
+    Connect(Instant),
+    /// End the connection.
+    Drop,
+    /// End the thread.
+    Exit,
+}
+
+/// The state machine, and when the I/O thread will look at it by itself.
+pub struct Locked {
+    /// The state machine.
+    pub core: Core<Completion, Arc<Subscription>>,
+    /// When the I/O thread wakes up; `None`: not by itself.
+    pub armed: Option<Instant>,
+    /// Orders for the I/O thread, oldest first.
+    pub orders: VecDeque<Order>,
+}
+
+/// Counters that the I/O thread keeps.
+#[derive(Default)]
+pub struct Counters {
+    /// WebSocket messages for somebody: replies and wanted publications.
+    pub messages_in: AtomicU64,
+    /// Messages sent.
+    pub messages_out: AtomicU64,
+    /// Bytes received, framing included.
+    pub bytes_in: AtomicU64,
+    /// Bytes sent, framing included.
+    pub bytes_out: AtomicU64,
+    /// Publications on topics without subscriber.
+    pub unsubscribed: AtomicU64,
+    /// Messages without meaning.
+    pub malformed: AtomicU64,
+    /// Unfinished messages and kept attachments that were given up.
+    pub evicted: AtomicU64,
+}
+
+/// What is shared.
+pub struct Shared {
+    /// The options.
+    pub config: Config,
+    locked: Mutex<Locked>,
+    state_changed: Condvar,
+    /// Outgoing messages.
+    pub link: Link,
+    /// Events for the application.
+    pub queue: EventQueue,
+    waker: Arc<Waker>,
+    io_thread: OnceLock<ThreadId>,
+    /// Changes with every subscription.
+    pub topics_version: AtomicU64,
+    /// Counters.
+    pub counters: Counters,
+    /// The address of the server.
+    pub peer_addr: Mutex<Option<SocketAddr>>,
+    transfers: AtomicU64,
+}
+
+/// A call from another thread than the I/O thread writes at most so much itself.
+const CALLER_FLUSH: usize = 256 << 10;
+
+impl Shared {
+    /// `waker` ends the sleep of the I/O thread.
+    pub fn new(mut config: Config, waker: Arc<Waker>, seeds: Seeds) -> Shared {
+        let callbacks = Callbacks::default();
+        callbacks.state.set(config.on_state.take());
+        callbacks.progress.set(config.on_progress.take());
+        callbacks.wakeup.set(config.on_wakeup.take());
+        let queue = EventQueue::new(callbacks, config.queue_bytes, config.delivery == Delivery::Queued);
+        let core = Core::new(config.session.clone(), seeds);
+        Shared {
+            config,
+            locked: Mutex::new(Locked { core, armed: None, orders: VecDeque::new() }),
+            state_changed: Condvar::new(),
+            link: Link::default(),
+            queue,
+            waker,
+            io_thread: OnceLock::new(),
+            topics_version: AtomicU64::new(0),
+            counters: Counters::default(),
+            peer_addr: Mutex::new(None),
+            transfers: AtomicU64::new(0),
+        }
+    }
+
+    /// Called by the I/O thread when it begins.
+    pub fn enter_io_thread(&self) {
+        let _ = self.io_thread.set(thread::current().id());
+    }
+
+    /// Whether this is the I/O thread.
+    pub fn on_io_thread(&self) -> bool {
+        self.io_thread.get() == Some(&thread::current().id())
+    }
+
+    /// Ends the sleep of the I/O thread.
+    pub fn wake(&self) {
+        if let Err(e) = self.waker.wake() {
+            self.log(LogLevel::Error, || format!("the I/O thread cannot be woken: {e}"));
+        }
+    }
+
+    /// Writes to the log.
+    pub fn log(&self, level: LogLevel, line: impl FnOnce() -> String) {
+        self.config.log.write(level, line);
+    }
+
+    /// Looks at the state machine without changing it.
+    pub fn look<R>(&self, look: impl FnOnce(&mut Locked) -> R) -> R {
+        look(&mut self.locked.lock())
+    }
+
+    /// Changes the state machine, and does what comes out of that.
+    pub fn with_core<R>(&self, change: impl FnOnce(&mut Core<Completion, Arc<Subscription>>) -> R) -> R {
+        self.with_locked(|locked| change(&mut locked.core))
+    }
+
+    /// The same, with the orders.
+    pub fn with_locked<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> R {
+        let mut events = Vec::new();
+        let mut waiters = Vec::new();
+        let mut must_wake = false;
+        let (mut sends, mut put) = (false, None);
+        let result;
+        {
+            let mut locked = self.locked.lock();
+            result = change(&mut locked);
+            while let Some(effect) = locked.core.take_effect() {
+                match effect {
+                    Effect::Send(message, call) => {
+                        sends = true;
+                        self.link.push((message, call));
+                    }
+                    Effect::Ping => {
+                        sends = true;
+                        self.link.push_control(ControlFrame::Ping);
+                    }
+                    Effect::Close(code) => {
+                        sends = true;
+                        self.link.push_control(ControlFrame::Close(code));
+                    }
+                    Effect::Connect(deadline) => {
+                        must_wake = true;
+                        locked.orders.push_back(Order::Connect(deadline));
+                    }
+                    Effect::Drop => {
+                        must_wake = true;
+                        locked.orders.push_back(Order::Drop);
+                    }
+                    Effect::Complete(Completion::Callback(callback), outcome) => {
+                        events.push(Event::Complete(callback, outcome));
+                    }
+                    Effect::Complete(Completion::Waiter(waiter), outcome) => waiters.push((waiter, outcome)),
+                    Effect::Publish(to, outcome) => events.push(Event::Publish(to, outcome)),
+                    Effect::State(change) => {
+                        self.state_changed.notify_all();
+                        events.push(Event::State(change));
+                    }
+                }
+            }
+            let deadline = locked.core.deadline();
+            must_wake |= deadline.is_some_and(|at| locked.armed.is_none_or(|armed| at < armed));
+            if !events.is_empty() {
+                // Under the lock, so that events are in the order in which they came about.
+                put = Some(self.queue.put(events.into_iter()));
+            }
+        }
+        for (waiter, outcome) in waiters {
+            waiter.complete(outcome);
+        }
+        if let Some(put) = put {
+            self.tell(put);
+        }
+        // The I/O thread sees to everything before it sleeps.
+        if !self.on_io_thread() {
+            if sends {
+                must_wake |= self.flush(CALLER_FLUSH);
+            }
+            if must_wake {
+                self.wake();
+            }
+        }
+        result
+    }
+
+    fn tell(&self, put: Put) {
+        self.queue.finish(put);
+        if self.config.delivery == Delivery::IoThread && !self.on_io_thread() {
+            self.wake();
+        }
+    }
+
+    /// Puts events in the queue.
+    pub fn push(&self, events: impl Iterator<Item = Event>) {
+        let put = self.queue.put(events);
+        self.tell(put);
+    }
+
+    /// Writes what waits. `true`: the I/O thread has to go on with it.
+    pub fn flush(&self, most: usize) -> bool {
+        let report = self.link.flush(most);
+        self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
+        self.counters.messages_out.fetch_add(report.done.len() as u64, Relaxed);
+        if self.queue.wants_progress() {
+            let of = |call, bytes, total| Progress {
+                incoming: false,
+                transfer: outgoing_transfer(call),
+                call,
+                bytes,
+                total,
+            };
+            let done = report.done.iter().map(|(m, call)| of(*call, m.total(), m.total()));
+            let current = report.current.map(|s| of(s.call, s.bytes, s.total));
+            let told: Vec<_> = done.chain(current).filter(|p| p.total >= PROGRESS_FROM).map(Event::Progress).collect();
+            if !told.is_empty() {
+                self.push(told.into_iter());
+            }
+        }
+        report.more || report.failed
+    }
+
+    /// A number for an incoming transfer.
+    pub fn next_transfer(&self) -> u64 {
+        self.transfers.fetch_add(2, Relaxed)
+    }
+
+    /// Waits until the state is one of those wanted; `false` at the deadline.
+    pub fn wait_state(&self, deadline: Option<Instant>, wanted: impl Fn(State) -> bool) -> bool {
+        let mut locked = self.locked.lock();
+        while !wanted(locked.core.state()) {
+            match deadline {
+                None => self.state_changed.wait(&mut locked),
+                Some(at) => {
+                    if self.state_changed.wait_until(&mut locked, at).timed_out() {
+                        return wanted(locked.core.state());
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Notes that the subscriptions changed.
+    pub fn topics_changed(&self) {
+        self.topics_version.fetch_add(1, SeqCst);
+    }
+
+    /// Whether the connection that the I/O thread works on was given up by the application.
+    pub fn dropped(&self) -> bool {
+        self.look(|locked| locked.orders.iter().any(|order| !matches!(order, Order::Connect(_))))
+    }
+}
+
+/// Outgoing transfers have odd numbers, incoming ones even ones.
+fn outgoing_transfer(call: Option<u64>) -> u64 {
+    call.unwrap_or(0).wrapping_mul(2) | 1
+}

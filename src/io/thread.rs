@@ -1,0 +1,405 @@
+//! The I/O thread of a session: sleeps until the socket, a deadline or the application has something for
+//! it. It never waits for the application.
+
+use super::config::{Delivery, LogLevel, PROGRESS_FROM, Progress};
+use super::delivery::{Event, Subscription};
+use super::establish::{CONNECTION, Established, Patience, establish};
+use super::shared::{Order, Shared};
+use super::socket::Socket;
+use super::websocket::close_code;
+use super::websocket::reader::{Incoming, Reader};
+use super::websocket::writer::ControlFrame;
+use crate::error::{Code, Error, Stage};
+use crate::session::core::State;
+use crate::session::inbound::Inbound;
+use crate::wire::buffer::BufferPool;
+use mio::{Events, Poll, Waker};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Instant;
+
+/// How often the socket is read before something else gets its turn.
+const READS_IN_A_ROW: usize = 16;
+
+/// How much is written before something else gets its turn.
+const IO_FLUSH: usize = 1 << 20;
+
+/// The I/O thread.
+pub struct IoThread {
+    shared: Arc<Shared>,
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    connection: Option<Connection>,
+    pool: BufferPool,
+}
+
+struct Connection {
+    socket: Arc<Socket>,
+    reader: Reader,
+    inbound: Inbound<Arc<Subscription>>,
+    /// The socket may have something to read.
+    readable: bool,
+    /// There is something to write and the socket takes it.
+    writable: bool,
+    topics_version: Option<u64>,
+    heard: Instant,
+    transfer: Option<Transfer>,
+    evicted: u64,
+}
+
+/// An incoming message of which progress is told.
+struct Transfer {
+    id: u64,
+    told: u64,
+    total: u64,
+}
+
+/// What one look at the connection came to.
+enum Step {
+    Fine,
+    /// The connection is over, for this reason; with a Close frame of this code.
+    Over(Error, Option<u16>),
+}
+
+impl IoThread {
+    /// A thread that does not run yet.
+    pub fn new(shared: Arc<Shared>, poll: Poll, waker: Arc<Waker>) -> IoThread {
+        let pool = BufferPool::new(shared.config.buffer_pool_bytes);
+        IoThread { shared, poll, events: Events::with_capacity(16), waker, connection: None, pool }
+    }
+
+    /// Runs until the session is freed.
+    pub fn run(mut self) {
+        self.shared.enter_io_thread();
+        loop {
+            let on_this_thread = self.shared.config.delivery == Delivery::IoThread;
+            if on_this_thread {
+                // An error means that the session was freed from inside a callback.
+                let _ = self.shared.queue.dispatch(usize::MAX, Some(Instant::now()));
+            }
+            let order = self.shared.look(|locked| locked.orders.pop_front());
+            match order {
+                Some(Order::Exit) => break,
+                Some(Order::Drop) => self.disconnect(),
+                Some(Order::Connect(deadline)) => self.connect(deadline),
+                None => {}
+            }
+            if order.is_some() {
+                continue;
+            }
+            self.work();
+            let busy = self.connection.as_ref().is_some_and(|c| c.readable || c.writable);
+            if busy || (on_this_thread && self.shared.queue.len() > 0) {
+                self.tick();
+                continue;
+            }
+            self.sleep();
+        }
+        self.disconnect();
+    }
+
+    fn sleep(&mut self) {
+        let (deadline, orders) = self.shared.look(|locked| {
+            locked.armed = locked.core.deadline();
+            (locked.armed, !locked.orders.is_empty())
+        });
+        if !orders {
+            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut self.events, timeout) {
+                Err(e) if e.kind() != ErrorKind::Interrupted => {
+                    let error = Error::new(Code::System, format!("waiting for the socket failed: {e}"));
+                    self.over(error.at(Stage::Session), None);
+                }
+                _ => {}
+            }
+            let mut event_for_connection = false;
+            let mut woken = false;
+            for event in &self.events {
+                if event.token() == CONNECTION {
+                    event_for_connection = true;
+                } else {
+                    woken = true;
+                }
+            }
+            if let Some(connection) = &mut self.connection {
+                connection.readable |= event_for_connection;
+                connection.writable |= event_for_connection || woken;
+            }
+        }
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let heard = self.connection.as_ref().map(|c| c.heard);
+        let due = self.shared.look(|locked| locked.core.deadline().is_some_and(|at| at <= now));
+        if due {
+            self.shared.with_core(|core| {
+                if let Some(heard) = heard {
+                    core.heard(heard);
+                }
+                core.tick(now);
+            });
+        }
+    }
+
+    fn connect(&mut self, deadline: Instant) {
+        self.disconnect();
+        let shared = Arc::clone(&self.shared);
+        let given_up = || shared.dropped();
+        let timeout = self.shared.config.session.connect_timeout;
+        let mut patience = Patience::new(&mut self.poll, &mut self.events, &self.waker, deadline, timeout, &given_up);
+        let outcome = establish(&self.shared.config, &mut patience);
+        let now = Instant::now();
+        match outcome {
+            Ok(Established { socket, tail }) => {
+                let socket = Arc::new(socket);
+                *self.shared.peer_addr.lock() = socket.peer_addr();
+                self.shared.link.attach(Arc::clone(&socket));
+                let limits = self.shared.config.session.limits;
+                self.connection = Some(Connection {
+                    socket,
+                    reader: Reader::new(&tail),
+                    inbound: Inbound::new(limits, self.pool.clone()),
+                    readable: true,
+                    writable: true,
+                    topics_version: None,
+                    heard: now,
+                    transfer: None,
+                    evicted: 0,
+                });
+                self.unless_dropped(|core| core.opened(now));
+                if !tail.is_empty() {
+                    let step = self.process();
+                    self.conclude(step);
+                }
+            }
+            Err(error) => {
+                self.shared.log(LogLevel::Info, || format!("no connection: {error}"));
+                self.unless_dropped(|core| core.failed(error));
+            }
+        }
+    }
+
+    /// Tells the state machine something about the connection, unless the application has given this
+    /// connection up: then what comes next in the orders is about another one.
+    fn unless_dropped(
+        &self,
+        change: impl FnOnce(&mut crate::session::core::Core<super::shared::Completion, Arc<Subscription>>),
+    ) {
+        self.shared.with_locked(|locked| {
+            if !locked.orders.iter().any(|order| !matches!(order, Order::Connect(_))) {
+                change(&mut locked.core);
+            }
+        });
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.socket.shutdown();
+            self.pool.trim();
+        }
+        let unsent = self.shared.link.detach();
+        drop(unsent);
+    }
+
+    fn over(&mut self, error: Error, close: Option<u16>) {
+        if let Some(code) = close {
+            self.shared.link.push_control(ControlFrame::Close(code));
+            self.shared.flush(IO_FLUSH);
+        }
+        self.shared.log(LogLevel::Info, || format!("connection over: {error}"));
+        self.disconnect();
+        let now = Instant::now();
+        self.unless_dropped(|core| core.lost(now, error));
+    }
+
+    fn conclude(&mut self, step: Step) {
+        if let Step::Over(error, close) = step {
+            self.over(error, close);
+        }
+    }
+
+    /// Reads and writes what can be.
+    fn work(&mut self) {
+        if self.connection.as_ref().is_some_and(|c| c.readable) {
+            let step = self.read();
+            self.conclude(step);
+        }
+        // Calls that were made in callbacks, pongs, and what is left of large messages.
+        let more = self.shared.flush(IO_FLUSH);
+        if let Some(connection) = &mut self.connection {
+            connection.writable = more;
+        }
+        if let Some(failure) = self.shared.link.take_failure() {
+            // The server may have said why before it ended the connection.
+            let mut last = Step::Fine;
+            if let Some(connection) = &mut self.connection {
+                connection.readable = true;
+                last = self.read();
+            }
+            if let Step::Fine = last {
+                last = Step::Over(lost(format!("sending failed: {failure}")), None);
+            }
+            self.conclude(last);
+        }
+    }
+
+    fn read(&mut self) -> Step {
+        for _ in 0..READS_IN_A_ROW {
+            let Some(connection) = &mut self.connection else {
+                return Step::Fine;
+            };
+            let socket = Arc::clone(&connection.socket);
+            let received = connection.reader.receive(&mut connection.inbound, |into| socket.read(into));
+            let (done, asked) = match received {
+                Ok(received) => received,
+                Err(error) => return failed(error),
+            };
+            match done {
+                Ok(0) => return Step::Over(lost("the server ended the connection without a Close frame".into()), None),
+                Ok(n) => {
+                    self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
+                    connection.heard = Instant::now();
+                    let short = n < asked && socket.short_read_means_empty();
+                    connection.readable = !short;
+                    let step = self.process();
+                    if short || !matches!(step, Step::Fine) {
+                        return step;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                    return Step::Fine;
+                }
+                Err(e) => return Step::Over(lost(format!("receiving failed: {e}")), None),
+            }
+        }
+        Step::Fine
+    }
+
+    /// Handles what was received.
+    fn process(&mut self) -> Step {
+        let Some(connection) = &mut self.connection else {
+            return Step::Fine;
+        };
+        let shared = &self.shared;
+        let now = connection.heard;
+        let version = shared.topics_version.load(SeqCst);
+        if connection.topics_version != Some(version) {
+            connection.inbound.set_topics(shared.look(|locked| locked.core.topics().snapshot()));
+            connection.topics_version = Some(version);
+        }
+        let mut batch = Vec::new();
+        let mut step = Step::Fine;
+        let mut settled = shared.look(|locked| locked.core.settled());
+        connection.inbound.set_protocol(settled);
+        loop {
+            match connection.reader.next(&mut connection.inbound) {
+                Ok(Some(Incoming::Message(message))) => {
+                    batch.push(message);
+                    if settled.is_none() {
+                        // Which generation the next frames are in depends on this one.
+                        settled = shared.with_core(|core| {
+                            core.heard(now);
+                            batch.drain(..).for_each(|m| core.received(now, m));
+                            core.settled()
+                        });
+                        shared.counters.messages_in.fetch_add(1, Relaxed);
+                        connection.inbound.set_protocol(settled);
+                    }
+                }
+                Ok(Some(Incoming::Ping(payload))) => shared.link.push_control(ControlFrame::Pong(payload)),
+                Ok(Some(Incoming::Pong)) => {
+                    shared.with_core(|core| {
+                        core.heard(now);
+                        core.pong(now);
+                    });
+                }
+                Ok(Some(Incoming::Close(code, reason))) => {
+                    let asked = shared.look(|locked| locked.core.state() == State::Closing);
+                    let text = match code {
+                        Some(code) => format!("the server closed the connection ({code} {reason:?})"),
+                        None => "the server closed the connection".into(),
+                    };
+                    step = Step::Over(lost(text), (!asked).then_some(code.unwrap_or(1000)));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    step = failed(error);
+                    break;
+                }
+            }
+        }
+        if !batch.is_empty() {
+            shared.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
+            shared.with_core(|core| {
+                core.heard(now);
+                batch.drain(..).for_each(|m| core.received(now, m));
+            });
+        }
+        connection.count(shared);
+        connection.tell_progress(shared);
+        step
+    }
+}
+
+impl Connection {
+    fn count(&mut self, shared: &Shared) {
+        let dropped = self.inbound.take_dropped();
+        if dropped.unsubscribed > 0 {
+            shared.counters.unsubscribed.fetch_add(dropped.unsubscribed, Relaxed);
+        }
+        if dropped.malformed > 0 {
+            shared.counters.malformed.fetch_add(dropped.malformed, Relaxed);
+            let why = self.inbound.take_problem().map_or(String::new(), |e| format!(": {e}"));
+            shared.log(LogLevel::Warning, || format!("{} message(s) without meaning dropped{why}", dropped.malformed));
+        }
+        let evicted = self.inbound.evicted();
+        if evicted > self.evicted {
+            shared.counters.evicted.fetch_add(evicted - self.evicted, Relaxed);
+            shared.log(LogLevel::Warning, || "data given up to stay within the limits".into());
+            self.evicted = evicted;
+        }
+    }
+
+    fn tell_progress(&mut self, shared: &Shared) {
+        if !shared.queue.wants_progress() {
+            return;
+        }
+        let now = self.inbound.progress(self.reader.frame_left()).filter(|(_, total)| *total >= PROGRESS_FROM);
+        let mut told = Vec::new();
+        let progress = |t: &Transfer, bytes| {
+            Event::Progress(Progress { incoming: true, transfer: t.id, call: None, bytes, total: t.total })
+        };
+        // The message of which progress was told last is complete.
+        if let Some(transfer) = &self.transfer
+            && now.is_none_or(|(bytes, total)| total != transfer.total || bytes < transfer.told)
+        {
+            told.push(progress(transfer, transfer.total));
+            self.transfer = None;
+        }
+        if let Some((bytes, total)) = now {
+            let transfer = self.transfer.get_or_insert_with(|| Transfer { id: shared.next_transfer(), told: 0, total });
+            if bytes - transfer.told >= (total / 100).max(64 << 10) {
+                transfer.told = bytes;
+                told.push(progress(transfer, bytes));
+            }
+        }
+        if !told.is_empty() {
+            shared.push(told.into_iter());
+        }
+    }
+}
+
+fn lost(message: String) -> Error {
+    Error::new(Code::ConnectionLost, message).at(Stage::Session).retriable_if(true)
+}
+
+/// The peer did something wrong, or a bound was hit: the connection ends with a code that says so.
+fn failed(error: Error) -> Step {
+    let close = close_code(&error);
+    Step::Over(error.at(Stage::Session), close)
+}

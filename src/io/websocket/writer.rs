@@ -1,0 +1,345 @@
+//! From messages to bytes. Data is masked (RFC 6455 section 5.3) on its way through one small scratch
+//! buffer that stays in the processor's cache; large data is never held twice, and a partial write moves
+//! nothing.
+
+use crate::session::calls::CallId;
+use crate::wire::outgoing::Outgoing;
+use rand::Rng;
+use std::collections::VecDeque;
+use std::io;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// So much is masked and written at once.
+const SCRATCH: usize = 128 << 10;
+
+/// The largest head of a frame: header, mask and chunk header.
+const MAX_HEAD: usize = 14 + 12;
+
+/// A control frame to be sent.
+#[derive(Debug)]
+pub enum ControlFrame {
+    /// A ping without payload.
+    Ping,
+    /// The answer to a ping.
+    Pong(Vec<u8>),
+    /// Nothing is sent after this one.
+    Close(u16),
+}
+
+/// A message and the call that it belongs to.
+pub type Queued = (Outgoing, Option<CallId>);
+
+/// What has been sent of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// The call that the message belongs to.
+    pub call: Option<CallId>,
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Bytes in total.
+    pub total: u64,
+}
+
+/// The writing side of a connection.
+pub struct Writer {
+    scratch: Vec<u8>,
+    /// How much of the scratch is written.
+    written: usize,
+    messages: VecDeque<Queued>,
+    controls: VecDeque<ControlFrame>,
+    /// The frame that is being masked: its key, turned to the next byte, and what is left of it.
+    frame: Option<([u8; 4], u64)>,
+    closing: bool,
+    bytes_out: u64,
+    done: Vec<Queued>,
+}
+
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything is written.
+    Everything,
+    /// The socket takes no more now.
+    Blocked,
+    /// There is more, and as much was written as was allowed at once.
+    Paused,
+}
+
+impl Writer {
+    /// Nothing to write.
+    pub fn new() -> Writer {
+        Writer {
+            scratch: Vec::new(),
+            written: 0,
+            messages: VecDeque::new(),
+            controls: VecDeque::new(),
+            frame: None,
+            closing: false,
+            bytes_out: 0,
+            done: Vec::new(),
+        }
+    }
+
+    /// Puts messages behind the others.
+    pub fn push(
+        &mut self,
+        messages: impl IntoIterator<Item = Queued>,
+        controls: impl IntoIterator<Item = ControlFrame>,
+    ) {
+        self.messages.extend(messages);
+        self.controls.extend(controls);
+    }
+
+    /// Bytes written since the last time they were taken.
+    pub fn take_bytes_out(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes_out)
+    }
+
+    /// Messages that are sent, or never will be. To be dropped where code of the application may run.
+    pub fn take_done(&mut self) -> Vec<Queued> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// What is being sent.
+    pub fn current(&self) -> Option<Sent> {
+        let (message, call) = self.messages.front()?;
+        Some(Sent { call: *call, bytes: message.sent(), total: message.total() })
+    }
+
+    /// Gives everything up.
+    pub fn abandon(&mut self) {
+        self.done.extend(self.messages.drain(..));
+        self.controls.clear();
+        self.closing = true;
+    }
+
+    /// Writes until everything is written, the socket is full, or `most` bytes are.
+    pub fn flush(&mut self, most: usize, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<Flushed> {
+        let mut budget = most;
+        loop {
+            if self.written == self.scratch.len() {
+                self.scratch.clear();
+                self.written = 0;
+                self.fill();
+                if self.scratch.is_empty() {
+                    return Ok(Flushed::Everything);
+                }
+                if budget == 0 {
+                    return Ok(Flushed::Paused);
+                }
+            }
+            match write(&self.scratch[self.written..]) {
+                Ok(n) => {
+                    self.written += n;
+                    self.bytes_out += n as u64;
+                    budget = budget.saturating_sub(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Whether everything is written.
+    pub fn is_empty(&self) -> bool {
+        self.written == self.scratch.len()
+            && self.frame.is_none()
+            && self.messages.is_empty()
+            && self.controls.is_empty()
+    }
+
+    /// Puts as much as fits into the scratch.
+    fn fill(&mut self) {
+        if self.scratch.capacity() == 0 {
+            // Small sessions stay small until they send something large.
+            self.scratch.reserve(1 << 10);
+        }
+        while self.scratch.len() + MAX_HEAD + 125 < SCRATCH {
+            if let Some((mask, left)) = &mut self.frame {
+                let Some((message, _)) = self.messages.front_mut() else {
+                    self.frame = None;
+                    continue;
+                };
+                let data = message.data();
+                let n = data.len().min(SCRATCH - self.scratch.len());
+                append_masked(&mut self.scratch, &data[..n], *mask);
+                mask.rotate_left(n % 4);
+                message.advance(n);
+                *left -= n as u64;
+                if *left == 0 {
+                    self.frame = None;
+                }
+                continue;
+            }
+            if self.closing {
+                return;
+            }
+            // Control frames go between frames, so that a pong does not wait for a whole message.
+            if let Some(control) = self.controls.pop_front() {
+                self.control(control);
+                continue;
+            }
+            let Some((message, _)) = self.messages.front_mut() else {
+                return;
+            };
+            match message.next_frame() {
+                None => self.done.extend(self.messages.pop_front()),
+                Some(start) => {
+                    let prefix = start.prefix.as_ref().map_or(&[][..], |p| &p[..]);
+                    let opcode = OpCode::Data(if start.text { Data::Text } else { Data::Binary });
+                    let mut mask = self.head(opcode, start.len + prefix.len() as u64);
+                    append_masked(&mut self.scratch, prefix, mask);
+                    mask.rotate_left(prefix.len() % 4);
+                    self.frame = (start.len > 0).then_some((mask, start.len));
+                }
+            }
+        }
+    }
+
+    fn control(&mut self, control: ControlFrame) {
+        let (opcode, payload) = match control {
+            ControlFrame::Ping => (Control::Ping, Vec::new()),
+            ControlFrame::Pong(payload) => (Control::Pong, payload),
+            ControlFrame::Close(code) => {
+                self.closing = true;
+                (Control::Close, code.to_be_bytes().to_vec())
+            }
+        };
+        let mask = self.head(OpCode::Control(opcode), payload.len() as u64);
+        append_masked(&mut self.scratch, &payload, mask);
+    }
+
+    fn head(&mut self, opcode: OpCode, len: u64) -> [u8; 4] {
+        let mask = rand::rng().next_u32().to_ne_bytes();
+        let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
+        // Writing to a Vec cannot fail.
+        let _ = header.format(len, &mut self.scratch);
+        mask
+    }
+}
+
+/// Appends `data`, masked with a key whose first byte is for the first byte of the data.
+fn append_masked(out: &mut Vec<u8>, data: &[u8], mask: [u8; 4]) {
+    let start = out.len();
+    out.extend_from_slice(data);
+    let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
+    let (words, rest) = out[start..].as_chunks_mut::<8>();
+    for w in words {
+        *w = (u64::from_ne_bytes(*w) ^ word).to_ne_bytes();
+    }
+    for (i, byte) in rest.iter_mut().enumerate() {
+        *byte ^= mask[i % 4];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Protocol;
+    use crate::wire::args::Args;
+    use crate::wire::outgoing::{self, Format};
+
+    /// Frames as a server reads them: opcode and payload.
+    fn unmask(mut bytes: &[u8]) -> Vec<(OpCode, Vec<u8>)> {
+        let mut frames = Vec::new();
+        while !bytes.is_empty() {
+            let mut cursor = io::Cursor::new(bytes);
+            let (header, len) = FrameHeader::parse(&mut cursor).unwrap().expect("a whole header");
+            let head = cursor.position() as usize;
+            let mask = header.mask.expect("client frames are masked");
+            let payload = &bytes[head..head + len as usize];
+            frames.push((header.opcode, payload.iter().enumerate().map(|(i, b)| b ^ mask[i % 4]).collect()));
+            bytes = &bytes[head + len as usize..];
+        }
+        frames
+    }
+
+    fn upload(size: usize, chunk_size: Option<u32>, protocol: Protocol) -> (Outgoing, Vec<u8>) {
+        let data: Vec<u8> = (0..size).map(|i| (i * 31 + i / 251) as u8).collect();
+        let mut format = Format { protocol, chunk_size, upload_limit: u64::MAX, next_message: 1, next_key: 5 };
+        let args = Args::new().with(data.clone()).unwrap();
+        (outgoing::call(&mut format, "rpc:c:1", "m", args).unwrap(), data)
+    }
+
+    /// A socket that takes at most `step` bytes and is full every other time.
+    fn slow(out: &mut Vec<u8>, step: usize) -> impl FnMut(&[u8]) -> io::Result<usize> {
+        let mut full = false;
+        move |bytes| {
+            full = !full;
+            if full {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let n = bytes.len().min(step);
+            out.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn any_message_arrives_whole_through_a_slow_socket() {
+        for (size, chunk, step) in [
+            (0, None, 1),
+            (5, Some(3), 2),
+            (5000, Some(1000), 7),
+            (300_000, Some(100_000), 4099),
+            (700_001, None, 1 << 20),
+        ] {
+            let mut writer = Writer::new();
+            let (message, data) = upload(size, chunk, Protocol::V2);
+            writer.push([(message, Some(1))], [ControlFrame::Ping]);
+            let mut out = Vec::new();
+            {
+                let mut write = slow(&mut out, step);
+                while writer.flush(usize::MAX, &mut write).unwrap() != Flushed::Everything {}
+            }
+            assert!(writer.is_empty());
+            let frames = unmask(&out);
+            assert_eq!(frames[0].0, OpCode::Control(Control::Ping));
+            let message: Vec<u8> = frames[1..].iter().flat_map(|(_, p)| p[12..].to_vec()).collect();
+            let document = crate::wire::msgpack::decode::decode(message.into(), 99).unwrap();
+            assert_eq!(document.root().get("args").unwrap().index(0).unwrap().as_bytes(), Some(&data[..]));
+        }
+    }
+
+    #[test]
+    fn a_flush_with_a_budget_pauses_and_goes_on() {
+        let mut writer = Writer::new();
+        let (message, data) = upload(1_000_000, None, Protocol::V1);
+        writer.push([(message, None)], []);
+        let mut out = Vec::new();
+        let mut pauses = 0;
+        while writer
+            .flush(200_000, |b| {
+                out.extend_from_slice(b);
+                Ok(b.len())
+            })
+            .unwrap()
+            == Flushed::Paused
+        {
+            pauses += 1;
+        }
+        assert!(pauses >= 3);
+        let frames = unmask(&out);
+        assert_eq!((frames.len(), &frames[1].1), (3, &data));
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let mut writer = Writer::new();
+        writer.push([], [ControlFrame::Pong(b"x".to_vec()), ControlFrame::Close(1000), ControlFrame::Ping]);
+        writer.push([(upload(5, None, Protocol::V2).0, None)], []);
+        let mut out = Vec::new();
+        writer
+            .flush(usize::MAX, |b| {
+                out.extend_from_slice(b);
+                Ok(b.len())
+            })
+            .unwrap();
+        let frames = unmask(&out);
+        assert_eq!(
+            frames,
+            [(OpCode::Control(Control::Pong), b"x".to_vec()), (OpCode::Control(Control::Close), vec![3, 0xe8])]
+        );
+    }
+}
