@@ -1,8 +1,9 @@
 //! Client for wslink, the protocol of VTK, ParaView and trame servers.
-#![deny(unsafe_code)]
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod ffi;
 pub mod io;
 pub mod session;
 pub mod wire;

@@ -76,7 +76,9 @@ fn a_killed_server_ends_every_pending_call_at_once() {
             let send = send.clone();
             session.call("test.sleep", Args::from_json("[60]").unwrap(), None, move |o| send.send(o).unwrap()).unwrap();
         }
-        session.call_wait("test.sleep", Args::from_json("[0]").unwrap(), Some(std::time::Duration::from_millis(50))).unwrap_err();
+        session
+            .call_wait("test.sleep", Args::from_json("[0]").unwrap(), Some(std::time::Duration::from_millis(50)))
+            .unwrap_err();
         server.kill();
         while session.state() != State::Closed {
             session.dispatch(10, Some(PATIENCE)).unwrap();

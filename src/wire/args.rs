@@ -14,11 +14,13 @@ pub struct Args {
     /// The keyword arguments, a map.
     pub keywords: Builder,
     attachments: Vec<(String, Bytes)>,
+    /// The value that is being added is a keyword argument.
+    to_keywords: bool,
 }
 
 impl Default for Args {
     fn default() -> Args {
-        Args { positional: Builder::array(), keywords: Builder::map(), attachments: Vec::new() }
+        Args { positional: Builder::array(), keywords: Builder::map(), attachments: Vec::new(), to_keywords: false }
     }
 }
 
@@ -64,10 +66,29 @@ impl Args {
         })
     }
 
-    /// Adds one value as JSON text to a builder of these arguments, with their attachments.
-    pub fn json_value(&mut self, to_keywords: bool, text: &str) -> Result<()> {
-        let builder = if to_keywords { &mut self.keywords } else { &mut self.positional };
-        builder.json(text, &self.attachments)
+    /// The next value that goes through [`target`](Args::target) is the keyword argument `name`.
+    pub fn keyword(&mut self, name: &str) -> Result<()> {
+        if !self.target().is_settled() {
+            return Err(Error::new(
+                Code::Argument,
+                "a keyword argument can only begin where the one before is complete",
+            ));
+        }
+        self.keywords.key(name)?;
+        self.to_keywords = true;
+        Ok(())
+    }
+
+    /// Where the next value goes: the positional arguments, or the keyword argument that was begun.
+    pub fn target(&mut self) -> &mut Builder {
+        self.to_keywords &= !self.keywords.is_settled();
+        if self.to_keywords { &mut self.keywords } else { &mut self.positional }
+    }
+
+    /// Adds one value as JSON text, with the attachments of these arguments.
+    pub fn add_json_value(&mut self, text: &str) -> Result<()> {
+        let document = parse_json(text, &self.attachments)?;
+        self.target().value(document.root())
     }
 
     pub(crate) fn finish(self) -> Result<(Document, Document)> {

@@ -48,6 +48,11 @@ impl Builder {
         self.tape.len() == 1
     }
 
+    /// Whether no container is open and no key waits for its value.
+    pub fn is_settled(&self) -> bool {
+        self.open.len() == 1 && !self.open[0].has_key
+    }
+
     /// The built value. Fails if a container was not ended or a key has no value.
     pub fn finish(mut self) -> Result<Document> {
         if self.open.len() > 1 {
@@ -242,11 +247,12 @@ impl Builder {
         }
         Ok(())
     }
+}
 
-    /// Adds the value of a JSON text. Strings that are keys in `attachments` become binary data; other
-    /// strings of the form `wslink_bin<N>` are an error.
-    pub fn json(&mut self, text: &str, attachments: &[(String, Bytes)]) -> Result<()> {
-        let document = parse_json(text, attachments)?;
+impl Builder {
+    /// Adds the value of a JSON text without attachments.
+    pub fn json(&mut self, text: &str) -> Result<()> {
+        let document = parse_json(text, &[])?;
         self.value(document.root())
     }
 }

@@ -478,7 +478,7 @@ mod tests {
     fn values_survive_both_generations() {
         let text = r#"{"a": [null, true, -5, 18446744073709551615, 1.5, "é\"\n", {"x": []}, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.5]]}"#;
         let mut args = Args::new();
-        args.positional.json(text, &[]).unwrap();
+        args.add_json_value(text).unwrap();
         args.positional.floats((0..10).map(f64::from)).unwrap();
         args.positional.ints([1, -2].into_iter()).unwrap();
         for protocol in [Protocol::V1, Protocol::V2] {

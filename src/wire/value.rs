@@ -215,11 +215,17 @@ impl<'a> Value<'a> {
     /// The value of a string key of a map. With duplicate keys the last one counts, as in Python.
     #[inline]
     pub fn get(self, key: &str) -> Option<Value<'a>> {
+        self.get_bytes(key.as_bytes())
+    }
+
+    /// The same for a key as UTF-8 bytes.
+    #[inline]
+    pub fn get_bytes(self, key: &[u8]) -> Option<Value<'a>> {
         let node = self.document.node(self.node);
         if node.tag != Tag::Map {
             return None;
         }
-        let (document, key) = (self.document, key.as_bytes());
+        let document = self.document;
         let mut found = None;
         let mut at = self.node + 1;
         for _ in 0..node.len {
@@ -265,6 +271,27 @@ impl<'a> Value<'a> {
         let node = self.document.node(self.node);
         let left = if node.tag == Tag::Map { node.len } else { 0 };
         Pairs { document: self.document, next: self.node + 1, left }
+    }
+
+    /// The first element of an array or key of a map, how many elements or pairs there are, and whether it
+    /// is a map; for iterators that cannot borrow. `None` for other kinds and for empty ones.
+    pub fn first(self) -> Option<(Value<'a>, u32, bool)> {
+        let node = self.document.node(self.node);
+        match node.tag {
+            Tag::FloatRun if self.element == WHOLE => Some((Value { element: 0, ..self }, node.len, false)),
+            Tag::Array | Tag::Map if node.len > 0 => {
+                Some((Value::at(self.document, self.node + 1), node.len, node.tag == Tag::Map))
+            }
+            _ => None,
+        }
+    }
+
+    /// What follows this value in its container. Only for values that are not the last one.
+    pub fn following(self) -> Value<'a> {
+        match self.element {
+            WHOLE => Value::at(self.document, self.document.after(self.node)),
+            element => Value { element: element + 1, ..self },
+        }
     }
 
     /// Copies an array of numbers into `out` and returns how many there are; `None` if this is not an

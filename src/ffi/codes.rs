@@ -1,0 +1,221 @@
+//! The constants of the header. They leave as numbers and enter as `int32_t`, which is checked.
+
+use crate::error::{Code, Stage};
+use crate::io::config::{Delivery, LogLevel};
+use crate::session::core::State;
+use crate::wire::Protocol;
+use crate::wire::value::Kind;
+
+/// Success.
+pub const WSLINK_OK: i32 = 0;
+
+/// An argument is not acceptable; the message says which and why.
+pub const WSLINK_ERR_ARGUMENT: i32 = -100;
+/// A required pointer is null (C only).
+pub const WSLINK_ERR_NULL: i32 = -101;
+/// Text is not valid UTF-8.
+pub const WSLINK_ERR_UTF8: i32 = -102;
+/// Text is not valid JSON.
+pub const WSLINK_ERR_JSON: i32 = -103;
+/// The session is not in a state that allows this (for example a call before ready).
+pub const WSLINK_ERR_STATE: i32 = -104;
+/// Not allowed from inside a callback or on the I/O thread, where it would wait for itself.
+pub const WSLINK_ERR_REENTRANT: i32 = -105;
+/// The session is closed.
+pub const WSLINK_ERR_CLOSED: i32 = -106;
+/// JSON text names an attachment key that was not added to these arguments.
+pub const WSLINK_ERR_ATTACHMENT: i32 = -107;
+/// The value cannot be sent by the negotiated protocol.
+pub const WSLINK_ERR_UNSUPPORTED: i32 = -108;
+/// The header of the program and the library do not fit together.
+pub const WSLINK_ERR_VERSION: i32 = -109;
+/// A defect of this library was stopped at its border; please report it.
+pub const WSLINK_ERR_PANIC: i32 = -110;
+/// No such value, key or index.
+pub const WSLINK_ERR_NOT_FOUND: i32 = -111;
+/// The value has another kind than the one asked for.
+pub const WSLINK_ERR_KIND: i32 = -112;
+/// The operating system refused something (memory, threads, descriptors).
+pub const WSLINK_ERR_SYSTEM: i32 = -113;
+/// The host name has no address.
+pub const WSLINK_ERR_RESOLVE: i32 = -200;
+/// No TCP connection: refused, unreachable, or timed out.
+pub const WSLINK_ERR_CONNECT: i32 = -201;
+/// The HTTP proxy refused or failed.
+pub const WSLINK_ERR_PROXY: i32 = -202;
+/// TLS failed: no TLS there, or a certificate that is not trusted.
+pub const WSLINK_ERR_TLS: i32 = -203;
+/// The server answered the WebSocket upgrade with something else than 101.
+pub const WSLINK_ERR_UPGRADE: i32 = -204;
+/// Connected, but the wslink hello got no usable answer.
+pub const WSLINK_ERR_HELLO: i32 = -205;
+/// The server refused the secret.
+pub const WSLINK_ERR_AUTH: i32 = -206;
+/// The server speaks the other protocol generation.
+pub const WSLINK_ERR_MISMATCH: i32 = -207;
+/// The connection ended; the call may or may not have been executed.
+pub const WSLINK_ERR_CONNECTION_LOST: i32 = -300;
+/// The deadline passed.
+pub const WSLINK_ERR_TIMEOUT: i32 = -301;
+/// Cancelled by the application.
+pub const WSLINK_ERR_CANCELLED: i32 = -302;
+/// The peer broke the WebSocket or wslink protocol.
+pub const WSLINK_ERR_PROTOCOL: i32 = -303;
+/// A configured bound was hit; the message names it.
+pub const WSLINK_ERR_LIMIT: i32 = -304;
+/// The server answered the call with an error; see `wslink_error_remote_code`.
+pub const WSLINK_ERR_REMOTE: i32 = -400;
+
+/// Not part of a connection: arguments, state.
+pub const WSLINK_STAGE_LOCAL: i32 = 0;
+/// Looking up the host name.
+pub const WSLINK_STAGE_RESOLVE: i32 = 1;
+/// The TCP connection.
+pub const WSLINK_STAGE_CONNECT: i32 = 2;
+/// The HTTP `CONNECT` to the proxy.
+pub const WSLINK_STAGE_PROXY: i32 = 3;
+/// The TLS handshake.
+pub const WSLINK_STAGE_TLS: i32 = 4;
+/// The WebSocket upgrade (RFC 6455 section 4).
+pub const WSLINK_STAGE_UPGRADE: i32 = 5;
+/// Protocol detection and `wslink.hello`.
+pub const WSLINK_STAGE_HELLO: i32 = 6;
+/// A ready session.
+pub const WSLINK_STAGE_SESSION: i32 = 7;
+/// One call.
+pub const WSLINK_STAGE_CALL: i32 = 8;
+
+/// Not asked to connect yet.
+pub const WSLINK_STATE_IDLE: i32 = 0;
+/// On the way: resolving, connecting, TLS, upgrade, hello.
+pub const WSLINK_STATE_CONNECTING: i32 = 1;
+/// Open: calls are possible.
+pub const WSLINK_STATE_READY: i32 = 2;
+/// The connection ended without being asked to; `WSLINK_STATE_CLOSED` follows.
+pub const WSLINK_STATE_LOST: i32 = 3;
+/// Closing in agreement with the server.
+pub const WSLINK_STATE_CLOSING: i32 = 5;
+/// Over; `wslink_session_connect` may be called again.
+pub const WSLINK_STATE_CLOSED: i32 = 6;
+
+/// `None`, `null`, `nil`.
+pub const WSLINK_KIND_NULL: i32 = 0;
+/// A truth value.
+pub const WSLINK_KIND_BOOL: i32 = 1;
+/// An integer in the range of `int64_t`.
+pub const WSLINK_KIND_INT: i32 = 2;
+/// An integer above the range of `int64_t`, within `uint64_t`.
+pub const WSLINK_KIND_UINT: i32 = 3;
+/// A double.
+pub const WSLINK_KIND_FLOAT: i32 = 4;
+/// UTF-8 text.
+pub const WSLINK_KIND_STRING: i32 = 5;
+/// Binary data: an attachment.
+pub const WSLINK_KIND_BYTES: i32 = 6;
+/// A list.
+pub const WSLINK_KIND_ARRAY: i32 = 7;
+/// An ordered list of pairs; keys are of any kind.
+pub const WSLINK_KIND_MAP: i32 = 8;
+/// A msgpack extension: a type from -128 to 127 and data.
+pub const WSLINK_KIND_EXT: i32 = 9;
+/// An integer beyond 64 bit, as decimal text (protocol 1 only).
+pub const WSLINK_KIND_BIGINT: i32 = 10;
+
+/// Find out which protocol the server speaks.
+pub const WSLINK_PROTOCOL_AUTO: i32 = 0;
+
+/// JSON text and separate attachments: wslink 0.1 to 1.12.
+pub const WSLINK_PROTOCOL_V1: i32 = 1;
+/// msgpack in chunks: wslink 2.
+pub const WSLINK_PROTOCOL_V2: i32 = 2;
+
+/// Callbacks run inside `wslink_session_dispatch`. The default.
+pub const WSLINK_DELIVERY_QUEUED: i32 = 0;
+/// Callbacks run on the I/O thread, at once. They must be short: the server is not answered meanwhile.
+pub const WSLINK_DELIVERY_IO_THREAD: i32 = 1;
+
+/// Something failed.
+pub const WSLINK_LOG_ERROR: i32 = 1;
+/// Something is odd.
+pub const WSLINK_LOG_WARNING: i32 = 2;
+/// Connections come and go.
+pub const WSLINK_LOG_INFO: i32 = 3;
+/// Every step.
+pub const WSLINK_LOG_DEBUG: i32 = 4;
+
+/// Keep every publication; when `capacity` wait to be dispatched, new ones are dropped. The default.
+pub const WSLINK_POLICY_ALL: i32 = 0;
+/// Keep the last `capacity` publications; older ones are dropped. With capacity 1 only the latest, which
+/// is right for image streams.
+pub const WSLINK_POLICY_LAST: i32 = 1;
+
+/// Strict JSON for any library; what JSON cannot say is made readable (NaN becomes null).
+pub const WSLINK_JSON_PLAIN: i32 = 0;
+/// Nothing is lost: `{"$float": "NaN"}`, `{"$bytes": hex}`, `{"$ext": ...}`, `{"$map": [[key, value], ...]}`.
+pub const WSLINK_JSON_TAGGED: i32 = 1;
+
+// The numbers of the header are those of the library.
+const _: () = assert!(
+    WSLINK_ERR_ARGUMENT == Code::Argument as i32
+        && WSLINK_ERR_NULL == Code::Null as i32
+        && WSLINK_ERR_UTF8 == Code::Utf8 as i32
+        && WSLINK_ERR_JSON == Code::Json as i32
+        && WSLINK_ERR_STATE == Code::State as i32
+        && WSLINK_ERR_REENTRANT == Code::Reentrant as i32
+        && WSLINK_ERR_CLOSED == Code::Closed as i32
+        && WSLINK_ERR_ATTACHMENT == Code::Attachment as i32
+        && WSLINK_ERR_UNSUPPORTED == Code::Unsupported as i32
+        && WSLINK_ERR_VERSION == Code::Version as i32
+        && WSLINK_ERR_PANIC == Code::Panic as i32
+        && WSLINK_ERR_NOT_FOUND == Code::NotFound as i32
+        && WSLINK_ERR_KIND == Code::Kind as i32
+        && WSLINK_ERR_SYSTEM == Code::System as i32
+        && WSLINK_ERR_RESOLVE == Code::Resolve as i32
+        && WSLINK_ERR_CONNECT == Code::Connect as i32
+        && WSLINK_ERR_PROXY == Code::Proxy as i32
+        && WSLINK_ERR_TLS == Code::Tls as i32
+        && WSLINK_ERR_UPGRADE == Code::Upgrade as i32
+        && WSLINK_ERR_HELLO == Code::Hello as i32
+        && WSLINK_ERR_AUTH == Code::Auth as i32
+        && WSLINK_ERR_MISMATCH == Code::Mismatch as i32
+        && WSLINK_ERR_CONNECTION_LOST == Code::ConnectionLost as i32
+        && WSLINK_ERR_TIMEOUT == Code::Timeout as i32
+        && WSLINK_ERR_CANCELLED == Code::Cancelled as i32
+        && WSLINK_ERR_PROTOCOL == Code::Protocol as i32
+        && WSLINK_ERR_LIMIT == Code::Limit as i32
+        && WSLINK_ERR_REMOTE == Code::Remote as i32
+        && WSLINK_STAGE_LOCAL == Stage::Local as i32
+        && WSLINK_STAGE_RESOLVE == Stage::Resolve as i32
+        && WSLINK_STAGE_CONNECT == Stage::Connect as i32
+        && WSLINK_STAGE_PROXY == Stage::Proxy as i32
+        && WSLINK_STAGE_TLS == Stage::Tls as i32
+        && WSLINK_STAGE_UPGRADE == Stage::Upgrade as i32
+        && WSLINK_STAGE_HELLO == Stage::Hello as i32
+        && WSLINK_STAGE_SESSION == Stage::Session as i32
+        && WSLINK_STAGE_CALL == Stage::Call as i32
+        && WSLINK_STATE_IDLE == State::Idle as i32
+        && WSLINK_STATE_CONNECTING == State::Connecting as i32
+        && WSLINK_STATE_READY == State::Ready as i32
+        && WSLINK_STATE_LOST == State::Lost as i32
+        && WSLINK_STATE_CLOSING == State::Closing as i32
+        && WSLINK_STATE_CLOSED == State::Closed as i32
+        && WSLINK_KIND_NULL == Kind::Null as i32
+        && WSLINK_KIND_BOOL == Kind::Bool as i32
+        && WSLINK_KIND_INT == Kind::Int as i32
+        && WSLINK_KIND_UINT == Kind::Uint as i32
+        && WSLINK_KIND_FLOAT == Kind::Float as i32
+        && WSLINK_KIND_STRING == Kind::String as i32
+        && WSLINK_KIND_BYTES == Kind::Bytes as i32
+        && WSLINK_KIND_ARRAY == Kind::Array as i32
+        && WSLINK_KIND_MAP == Kind::Map as i32
+        && WSLINK_KIND_EXT == Kind::Ext as i32
+        && WSLINK_KIND_BIGINT == Kind::BigInt as i32
+        && WSLINK_PROTOCOL_V1 == Protocol::V1 as i32
+        && WSLINK_PROTOCOL_V2 == Protocol::V2 as i32
+        && WSLINK_DELIVERY_QUEUED == Delivery::Queued as i32
+        && WSLINK_DELIVERY_IO_THREAD == Delivery::IoThread as i32
+        && WSLINK_LOG_ERROR == LogLevel::Error as i32
+        && WSLINK_LOG_WARNING == LogLevel::Warning as i32
+        && WSLINK_LOG_INFO == LogLevel::Info as i32
+        && WSLINK_LOG_DEBUG == LogLevel::Debug as i32
+);

@@ -1,0 +1,180 @@
+//! Documents: messages that arrived. And JSON text made of them.
+
+use super::buffer::{new_buffer, wslink_buffer};
+use super::codes::{WSLINK_JSON_PLAIN, WSLINK_JSON_TAGGED, WSLINK_OK};
+use super::error::wslink_error;
+use super::guard::{fallible, infallible};
+use super::pointer::{self, wslink_bytes, wslink_str};
+use super::value::wslink_value;
+use crate::error::{Code, Error};
+use crate::wire::document::Document;
+use crate::wire::{envelope, json};
+use bytes::Bytes;
+use std::ffi::CString;
+use std::sync::Arc;
+
+/// A message that arrived: its bytes and an index of the values in them. Immutable, with a count of its
+/// owners; any thread may read, ref and unref it. In a callback it is borrowed: to keep it, or a value or
+/// view of it, beyond the callback, take a reference.
+pub struct wslink_document {
+    _opaque: [u8; 0],
+}
+
+/// The pointer that C sees.
+pub(super) fn as_handle(document: &Document) -> *const wslink_document {
+    std::ptr::from_ref(document).cast()
+}
+
+/// The other way round. The lifetime is the caller's promise.
+pub(super) fn as_document<'a>(document: *const wslink_document) -> Option<&'a Document> {
+    // SAFETY: not NULL means given out by `as_handle` or `give`, of a document that is still owned.
+    unsafe { document.cast::<Document>().as_ref() }
+}
+
+/// Gives the caller an owner.
+pub(super) fn give(document: Arc<Document>) -> *const wslink_document {
+    Arc::into_raw(document).cast()
+}
+
+/// The shared handle of a document that C holds.
+pub(super) fn share(document: *const wslink_document) -> Option<Arc<Document>> {
+    if document.is_null() {
+        return None;
+    }
+    let document = document.cast::<Document>();
+    // SAFETY: all documents that leave this library are in an Arc; the caller is an owner or borrows from
+    // one.
+    unsafe {
+        Arc::increment_strong_count(document);
+        Some(Arc::from_raw(document))
+    }
+}
+
+/// One more owner. Returns `document`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_document_ref(document: *const wslink_document) -> *const wslink_document {
+    if let Some(shared) = share(document) {
+        std::mem::forget(shared);
+    }
+    document
+}
+
+/// One owner less; the last one frees the message. NULL is nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_document_unref(document: *const wslink_document) {
+    infallible((), || {
+        if !document.is_null() {
+            // SAFETY: an owner that was given out by `give` or `wslink_document_ref`.
+            drop(unsafe { Arc::from_raw(document.cast::<Document>()) });
+        }
+    });
+}
+
+/// The value that a reply or publication brought (the `result` of the message). Lives as long as the
+/// document. For NULL a view of nothing, of which every getter says so.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document) -> wslink_value {
+    infallible(wslink_value::NOTHING, || match as_document(document) {
+        Some(document) => wslink_value::of(envelope::result(document)),
+        None => wslink_value::NOTHING,
+    })
+}
+
+/// The whole message as it came, a map with `id` and `result`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_document_root(document: *const wslink_document) -> wslink_value {
+    infallible(wslink_value::NOTHING, || match as_document(document) {
+        Some(document) => wslink_value::of(document.root()),
+        None => wslink_value::NOTHING,
+    })
+}
+
+/// How many bytes the message had on the wire, attachments included.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_document_wire_size(document: *const wslink_document) -> usize {
+    infallible(0, || as_document(document).map_or(0, Document::wire_size))
+}
+
+/// JSON text made of a value, with the binary data of the value beside it.
+pub struct wslink_json {
+    text: CString,
+    attachments: Vec<(String, Bytes)>,
+}
+
+/// Writes a value as JSON text. `style` is `WSLINK_JSON_PLAIN` (binary data becomes the key of an
+/// attachment, such as "wslink_bin0") or `WSLINK_JSON_TAGGED` (nothing is lost, no attachments). On success
+/// `*json` belongs to the caller, who frees it with `wslink_json_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_to_json(
+    value: wslink_value,
+    style: i32,
+    json: *mut *mut wslink_json,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        pointer::required(json, "json")?;
+        let document = share(value.document).ok_or_else(|| Error::new(Code::Null, "value is a view of nothing"))?;
+        let value = value.view().ok_or_else(|| Error::new(Code::Argument, "value is not one of its document"))?;
+        let (text, attachments) = match style {
+            WSLINK_JSON_PLAIN => {
+                let plain = json::write::plain(value);
+                let attachments = plain.buffers(&document);
+                (plain.text, attachments)
+            }
+            WSLINK_JSON_TAGGED => (json::write::tagged(value), Vec::new()),
+            _ => return Err(Error::new(Code::Argument, format!("{style} is not a style of JSON text"))),
+        };
+        // JSON text has no NUL: it is escaped inside of strings.
+        let text = CString::new(text).unwrap_or_default();
+        pointer::store(json, pointer::give(wslink_json { text, attachments }), "json")?;
+        Ok(WSLINK_OK)
+    })
+}
+
+/// The text, also NUL-terminated; lives as long as `json`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_json_text(json: *const wslink_json) -> wslink_str {
+    infallible(wslink_str::of(b""), || {
+        pointer::borrow(json, "json").map_or(wslink_str::of(b""), |j| wslink_str::of(j.text.as_bytes()))
+    })
+}
+
+/// How many attachments the text names.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_json_attachment_count(json: *const wslink_json) -> usize {
+    infallible(0, || pointer::borrow(json, "json").map_or(0, |j| j.attachments.len()))
+}
+
+/// One attachment: its key and its data, which live as long as `json`. False if there is none with this
+/// index.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_json_attachment(
+    json: *const wslink_json,
+    index: usize,
+    key: *mut wslink_str,
+    data: *mut wslink_bytes,
+) -> bool {
+    infallible(false, || match pointer::borrow(json, "json").ok().and_then(|j| j.attachments.get(index)) {
+        Some((name, bytes)) => {
+            pointer::store_opt(key, wslink_str::of(name.as_bytes()));
+            pointer::store_opt(data, wslink_bytes::of(bytes));
+            true
+        }
+        None => false,
+    })
+}
+
+/// One attachment as a buffer of its own, at no copy; the caller unrefs it. NULL if there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_json_attachment_buffer(json: *const wslink_json, index: usize) -> *const wslink_buffer {
+    infallible(std::ptr::null(), || {
+        let found = pointer::borrow(json, "json").ok().and_then(|j| j.attachments.get(index));
+        found.map_or(std::ptr::null(), |(_, bytes)| new_buffer(bytes.clone()))
+    })
+}
+
+/// Frees JSON text. NULL is nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_json_free(json: *mut wslink_json) {
+    infallible((), || pointer::release(json));
+}

@@ -1,0 +1,171 @@
+//! All casts between C pointers and what they stand for, and all reads and writes through them.
+//!
+//! The contract that makes them sound is the header's: a pointer is NULL or one that the library gave out
+//! and that was not freed; strings, arrays and out-parameters are valid for the duration of the call.
+
+use super::error::wslink_error;
+use crate::error::{Code, Error, Result};
+use std::ffi::{CStr, c_char};
+
+/// A borrowed view of UTF-8 text; not necessarily NUL-terminated. A NULL `ptr` with `len` 0 is the empty
+/// string.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_str {
+    /// The first byte.
+    pub ptr: *const c_char,
+    /// How many bytes.
+    pub len: usize,
+}
+
+/// A borrowed view of binary data.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_bytes {
+    /// The first byte; may be NULL if `len` is 0.
+    pub ptr: *const u8,
+    /// How many bytes.
+    pub len: usize,
+}
+
+impl wslink_str {
+    /// A view of text that outlives the use of the view.
+    pub fn of(text: &[u8]) -> wslink_str {
+        wslink_str { ptr: text.as_ptr().cast(), len: text.len() }
+    }
+}
+
+impl wslink_bytes {
+    /// A view of data that outlives the use of the view.
+    pub fn of(data: &[u8]) -> wslink_bytes {
+        wslink_bytes { ptr: data.as_ptr(), len: data.len() }
+    }
+}
+
+fn null(what: &str) -> Error {
+    Error::new(Code::Null, format!("{what} is NULL"))
+}
+
+/// A handle as a reference.
+pub fn borrow<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
+    // SAFETY: by the contract above, not NULL means valid.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
+}
+
+/// A handle that only one thread uses at a time, as a mutable reference.
+pub fn borrow_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T> {
+    // SAFETY: by the contract above, not NULL means valid, and the header says that no other thread uses
+    // the handle meanwhile.
+    unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
+}
+
+/// Gives ownership to the caller.
+pub fn give<T>(value: T) -> *mut T {
+    Box::into_raw(Box::new(value))
+}
+
+/// Takes ownership back and drops the value; NULL is nothing.
+pub fn release<T>(pointer: *mut T) {
+    if !pointer.is_null() {
+        // SAFETY: made by `give`, and by the contract freed once.
+        drop(unsafe { Box::from_raw(pointer) });
+    }
+}
+
+/// Writes to a required out-parameter.
+pub fn store<T>(out: *mut T, value: T, what: &str) -> Result<()> {
+    if out.is_null() {
+        return Err(null(what));
+    }
+    // SAFETY: not NULL means valid for one `T`. `write` does not drop what was there, which may be
+    // uninitialised.
+    unsafe { out.write(value) };
+    Ok(())
+}
+
+/// Writes to an out-parameter if the caller wants it.
+pub fn store_opt<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: as in `store`.
+        unsafe { out.write(value) };
+    }
+}
+
+/// Checks a required out-parameter before work is done for it.
+pub fn required<T>(out: *mut T, what: &str) -> Result<()> {
+    if out.is_null() { Err(null(what)) } else { Ok(()) }
+}
+
+/// Hands an error object to the caller, if it wants one.
+pub fn store_error(err: *mut *mut wslink_error, error: Error) {
+    if !err.is_null() {
+        store_opt(err, give(wslink_error::new(error)));
+    }
+}
+
+/// NUL-terminated text.
+pub fn text<'a>(text: *const c_char, what: &str) -> Result<&'a str> {
+    optional_text(text, what)?.ok_or_else(|| null(what))
+}
+
+/// NUL-terminated text, or NULL.
+pub fn optional_text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL means NUL-terminated and valid during the call.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map(Some).map_err(|_| Error::new(Code::Utf8, format!("{what} is not valid UTF-8")))
+}
+
+/// Text with a length.
+pub fn str<'a>(text: wslink_str, what: &str) -> Result<&'a str> {
+    std::str::from_utf8(slice(text.ptr.cast(), text.len, what)?)
+        .map_err(|e| Error::new(Code::Utf8, format!("{what} is not valid UTF-8 at byte {}", e.valid_up_to())))
+}
+
+/// An array of the caller.
+pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() {
+        return Err(null(what));
+    }
+    if len > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(Error::new(Code::Argument, format!("{what} has an impossible length")));
+    }
+    // SAFETY: not NULL means valid for `len` elements during the call.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+}
+
+/// An array of the caller, to be written.
+pub fn slice_mut<'a, T>(pointer: *mut T, len: usize, what: &str) -> Result<&'a mut [T]> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    if pointer.is_null() {
+        return Err(null(what));
+    }
+    if len > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(Error::new(Code::Argument, format!("{what} has an impossible length")));
+    }
+    // SAFETY: not NULL means valid for `len` initialised elements, which only the caller uses.
+    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
+}
+
+/// Copies text into a buffer of the caller as `snprintf` does: cut to fit, always NUL-terminated if
+/// `size` is not 0. Returns the length of the whole text.
+pub fn copy_text(text: &str, buffer: *mut c_char, size: usize) -> usize {
+    if size > 0
+        && let Ok(buffer) = slice_mut(buffer.cast::<u8>(), size, "buffer")
+    {
+        let mut n = text.len().min(size - 1);
+        while !text.is_char_boundary(n) {
+            n -= 1;
+        }
+        buffer[..n].copy_from_slice(&text.as_bytes()[..n]);
+        buffer[n] = 0;
+    }
+    text.len()
+}

@@ -1,0 +1,482 @@
+//! Sessions: connecting, calls, subscriptions, dispatching.
+
+use super::args::wslink_args;
+use super::callback::{UserData, wslink_drop_fn};
+use super::codes::{WSLINK_OK, WSLINK_POLICY_ALL, WSLINK_POLICY_LAST, WSLINK_PROTOCOL_AUTO, WSLINK_STATE_CLOSED};
+use super::config::wslink_config;
+use super::document::{self, as_handle, wslink_document};
+use super::error::wslink_error;
+use super::guard::{fallible, infallible};
+use super::pointer::{self, wslink_str};
+use crate::error::{Code, Error, Result};
+use crate::io::delivery::Policy;
+use crate::io::session::{Handle, Session};
+use crate::wire::args::Args;
+use std::ffi::{c_char, c_int, c_void};
+use std::time::Duration;
+
+/// A connection to one server, with the thread that serves it. Any thread may use it, also inside callbacks.
+pub struct wslink_session(Session);
+
+/// Receives the outcome of a call, exactly once: `reply` (its value is `wslink_document_result(reply)`) or
+/// `error`; the other is NULL. Both are borrowed for the callback: keep `reply` by `wslink_document_ref`.
+/// Never runs inside the function that made the call. Runs where callbacks run; if the session is freed
+/// before, inside `wslink_session_free`.
+pub type wslink_completion_fn =
+    Option<extern "C" fn(user: *mut c_void, reply: *const wslink_document, error: *const wslink_error)>;
+
+/// Receives a publication: `message` (its value is `wslink_document_result(message)`), or the `error` that the
+/// server sent instead (it could not serialise what was published); the other is NULL. All are borrowed for
+/// the callback. Runs where callbacks run.
+pub type wslink_publication_fn = Option<
+    extern "C" fn(user: *mut c_void, topic: wslink_str, message: *const wslink_document, error: *const wslink_error),
+>;
+
+/// Options of one call. Begin with `WSLINK_CALL_OPTIONS_INIT`, so that members of later versions have their
+/// defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_call_options {
+    /// `sizeof(wslink_call_options)`.
+    pub size: usize,
+    /// How long to wait for the reply, in milliseconds. 0: as long as the connection lives.
+    pub timeout_ms: u32,
+}
+
+/// Options of one subscription. Begin with `WSLINK_SUBSCRIBE_OPTIONS_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_subscribe_options {
+    /// `sizeof(wslink_subscribe_options)`.
+    pub size: usize,
+    /// `WSLINK_POLICY_ALL` (default) or `WSLINK_POLICY_LAST`: what happens to publications that are not
+    /// dispatched as fast as they come.
+    pub policy: i32,
+    /// How many may wait. 0: the default, 65536 for `WSLINK_POLICY_ALL` and 1 for `WSLINK_POLICY_LAST`.
+    pub capacity: u32,
+}
+
+/// What a session has done so far. Set `size` to `sizeof(wslink_stats)` before asking.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_stats {
+    /// `sizeof(wslink_stats)`.
+    pub size: usize,
+    /// Replies and wanted publications received.
+    pub messages_in: u64,
+    /// Messages sent.
+    pub messages_out: u64,
+    /// Bytes received, framing included.
+    pub bytes_in: u64,
+    /// Bytes sent, framing included.
+    pub bytes_out: u64,
+    /// Publications on topics without a subscription, dropped undecoded.
+    pub unsubscribed: u64,
+    /// Messages without meaning, dropped.
+    pub malformed: u64,
+    /// Unfinished messages and kept attachments given up for the limits.
+    pub evicted: u64,
+    /// Replies to calls that had timed out or were cancelled.
+    pub late_replies: u64,
+    /// Replies to nothing that was asked.
+    pub unknown_replies: u64,
+    /// Calls that were accepted.
+    pub calls: u64,
+    /// Calls that wait for their reply.
+    pub calls_in_flight: u64,
+    /// Events that wait for `wslink_session_dispatch`.
+    pub events_waiting: u64,
+}
+
+/// A handle of its own: the session may be freed while a function runs on another thread.
+fn handle(session: *const wslink_session) -> Result<Handle> {
+    pointer::borrow(session, "session").map(|s| s.0.handle())
+}
+
+/// Options that begin with their size: what the caller knows of them, over the defaults.
+fn options<T: Copy>(given: *const T, defaults: T) -> Result<T> {
+    if given.is_null() {
+        return Ok(defaults);
+    }
+    // The size is the first member; only that much of the struct is known to be there.
+    let size = *pointer::borrow(given.cast::<usize>(), "options")?;
+    if size < size_of::<usize>() {
+        return Err(Error::new(Code::Argument, "options: size is not set; begin with the ..._INIT macro"));
+    }
+    let mut merged = defaults;
+    let n = size.min(size_of::<T>());
+    let from = pointer::slice(given.cast::<u8>(), n, "options")?;
+    let to = pointer::slice_mut((&raw mut merged).cast::<u8>(), n, "options")?;
+    to.copy_from_slice(from);
+    Ok(merged)
+}
+
+fn milliseconds(ms: u32) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms.into()))
+}
+
+/// Makes a session that is not connected yet, and starts its I/O thread. The configuration is copied. On
+/// success `*session` belongs to the caller, who frees it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_new(
+    config: *const wslink_config,
+    session: *mut *mut wslink_session,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        pointer::required(session, "session")?;
+        let made = Session::new(pointer::borrow(config, "config")?.config.clone())?;
+        pointer::store(session, pointer::give(wslink_session(made)), "session")?;
+        Ok(WSLINK_OK)
+    })
+}
+
+/// Ends a session at once, in any state, on any thread, also inside its callbacks. Calls in flight are
+/// completed as `WSLINK_ERR_CLOSED` before this returns; it waits for callbacks that run on other threads; no
+/// callback runs after it, and all user data was dropped (that of the callback it is called from: when that
+/// returns). NULL is nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_free(session: *mut wslink_session) {
+    infallible((), || pointer::release(session));
+}
+
+/// Begins to connect and returns at once; the state callback tells how it goes. Allowed when the session is
+/// idle or closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_connect(session: *const wslink_session, err: *mut *mut wslink_error) -> i32 {
+    fallible(err, || handle(session)?.connect().map(|()| WSLINK_OK))
+}
+
+/// Connects and waits until the session is ready or has failed; the connect timeout of the configuration
+/// applies. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_connect_wait(
+    session: *const wslink_session,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || handle(session)?.connect_wait().map(|()| WSLINK_OK))
+}
+
+/// The state now: one of `WSLINK_STATE_...`; closed for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_state(session: *const wslink_session) -> i32 {
+    infallible(WSLINK_STATE_CLOSED, || handle(session).map_or(WSLINK_STATE_CLOSED, |s| s.state() as i32))
+}
+
+/// Why the session is closed, if that was not asked for: the code is returned, and `*err` set as by a function
+/// that failed. `WSLINK_OK` otherwise.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_failure(session: *const wslink_session, err: *mut *mut wslink_error) -> i32 {
+    fallible(err, || handle(session)?.failure().map_or(Ok(WSLINK_OK), Err))
+}
+
+/// The protocol that was negotiated: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session is ready.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_protocol(session: *const wslink_session) -> i32 {
+    infallible(WSLINK_PROTOCOL_AUTO, || {
+        handle(session).ok().and_then(|s| s.peer().protocol).map_or(WSLINK_PROTOCOL_AUTO, |p| p as i32)
+    })
+}
+
+/// The size of the largest chunk that a protocol 2 server announced (`maxMsgSize`); 0 if it did not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_max_msg_size(session: *const wslink_session) -> u64 {
+    infallible(0, || handle(session).ok().and_then(|s| s.peer().max_msg_size).unwrap_or(0))
+}
+
+/// Copies the name that the server gave this client into `buffer`, as `snprintf` does: cut to `size` and
+/// NUL-terminated. Returns the length of the whole name. Empty before the session is ready.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_client_id(
+    session: *const wslink_session,
+    buffer: *mut c_char,
+    size: usize,
+) -> usize {
+    infallible(0, || handle(session).map_or(0, |s| pointer::copy_text(&s.peer().client_id, buffer, size)))
+}
+
+/// Copies the address of the server or proxy, such as "127.0.0.1:8080", as `wslink_session_client_id` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_peer_address(
+    session: *const wslink_session,
+    buffer: *mut c_char,
+    size: usize,
+) -> usize {
+    infallible(0, || {
+        let address = handle(session).ok().and_then(|s| s.peer_addr()).map_or(String::new(), |a| a.to_string());
+        pointer::copy_text(&address, buffer, size)
+    })
+}
+
+/// What the session has done so far.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_stats(
+    session: *const wslink_session,
+    stats: *mut wslink_stats,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        pointer::required(stats, "stats")?;
+        let size = *pointer::borrow(stats.cast::<usize>().cast_const(), "stats")?;
+        if size < size_of::<usize>() {
+            return Err(Error::new(Code::Argument, "stats: size is not set"));
+        }
+        let now = handle(session)?.stats();
+        let full = wslink_stats {
+            size,
+            messages_in: now.messages_in,
+            messages_out: now.messages_out,
+            bytes_in: now.bytes_in,
+            bytes_out: now.bytes_out,
+            unsubscribed: now.unsubscribed,
+            malformed: now.malformed,
+            evicted: now.evicted,
+            late_replies: now.late_replies,
+            unknown_replies: now.unknown_replies,
+            calls: now.calls,
+            calls_in_flight: now.calls_in_flight,
+            events_waiting: now.events_waiting,
+        };
+        let n = size.min(size_of::<wslink_stats>());
+        let from = pointer::slice((&raw const full).cast::<u8>(), n, "stats")?;
+        pointer::slice_mut(stats.cast::<u8>(), n, "stats")?.copy_from_slice(from);
+        Ok(WSLINK_OK)
+    })
+}
+
+/// Begins to close: calls in flight are completed as closed, and the server is told. After `timeout_ms` the
+/// connection ends without its agreement.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_close(
+    session: *const wslink_session,
+    timeout_ms: u32,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        handle(session)?.close(Duration::from_millis(timeout_ms.into()));
+        Ok(WSLINK_OK)
+    })
+}
+
+/// Closes and waits until the session is closed, `timeout_ms` at most. Not on the I/O thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_close_wait(
+    session: *const wslink_session,
+    timeout_ms: u32,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || handle(session)?.close_wait(Duration::from_millis(timeout_ms.into())).map(|()| WSLINK_OK))
+}
+
+/// Takes the arguments out of their handle, calls, and puts them back if the call was not accepted.
+fn with_args<R>(args: *mut wslink_args, call: impl FnOnce(Args) -> Result<R>) -> Result<R> {
+    if args.is_null() {
+        return call(Args::new());
+    }
+    let holder = pointer::borrow_mut(args, "args")?;
+    // Shares large data, copies small.
+    let kept = holder.copy();
+    let given = holder.take();
+    call(given).inspect_err(|_| holder.put_back(kept))
+}
+
+/// Calls a method of the server. `args` may be NULL for none; on success its content is taken, on failure it
+/// is left as it was. `options` may be NULL. The completion receives the outcome; `user` is dropped after it,
+/// or now if this function fails. `*call` (may be NULL) is the id of the call, for `wslink_session_cancel`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_call(
+    session: *const wslink_session,
+    method: wslink_str,
+    args: *mut wslink_args,
+    options: *const wslink_call_options,
+    completion: wslink_completion_fn,
+    user: *mut c_void,
+    drop: wslink_drop_fn,
+    call: *mut u64,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    let user = UserData::new(user, drop);
+    fallible(err, || {
+        let session = handle(session)?;
+        let method = pointer::str(method, "method")?;
+        let options = call_options(options)?;
+        let completion = completion.ok_or_else(|| Error::new(Code::Null, "completion is NULL"))?;
+        let id = with_args(args, |args| {
+            session.call(method, args, milliseconds(options.timeout_ms), move |outcome| match outcome {
+                Ok(reply) => completion(user.pointer(), as_handle(&reply), std::ptr::null()),
+                Err(error) => {
+                    let error = wslink_error::new(error);
+                    completion(user.pointer(), std::ptr::null(), &raw const error);
+                }
+            })
+        })?;
+        pointer::store_opt(call, id);
+        Ok(WSLINK_OK)
+    })
+}
+
+fn call_options(given: *const wslink_call_options) -> Result<wslink_call_options> {
+    let defaults = wslink_call_options { size: size_of::<wslink_call_options>(), timeout_ms: 0 };
+    options(given, defaults)
+}
+
+/// Calls a method and waits for the outcome; the content of `args` (may be NULL) is taken in any case. On
+/// success `*reply` belongs to the caller, who unrefs it. Not on
+/// the I/O thread (`WSLINK_ERR_REENTRANT`); inside callbacks of `wslink_session_dispatch` it is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_call_wait(
+    session: *const wslink_session,
+    method: wslink_str,
+    args: *mut wslink_args,
+    options: *const wslink_call_options,
+    reply: *mut *const wslink_document,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        pointer::required(reply, "reply")?;
+        let session = handle(session)?;
+        let method = pointer::str(method, "method")?;
+        let options = call_options(options)?;
+        let args = if args.is_null() { Args::new() } else { pointer::borrow_mut(args, "args")?.take() };
+        let outcome = session.call_wait(method, args, milliseconds(options.timeout_ms))?;
+        pointer::store(reply, document::give(outcome), "reply")?;
+        Ok(WSLINK_OK)
+    })
+}
+
+/// Completes a call as `WSLINK_ERR_CANCELLED`; false if it is over already or never was. The server goes on
+/// with it: wslink has no way to tell it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_cancel(session: *const wslink_session, call: u64) -> bool {
+    infallible(false, || handle(session).is_ok_and(|s| s.cancel(call)))
+}
+
+/// Subscribes to a topic, in any state; subscriptions outlive connections. Any topic is possible, also the
+/// empty one; several subscriptions to one topic each get every publication. `options` may be NULL. On success
+/// `*subscription` is the id for `wslink_session_unsubscribe`. `user` is dropped after the last callback, or
+/// now if this function fails.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_subscribe(
+    session: *const wslink_session,
+    topic: wslink_str,
+    options: *const wslink_subscribe_options,
+    callback: wslink_publication_fn,
+    user: *mut c_void,
+    drop: wslink_drop_fn,
+    subscription: *mut u64,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    let user = UserData::new(user, drop);
+    fallible(err, || {
+        let session = handle(session)?;
+        let topic = pointer::str(topic, "topic")?;
+        let policy = policy(options)?;
+        let callback = callback.ok_or_else(|| Error::new(Code::Null, "callback is NULL"))?;
+        let id = session.subscribe(topic, policy, move |publication| {
+            let topic = wslink_str::of(publication.topic.as_bytes());
+            match publication.outcome {
+                Ok(message) => callback(user.pointer(), topic, as_handle(message), std::ptr::null()),
+                Err(error) => {
+                    let error = wslink_error::new(error.clone());
+                    callback(user.pointer(), topic, std::ptr::null(), &raw const error);
+                }
+            }
+        });
+        pointer::store_opt(subscription, id);
+        Ok(WSLINK_OK)
+    })
+}
+
+fn policy(given: *const wslink_subscribe_options) -> Result<Policy> {
+    let defaults = wslink_subscribe_options {
+        size: size_of::<wslink_subscribe_options>(),
+        policy: WSLINK_POLICY_ALL,
+        capacity: 0,
+    };
+    let options = options(given, defaults)?;
+    match (options.policy, options.capacity as usize) {
+        (WSLINK_POLICY_ALL, 0) => Ok(Policy::default()),
+        (WSLINK_POLICY_ALL, n) => Ok(Policy::All(n)),
+        (WSLINK_POLICY_LAST, n) => Ok(Policy::Last(n.max(1))),
+        (other, _) => {
+            Err(Error::new(Code::Argument, format!("{other} is not a policy; use WSLINK_POLICY_ALL or _LAST")))
+        }
+    }
+}
+
+/// Ends a subscription: no callback begins after this returns, and none is running on another thread. Allowed
+/// inside its own callback, whose `user` is then dropped when it returns. `WSLINK_ERR_NOT_FOUND` for an id
+/// that is not (any more) one of a subscription.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_unsubscribe(
+    session: *const wslink_session,
+    subscription: u64,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || handle(session)?.unsubscribe(subscription).map(|()| WSLINK_OK))
+}
+
+/// How many publications the callback of a subscription was given, and how many were dropped because they were
+/// not dispatched in time. Either out-parameter may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_subscription_counts(
+    session: *const wslink_session,
+    subscription: u64,
+    delivered: *mut u64,
+    dropped: *mut u64,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        let counts = handle(session)?.subscription_counts(subscription)?;
+        pointer::store_opt(delivered, counts.0);
+        pointer::store_opt(dropped, counts.1);
+        Ok(WSLINK_OK)
+    })
+}
+
+/// Runs callbacks that wait, at most `max_events` of them (0: as many as wait), on this thread. Waits up to
+/// `timeout_ms` for the first one (0: not at all, negative: without end). Returns how many were run, or a
+/// negative code: `WSLINK_ERR_REENTRANT` from inside such a callback, `WSLINK_ERR_STATE` if callbacks run on
+/// the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_dispatch(
+    session: *const wslink_session,
+    max_events: u32,
+    timeout_ms: i32,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        let most = if max_events == 0 { i32::MAX as usize } else { max_events.min(i32::MAX as u32) as usize };
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        let count = handle(session)?.dispatch(most, timeout)?;
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    })
+}
+
+/// A descriptor that is readable as long as `wslink_session_dispatch` has something to do, for `poll`, `epoll`,
+/// `QSocketNotifier` and the like. It belongs to the session: do not read from it and do not close it. -1 where
+/// there is none (then use the wakeup function), with `*err` set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_session_descriptor(
+    session: *const wslink_session,
+    err: *mut *mut wslink_error,
+) -> c_int {
+    let mut descriptor = -1;
+    fallible(err, || {
+        descriptor = handle(session)?.with_descriptor(raw)??;
+        Ok(WSLINK_OK)
+    });
+    descriptor
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps)]
+fn raw(pipe: &std::io::PipeReader) -> Result<c_int> {
+    use std::os::fd::AsRawFd;
+    Ok(pipe.as_raw_fd())
+}
+
+#[cfg(not(unix))]
+fn raw(_pipe: &std::io::PipeReader) -> Result<c_int> {
+    Err(Error::new(Code::Unsupported, "no descriptor on this platform; use the wakeup function"))
+}

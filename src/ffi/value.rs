@@ -1,0 +1,287 @@
+//! Views of values.
+
+use super::buffer::{new_buffer, wslink_buffer};
+use super::codes::{WSLINK_ERR_NULL, WSLINK_KIND_NULL};
+use super::document::{as_document, as_handle, share, wslink_document};
+use super::guard::infallible;
+use super::pointer::{self, wslink_bytes, wslink_str};
+use crate::wire::value::{Number, Value};
+
+/// A view of one value: small, passed and copied by value, never freed. Valid as long as its document; the
+/// members are private.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_value {
+    /// The document that holds the value; NULL in a view of nothing.
+    pub document: *const wslink_document,
+    /// Private.
+    pub node: u32,
+    /// Private.
+    pub element: u32,
+}
+
+impl wslink_value {
+    pub(super) const NOTHING: wslink_value = wslink_value { document: std::ptr::null(), node: 0, element: 0 };
+
+    #[inline]
+    pub(super) fn of(value: Value<'_>) -> wslink_value {
+        let (node, element) = value.place();
+        wslink_value { document: as_handle(value.document()), node, element }
+    }
+
+    #[inline]
+    pub(super) fn view<'a>(self) -> Option<Value<'a>> {
+        Value::from_place(as_document(self.document)?, (self.node, self.element))
+    }
+}
+
+/// Runs a getter: true and `*out` written if it found something.
+#[inline]
+fn get<T>(value: wslink_value, out: *mut T, getter: impl FnOnce(Value<'static>) -> Option<T>) -> bool {
+    infallible(false, || match value.view().and_then(getter) {
+        Some(found) => {
+            pointer::store_opt(out, found);
+            true
+        }
+        None => false,
+    })
+}
+
+/// What the value is: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for a view of nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_kind(value: wslink_value) -> i32 {
+    infallible(WSLINK_ERR_NULL, || value.view().map_or(WSLINK_ERR_NULL, |v| v.kind() as i32))
+}
+
+/// Whether the value is null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_is_null(value: wslink_value) -> bool {
+    infallible(false, || value.view().is_some_and(|v| v.kind() as i32 == WSLINK_KIND_NULL))
+}
+
+/// The truth value. Like every getter: returns whether the value is of that kind and fits, and writes `*out`
+/// only then; `out` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_bool(value: wslink_value, out: *mut bool) -> bool {
+    get(value, out, Value::as_bool)
+}
+
+/// The integer, if it is one and fits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_int(value: wslink_value, out: *mut i64) -> bool {
+    get(value, out, Value::as_i64)
+}
+
+/// The integer, if it is one and not negative.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_uint(value: wslink_value, out: *mut u64) -> bool {
+    get(value, out, Value::as_u64)
+}
+
+/// The number as a double: a float as it is, an integer of any size rounded to the nearest double.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_double(value: wslink_value, out: *mut f64) -> bool {
+    get(value, out, Value::as_f64)
+}
+
+/// The text of a string, UTF-8, not NUL-terminated; it may contain NUL. Lives as long as the document.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_string(value: wslink_value, out: *mut wslink_str) -> bool {
+    get(value, out, |v| v.as_str_bytes().map(wslink_str::of))
+}
+
+/// The binary data, where it arrived. Lives as long as the document; to keep it longer, use
+/// `wslink_value_get_buffer` or `wslink_document_ref`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_bytes(value: wslink_value, out: *mut wslink_bytes) -> bool {
+    get(value, out, |v| v.as_bytes().map(wslink_bytes::of))
+}
+
+/// The binary data as a buffer that keeps itself alive, at no copy. The caller unrefs it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_buffer(value: wslink_value, out: *mut *const wslink_buffer) -> bool {
+    infallible(false, || {
+        if out.is_null() {
+            return false;
+        }
+        let shared = share(value.document).and_then(|document| value.view().and_then(|v| v.shared_bytes(&document)));
+        match shared {
+            Some(bytes) => pointer::store(out, new_buffer(bytes), "out").is_ok(),
+            None => false,
+        }
+    })
+}
+
+/// The type and the data of an extension. Either out-parameter may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_ext(value: wslink_value, ext_type: *mut i8, data: *mut wslink_bytes) -> bool {
+    infallible(false, || match value.view().and_then(Value::as_ext) {
+        Some((kind, bytes)) => {
+            pointer::store_opt(ext_type, kind);
+            pointer::store_opt(data, wslink_bytes::of(bytes));
+            true
+        }
+        None => false,
+    })
+}
+
+/// The decimal digits of an integer beyond 64 bit, with its sign.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_get_bigint(value: wslink_value, out: *mut wslink_str) -> bool {
+    get(value, out, |v| v.as_big_int().map(|t| wslink_str::of(t.as_bytes())))
+}
+
+/// How many elements an array has, pairs a map, bytes a string, binary data or an extension; 0 for others.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_size(value: wslink_value) -> usize {
+    infallible(0, || value.view().map_or(0, Value::len))
+}
+
+/// The element of an array. Steps over the elements before it: to visit all of them use `wslink_iter`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_at(value: wslink_value, index: usize, out: *mut wslink_value) -> bool {
+    get(value, out, |v| v.index(index).map(wslink_value::of))
+}
+
+/// The value of a string key of a map. Of equal keys the last one counts, as in Python.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str, out: *mut wslink_value) -> bool {
+    get(value, out, |v| v.get_bytes(pointer::slice(key.ptr.cast(), key.len, "key").ok()?).map(wslink_value::of))
+}
+
+/// Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
+/// as the document; the members are private.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_iter {
+    /// Private.
+    pub next: wslink_value,
+    /// Private.
+    pub left: u32,
+    /// Private.
+    pub map: bool,
+}
+
+/// An iterator before the first element of an array or pair of a map; at the end for other kinds.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_iter(value: wslink_value) -> wslink_iter {
+    let nothing = wslink_iter { next: wslink_value::NOTHING, left: 0, map: false };
+    infallible(nothing, || match value.view().and_then(Value::first) {
+        Some((next, left, map)) => wslink_iter { next: wslink_value::of(next), left, map },
+        None => nothing,
+    })
+}
+
+/// The next element, or the next pair of a map (`key` is written for maps only and may be NULL). False at
+/// the end. Visiting all takes time in proportion to the size of the container.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_iter_next(
+    iter: *mut wslink_iter,
+    key: *mut wslink_value,
+    value: *mut wslink_value,
+) -> bool {
+    infallible(false, || {
+        let Ok(iter) = pointer::borrow_mut(iter, "iter") else {
+            return false;
+        };
+        if iter.left == 0 {
+            return false;
+        }
+        let Some(mut now) = iter.next.view() else {
+            return false;
+        };
+        if iter.map {
+            pointer::store_opt(key, wslink_value::of(now));
+            now = now.following();
+        }
+        pointer::store_opt(value, wslink_value::of(now));
+        iter.left -= 1;
+        if iter.left > 0 {
+            iter.next = wslink_value::of(now.following());
+        }
+        true
+    })
+}
+
+fn copy<T: Number>(value: wslink_value, out: *mut T, capacity: usize, count: *mut usize) -> bool {
+    infallible(false, || {
+        let Ok(out) = pointer::slice_mut(out, capacity, "out") else {
+            return false;
+        };
+        match value.view().and_then(|v| v.copy_numbers(out)) {
+            Some(n) => {
+                pointer::store_opt(count, n);
+                true
+            }
+            None => false,
+        }
+    })
+}
+
+/// Copies an array of numbers, at most `capacity` of them, and writes how many there are to `*count` (may
+/// be NULL). False if the value is not an array or has an element that is no number; `out` is then partly
+/// written. Integers are rounded to the nearest double.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_copy_doubles(
+    value: wslink_value,
+    out: *mut f64,
+    capacity: usize,
+    count: *mut usize,
+) -> bool {
+    copy(value, out, capacity, count)
+}
+
+/// The same to `float`, rounded.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_copy_floats(
+    value: wslink_value,
+    out: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+) -> bool {
+    copy(value, out, capacity, count)
+}
+
+/// The same for integers; false if an element is a float or does not fit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_copy_int64s(
+    value: wslink_value,
+    out: *mut i64,
+    capacity: usize,
+    count: *mut usize,
+) -> bool {
+    copy(value, out, capacity, count)
+}
+
+/// The same for integers; false if an element is a float or does not fit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_copy_uint64s(
+    value: wslink_value,
+    out: *mut u64,
+    capacity: usize,
+    count: *mut usize,
+) -> bool {
+    copy(value, out, capacity, count)
+}
+
+/// The same for integers; false if an element is a float or does not fit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_copy_int32s(
+    value: wslink_value,
+    out: *mut i32,
+    capacity: usize,
+    count: *mut usize,
+) -> bool {
+    copy(value, out, capacity, count)
+}
+
+/// The same for integers; false if an element is a float or does not fit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_value_copy_uint8s(
+    value: wslink_value,
+    out: *mut u8,
+    capacity: usize,
+    count: *mut usize,
+) -> bool {
+    copy(value, out, capacity, count)
+}
