@@ -1565,8 +1565,8 @@ int32_t wslink_session_call(const struct wslink_session *session,
                             struct wslink_error **err);
 
 /**
- * Calls a method and waits for the outcome; the content of `args` (may be NULL) is taken in any case. On
- * success `*reply` belongs to the caller, who unrefs it. Not on
+ * Calls a method and waits for the outcome. `args` may be NULL for none; on success its content is taken, on
+ * failure it is left as it was. On success `*reply` belongs to the caller, who unrefs it. Not on
  * the I/O thread (`WSLINK_ERR_REENTRANT`); inside callbacks of `wslink_session_dispatch` it is allowed.
  */
 WSLINK_API

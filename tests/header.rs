@@ -7,7 +7,9 @@ fn the_header_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
     // In the order in which a reader needs them.
-    let chapters = ["version", "codes", "pointer", "callback", "error", "buffer", "document", "value", "args", "config", "session"];
+    let chapters = [
+        "version", "codes", "pointer", "callback", "error", "buffer", "document", "value", "args", "config", "session",
+    ];
     let builder = chapters.iter().fold(cbindgen::Builder::new().with_config(config), |builder, chapter| {
         builder.with_src(root.join("src/ffi").join(chapter).with_extension("rs"))
     });

@@ -268,16 +268,15 @@ pub unsafe extern "C" fn wslink_session_close_wait(
     fallible(err, || handle(session)?.close_wait(Duration::from_millis(timeout_ms.into())).map(|()| WSLINK_OK))
 }
 
-/// Takes the arguments out of their handle, calls, and puts them back if the call was not accepted.
-fn with_args<R>(args: *mut wslink_args, call: impl FnOnce(Args) -> Result<R>) -> Result<R> {
+/// Calls with the content of the arguments, which are emptied if that succeeds.
+fn with_args<R>(args: *mut wslink_args, call: impl FnOnce(&Args) -> Result<R>) -> Result<R> {
     if args.is_null() {
-        return call(Args::new());
+        return call(&Args::new());
     }
     let holder = pointer::borrow_mut(args, "args")?;
-    // Shares large data, copies small.
-    let kept = holder.copy();
-    let given = holder.take();
-    call(given).inspect_err(|_| holder.put_back(kept))
+    let done = call(holder.content())?;
+    holder.clear();
+    Ok(done)
 }
 
 /// Calls a method of the server. `args` may be NULL for none; on success its content is taken, on failure it
@@ -302,7 +301,7 @@ pub unsafe extern "C" fn wslink_session_call(
         let options = call_options(options)?;
         let completion = completion.ok_or_else(|| Error::new(Code::Null, "completion is NULL"))?;
         let id = with_args(args, |args| {
-            session.call(method, args, milliseconds(options.timeout_ms), move |outcome| match outcome {
+            session.call_with(method, args, milliseconds(options.timeout_ms), move |outcome| match outcome {
                 Ok(reply) => completion(user.pointer(), as_handle(&reply), std::ptr::null()),
                 Err(error) => {
                     let error = wslink_error::new(error);
@@ -320,8 +319,8 @@ fn call_options(given: *const wslink_call_options) -> Result<wslink_call_options
     options(given, defaults)
 }
 
-/// Calls a method and waits for the outcome; the content of `args` (may be NULL) is taken in any case. On
-/// success `*reply` belongs to the caller, who unrefs it. Not on
+/// Calls a method and waits for the outcome. `args` may be NULL for none; on success its content is taken, on
+/// failure it is left as it was. On success `*reply` belongs to the caller, who unrefs it. Not on
 /// the I/O thread (`WSLINK_ERR_REENTRANT`); inside callbacks of `wslink_session_dispatch` it is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_call_wait(
@@ -337,8 +336,7 @@ pub unsafe extern "C" fn wslink_session_call_wait(
         let session = handle(session)?;
         let method = pointer::str(method, "method")?;
         let options = call_options(options)?;
-        let args = if args.is_null() { Args::new() } else { pointer::borrow_mut(args, "args")?.take() };
-        let outcome = session.call_wait(method, args, milliseconds(options.timeout_ms))?;
+        let outcome = with_args(args, |args| session.call_wait_with(method, args, milliseconds(options.timeout_ms)))?;
         pointer::store(reply, document::give(outcome), "reply")?;
         Ok(WSLINK_OK)
     })

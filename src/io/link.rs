@@ -68,9 +68,12 @@ impl Link {
         self.pending.lock().failed.take()
     }
 
-    /// A new connection.
-    pub fn attach(&self, socket: Arc<Socket>) {
+    /// A new connection. Returns what was put in after the end of the one before, by a call that did not
+    /// know of it yet and was completed since; to be dropped without a lock.
+    pub fn attach(&self, socket: Arc<Socket>) -> Vec<Queued> {
+        let stale = self.detach();
         *self.active.lock() = Some(Active { writer: Writer::new(), socket });
+        stale
     }
 
     /// The connection is over. Returns what was not sent, to be dropped without a lock.

@@ -2,7 +2,7 @@
 //! inside callbacks, where waiting ones refuse instead of waiting for themselves.
 
 use super::config::{Config, Delivery};
-use super::delivery::{CompletionCallback, Outcome, Policy, Publication, Subscription};
+use super::delivery::{Outcome, Policy, Publication, Subscription};
 use super::establish::WAKER;
 use super::shared::{Completion, Order, Shared, Waiter};
 use super::thread::IoThread;
@@ -99,6 +99,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let shared = &self.handle.0;
         shared.with_locked(|locked| {
+            locked.freed = true;
             locked.core.close(Instant::now(), Duration::ZERO);
             locked.orders.push_back(Order::Exit);
         });
@@ -124,7 +125,12 @@ impl Drop for Session {
 impl Handle {
     /// Begins to connect; the state tells how it goes.
     pub fn connect(&self) -> Result<()> {
-        self.0.with_core(|core| core.connect(Instant::now()))
+        self.0.with_locked(|locked| {
+            if locked.freed {
+                return Err(closed_error());
+            }
+            locked.core.connect(Instant::now())
+        })
     }
 
     /// Connects and waits until the session is ready or has failed. The configured connect timeout
@@ -189,21 +195,21 @@ impl Handle {
         timeout: Option<Duration>,
         completion: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<CallId> {
+        self.begin(method, &args, timeout, Completion::Callback(Box::new(completion)))
+    }
+
+    /// The same with arguments that stay with the caller, also if the call is accepted.
+    pub fn call_with(
+        &self,
+        method: &str,
+        args: &Args,
+        timeout: Option<Duration>,
+        completion: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<CallId> {
         self.begin(method, args, timeout, Completion::Callback(Box::new(completion)))
     }
 
-    /// The same with a completion that comes back if the call is not accepted.
-    pub fn call_boxed(
-        &self,
-        method: &str,
-        args: Args,
-        timeout: Option<Duration>,
-        completion: CompletionCallback,
-    ) -> Result<CallId> {
-        self.begin(method, args, timeout, Completion::Callback(completion))
-    }
-
-    fn begin(&self, method: &str, args: Args, timeout: Option<Duration>, completion: Completion) -> Result<CallId> {
+    fn begin(&self, method: &str, args: &Args, timeout: Option<Duration>, completion: Completion) -> Result<CallId> {
         let waiting = self.0.link.waiting();
         if waiting > self.0.config.send_queue_bytes {
             return Err(Error::new(
@@ -224,6 +230,11 @@ impl Handle {
 
     /// Calls a method and waits for the outcome.
     pub fn call_wait(&self, method: &str, args: Args, timeout: Option<Duration>) -> Outcome {
+        self.call_wait_with(method, &args, timeout)
+    }
+
+    /// The same with arguments that stay with the caller.
+    pub fn call_wait_with(&self, method: &str, args: &Args, timeout: Option<Duration>) -> Outcome {
         self.may_wait("call_wait")?;
         let waiter = Waiter::new();
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));

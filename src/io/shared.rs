@@ -81,6 +81,8 @@ pub struct Locked {
     pub armed: Option<Instant>,
     /// Orders for the I/O thread, oldest first.
     pub orders: VecDeque<Order>,
+    /// The owner is gone: nothing begins any more.
+    pub freed: bool,
 }
 
 /// Counters that the I/O thread keeps.
@@ -137,7 +139,7 @@ impl Shared {
         let core = Core::new(config.session.clone(), seeds);
         Shared {
             config,
-            locked: Mutex::new(Locked { core, armed: None, orders: VecDeque::new() }),
+            locked: Mutex::new(Locked { core, armed: None, orders: VecDeque::new(), freed: false }),
             state_changed: Condvar::new(),
             link: Link::default(),
             queue,

@@ -15,6 +15,7 @@ use crate::session::inbound::Inbound;
 use crate::wire::buffer::BufferPool;
 use mio::{Events, Poll, Waker};
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Instant;
@@ -71,8 +72,17 @@ impl IoThread {
     }
 
     /// Runs until the session is freed.
-    pub fn run(mut self) {
-        self.shared.enter_io_thread();
+    pub fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        shared.enter_io_thread();
+        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            // Whoever waits must not wait for ever.
+            let message = "an internal defect ended the I/O thread; please report it";
+            shared.with_core(|core| core.abort(Error::new(Code::Panic, message)));
+        }
+    }
+
+    fn serve(mut self) {
         loop {
             let on_this_thread = self.shared.config.delivery == Delivery::IoThread;
             if on_this_thread {
@@ -81,7 +91,11 @@ impl IoThread {
             }
             let order = self.shared.look(|locked| locked.orders.pop_front());
             match order {
-                Some(Order::Exit) => break,
+                Some(Order::Exit) => {
+                    // The Close frame, if the socket takes it.
+                    self.shared.flush(IO_FLUSH);
+                    break;
+                }
                 Some(Order::Drop) => self.disconnect(),
                 Some(Order::Connect(deadline)) => self.connect(deadline),
                 None => {}
@@ -157,7 +171,7 @@ impl IoThread {
             Ok(Established { socket, tail }) => {
                 let socket = Arc::new(socket);
                 *self.shared.peer_addr.lock() = socket.peer_addr();
-                self.shared.link.attach(Arc::clone(&socket));
+                drop(self.shared.link.attach(Arc::clone(&socket)));
                 let limits = self.shared.config.session.limits;
                 self.connection = Some(Connection {
                     socket,

@@ -126,13 +126,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (url, why) in [
-            ("localhost:8080/ws", "scheme"),
+            ("localhost:8080/ws", "valid"),
             ("/ws", "scheme"),
             ("http://h/ws", "scheme \"http\""),
             ("ws://", "valid"),
             ("ws://:80/", "host"),
             ("ws://h:99999/", "port"),
-            ("ws://h:x/", "valid"),
+            ("ws://h:x/", "port"),
             ("ws://h/a b", "valid"),
             ("", "valid"),
         ] {

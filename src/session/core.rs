@@ -217,7 +217,7 @@ impl<C, S: Clone> Core<C, S> {
         let phase = match self.phase {
             Phase::Opening { deadline, .. } => Some(deadline),
             Phase::Closing { deadline } => Some(deadline),
-            Phase::Ready => self.options.heartbeat.and_then(|every| Some(self.last_heard? + every)),
+            Phase::Ready => self.options.heartbeat.and_then(|every| Some(after(self.last_heard?, every))),
             _ => None,
         };
         let hello = matches!(self.phase, Phase::Opening { .. }).then(|| self.hello.deadline()).flatten();
@@ -230,7 +230,7 @@ impl<C, S: Clone> Core<C, S> {
             Phase::Idle | Phase::Closed => {}
             _ => return Err(Error::new(Code::State, "the session is connected or connecting already")),
         }
-        let deadline = now + self.options.connect_timeout;
+        let deadline = after(now, self.options.connect_timeout);
         self.failure = None;
         self.hello = Hello::new(self.options.protocol);
         self.phase = Phase::Opening { deadline, connected: false };
@@ -396,6 +396,14 @@ impl<C, S: Clone> Core<C, S> {
         }
     }
 
+    /// Ends the session because of something outside of it.
+    pub fn abort(&mut self, error: Error) {
+        if !matches!(self.phase, Phase::Closed) {
+            self.effects.push_back(Effect::Drop);
+            self.closed(Some(error));
+        }
+    }
+
     fn closed(&mut self, error: Option<Error>) {
         self.end_calls(|| error.clone().unwrap_or_else(closed_error));
         self.phase = Phase::Closed;
@@ -418,7 +426,7 @@ impl<C, S: Clone> Core<C, S> {
         &mut self,
         now: Instant,
         method: &str,
-        args: Args,
+        args: &Args,
         timeout: Option<Duration>,
         completion: C,
     ) -> Result<CallId, (Error, C)> {
@@ -463,7 +471,8 @@ impl<C, S: Clone> Core<C, S> {
         self.calls.end(id)
     }
 
-    /// Closes the session in agreement with the server, for at most `timeout`.
+    /// Closes the session in agreement with the server, for at most `timeout`. Closing again can shorten
+    /// that time, not lengthen it.
     pub fn close(&mut self, now: Instant, timeout: Duration) {
         match self.phase {
             Phase::Idle | Phase::Opening { .. } => {
@@ -471,12 +480,13 @@ impl<C, S: Clone> Core<C, S> {
                 self.closed(None);
             }
             Phase::Ready => {
-                self.phase = Phase::Closing { deadline: now + timeout };
+                self.phase = Phase::Closing { deadline: after(now, timeout) };
                 self.announce(State::Closing, None);
                 self.end_calls(closed_error);
                 self.effects.push_back(Effect::Close(1000));
             }
-            Phase::Closing { .. } | Phase::Closed => {}
+            Phase::Closing { ref mut deadline } => *deadline = (*deadline).min(after(now, timeout)),
+            Phase::Closed => {}
         }
     }
 
@@ -510,7 +520,7 @@ impl<C, S: Clone> Core<C, S> {
         let (Some(every), Some(heard)) = (self.options.heartbeat, self.last_heard) else {
             return;
         };
-        if now < heard + every {
+        if now < after(heard, every) {
             return;
         }
         if !self.calls.is_empty() {
@@ -528,6 +538,11 @@ impl<C, S: Clone> Core<C, S> {
             self.effects.push_back(Effect::Ping);
         }
     }
+}
+
+/// A deadline. Clocks end somewhere; "as long as it takes" is a century.
+fn after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
 }
 
 /// What calls get when the session is closed.

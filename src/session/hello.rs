@@ -142,6 +142,14 @@ impl Hello {
                 self.sent_at = Some(now);
                 Next::Send(&[Send::Probe, Send::Ping])
             }
+            // This server was of generation 1 before, or it ended the first connection for another reason.
+            // Only one of generation 2 is silent now, and it has not seen its hello here yet.
+            Step::Probe if self.wanted.is_none() && !(self.second_try && self.hello_size > HELLO_LIMIT) => {
+                self.step = Step::HelloV2;
+                self.v2_pending = true;
+                self.sent_at = Some(now);
+                Next::Send(&[Send::Hello(Protocol::V2), Send::Ping])
+            }
             Step::Probe => Next::Fail(self.silence()),
             _ => Next::Wait,
         }
@@ -168,12 +176,13 @@ impl Hello {
     pub fn lost(&mut self, how: &Error) -> Next {
         let step = std::mem::replace(&mut self.step, Step::Idle);
         match step {
-            Step::HelloV2 if self.wanted.is_none() && !self.second_try => {
+            // wslink's relay does not tell that the server has gone before the next message: the probe.
+            Step::HelloV2 | Step::Probe if self.v2_pending && self.wanted.is_none() && !self.second_try => {
                 self.second_try = true;
                 Next::Reconnect
             }
             Step::HelloV2 if self.hello_size > HELLO_LIMIT => Next::Fail(self.too_long()),
-            Step::HelloV2 => Next::Fail(mismatch(
+            Step::HelloV2 if self.wanted.is_some() => Next::Fail(mismatch(
                 "the server ended the connection on the hello of protocol 2, as a server of protocol 1 does; \
                  this session was told to use protocol 2: use auto or 1",
             )),
@@ -203,16 +212,13 @@ impl Hello {
 
     /// The probe was not answered although the server is alive.
     fn silence(&self) -> Error {
-        if self.wanted == Some(Protocol::V1) {
-            return mismatch(
-                "the server is alive but does not answer in JSON, as a server of protocol 2 does; \
-                 this session was told to use protocol 1: use auto or 2",
-            );
-        }
-        if self.hello_size > HELLO_LIMIT {
+        if self.wanted.is_none() {
             return self.too_long();
         }
-        Error::new(Code::Hello, "the server answers in neither protocol; is this a wslink server?").at(Stage::Hello)
+        mismatch(
+            "the server is alive but does not answer in JSON, as a server of protocol 2 does; \
+             this session was told to use protocol 1: use auto or 2",
+        )
     }
 
     fn too_long(&self) -> Error {
@@ -357,6 +363,42 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    const V2_HELLO: Next = Next::Send(&[Send::Hello(Protocol::V2), Send::Ping]);
+
+    #[test]
+    fn a_server_that_was_replaced_by_a_modern_one_gets_its_hello() {
+        let now = Instant::now();
+        let mut h = Hello::new(None);
+        assert_eq!(h.opened(now, Some(Protocol::V1), 83), PROBE);
+        h.pong(now);
+        assert_eq!(h.tick(now + LAST_PATIENCE), V2_HELLO);
+        assert_eq!(h.answered(Protocol::V2, Answer::Result), Next::Open(Protocol::V2));
+    }
+
+    #[test]
+    fn a_modern_server_that_ended_the_first_connection_for_another_reason_gets_its_hello_again() {
+        let now = Instant::now();
+        let mut h = Hello::new(None);
+        h.opened(now, None, 83);
+        assert_eq!(h.lost(&end()), Next::Reconnect);
+        assert_eq!(h.opened(now, None, 83), PROBE);
+        h.pong(now);
+        assert_eq!(h.tick(now + LAST_PATIENCE), V2_HELLO);
+        assert_eq!(code(h.lost(&end())), Code::Hello);
+    }
+
+    #[test]
+    fn a_relay_that_ends_the_connection_only_on_the_probe_is_asked_again() {
+        let now = Instant::now();
+        let mut h = Hello::new(None);
+        h.opened(now, None, 83);
+        h.pong(now);
+        assert_eq!(h.tick(now + SHORTEST_PATIENCE), PROBE);
+        assert_eq!(h.lost(&end()), Next::Reconnect);
+        assert_eq!(h.opened(now, None, 83), PROBE);
+        assert_eq!(h.answered(Protocol::V1, remote(-32601)), V1_HELLO);
     }
 
     #[test]

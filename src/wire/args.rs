@@ -1,13 +1,12 @@
 //! The arguments of a call, before it is known in which generation they travel.
 
 use super::builder::{Builder, parse_json};
-use super::document::Document;
 use super::value::{Kind, Value};
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
 
 /// Positional and keyword arguments, as Python calls them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Args {
     /// The positional arguments, an array.
     pub positional: Builder,
@@ -91,8 +90,12 @@ impl Args {
         self.target().value(document.root())
     }
 
-    pub(crate) fn finish(self) -> Result<(Document, Document)> {
-        Ok((self.positional.finish()?, self.keywords.finish()?))
+    /// Removes everything that was added.
+    pub fn clear(&mut self) {
+        self.positional.clear();
+        self.keywords.clear();
+        self.attachments.clear();
+        self.to_keywords = false;
     }
 }
 

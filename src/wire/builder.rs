@@ -1,5 +1,6 @@
 //! Values put together by the application, in the same form as those that arrive: a tape.
 
+use super::buffer::MessageBuf;
 use super::document::{Document, Node, Tag};
 use super::json::parse::parse;
 use super::value::Value;
@@ -7,16 +8,15 @@ use crate::error::{Code, Error, Result};
 use bytes::Bytes;
 
 /// Builds one array or map, value by value. Containers nest; in a map, keys and values take turns.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Builder {
-    bytes: Vec<u8>,
-    tape: Vec<Node>,
-    attachments: Vec<Bytes>,
+    /// What was added so far; the root does not know its end until it is finished.
+    document: Document,
     /// Containers that are not ended, the root first.
     open: Vec<Open>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Open {
     node: u32,
     /// In a map: a key was given and its value is due.
@@ -36,16 +36,14 @@ impl Builder {
 
     fn with_root(tag: Tag) -> Builder {
         Builder {
-            bytes: Vec::new(),
-            tape: vec![Node::new(tag, 0, 1)],
-            attachments: Vec::new(),
+            document: Document::new(MessageBuf::default(), vec![Node::new(tag, 0, 1)]),
             open: vec![Open { node: 0, has_key: false }],
         }
     }
 
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
-        self.tape.len() == 1
+        self.document.tape.len() == 1
     }
 
     /// Whether no container is open and no key waits for its value.
@@ -55,16 +53,26 @@ impl Builder {
 
     /// The built value. Fails if a container was not ended or a key has no value.
     pub fn finish(mut self) -> Result<Document> {
+        self.complete()?;
+        self.document.tape[0].data = self.document.tape.len() as u64;
+        Ok(self.document)
+    }
+
+    /// The built value, without taking it. Only its root does not know where it ends.
+    pub(super) fn complete(&self) -> Result<&Document> {
         if self.open.len() > 1 {
             return usage(format!("{} containers were begun and not ended", self.open.len() - 1));
         }
         if self.open[0].has_key {
             return usage("the last key has no value");
         }
-        self.tape[0].data = self.tape.len() as u64;
-        let mut document = Document::new(self.bytes.into(), self.tape);
-        document.set_attachments(self.attachments);
-        Ok(document)
+        Ok(&self.document)
+    }
+
+    /// Removes everything that was added.
+    pub fn clear(&mut self) {
+        let root = self.document.tape[0].tag;
+        *self = Builder::with_root(root);
     }
 
     fn top(&mut self) -> &mut Open {
@@ -76,34 +84,34 @@ impl Builder {
     fn count(&mut self) -> Result<()> {
         let top = self.top();
         let (node, had_key) = (top.node as usize, std::mem::take(&mut top.has_key));
-        if self.tape[node].tag == Tag::Map && !had_key {
+        if self.document.tape[node].tag == Tag::Map && !had_key {
             return usage("a map needs a key before each value");
         }
-        self.tape[node].len += 1;
+        self.document.tape[node].len += 1;
         Ok(())
     }
 
     fn push(&mut self, tag: Tag, data: u64) -> Result<()> {
         self.count()?;
-        self.tape.push(Node::new(tag, 0, data));
+        self.document.tape.push(Node::new(tag, 0, data));
         Ok(())
     }
 
-    fn slice(&mut self, tag: Tag, data: &[u8]) -> Node {
-        let start = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(data);
-        Node::new(tag, data.len() as u32, start)
+    fn slice(&mut self, tag: Tag, data: &[u8]) -> Result<Node> {
+        let start = self.document.bytes.len() as u64;
+        self.document.bytes.append(data)?;
+        Ok(Node::new(tag, data.len() as u32, start))
     }
 
     /// The key of the next value of a map.
     pub fn key(&mut self, key: &str) -> Result<()> {
         let node = self.top().node as usize;
-        if self.tape[node].tag != Tag::Map || self.top().has_key {
+        if self.document.tape[node].tag != Tag::Map || self.top().has_key {
             return usage("a key can only stand in a map, before a value");
         }
         check_len(key.len())?;
-        let node = self.slice(Tag::Str, key.as_bytes());
-        self.tape.push(node);
+        let node = self.slice(Tag::Str, key.as_bytes())?;
+        self.document.tape.push(node);
         self.top().has_key = true;
         Ok(())
     }
@@ -137,16 +145,16 @@ impl Builder {
     pub fn str(&mut self, v: &str) -> Result<()> {
         check_len(v.len())?;
         self.count()?;
-        let node = self.slice(Tag::Str, v.as_bytes());
-        self.tape.push(node);
+        let node = self.slice(Tag::Str, v.as_bytes())?;
+        self.document.tape.push(node);
         Ok(())
     }
 
     /// Adds binary data, which is kept by reference.
     pub fn bytes(&mut self, data: Bytes) -> Result<()> {
         check_len(data.len())?;
-        self.push(Tag::Attachment, self.attachments.len() as u64)?;
-        self.attachments.push(data);
+        self.push(Tag::Attachment, self.document.attachments.len() as u64)?;
+        self.document.attachments.push(data);
         Ok(())
     }
 
@@ -154,21 +162,22 @@ impl Builder {
     pub fn ext(&mut self, kind: i8, data: &[u8]) -> Result<()> {
         check_len(data.len())?;
         self.count()?;
-        let node = self.slice(Tag::Ext, data);
-        self.tape.push(Node { ext: kind, ..node });
+        let node = self.slice(Tag::Ext, data)?;
+        self.document.tape.push(Node { ext: kind, ..node });
         Ok(())
     }
 
     /// Adds an array of floats.
     pub fn floats(&mut self, values: impl ExactSizeIterator<Item = f64>) -> Result<()> {
-        let (count, start) = (values.len(), self.bytes.len());
+        let count = values.len();
         check_len(count.saturating_mul(9))?;
         self.count()?;
-        self.bytes.resize(start + 9 * count, 0xcb);
-        for (to, v) in self.bytes[start..].chunks_exact_mut(9).zip(values) {
+        let mut run = vec![0xcb; 9 * count];
+        for (to, v) in run.chunks_exact_mut(9).zip(values) {
             to[1..].copy_from_slice(&v.to_be_bytes());
         }
-        self.tape.push(Node::new(Tag::FloatRun, count as u32, start as u64));
+        let node = self.slice(Tag::FloatRun, &run)?;
+        self.document.tape.push(Node { len: count as u32, ..node });
         Ok(())
     }
 
@@ -194,8 +203,8 @@ impl Builder {
 
     fn begin(&mut self, tag: Tag) -> Result<()> {
         self.count()?;
-        self.open.push(Open { node: self.tape.len() as u32, has_key: false });
-        self.tape.push(Node::new(tag, 0, 0));
+        self.open.push(Open { node: self.document.tape.len() as u32, has_key: false });
+        self.document.tape.push(Node::new(tag, 0, 0));
         Ok(())
     }
 
@@ -208,7 +217,7 @@ impl Builder {
             return usage("the last key has no value");
         }
         if let Some(top) = self.open.pop() {
-            self.tape[top.node as usize].data = self.tape.len() as u64;
+            self.document.tape[top.node as usize].data = self.document.tape.len() as u64;
         }
         Ok(())
     }
@@ -219,31 +228,31 @@ impl Builder {
         let document = value.document();
         let (from, element) = value.place();
         if let (Some(v), true) = (value.as_f64(), element != u32::MAX) {
-            self.tape.push(Node::new(Tag::Float, 0, v.to_bits()));
+            self.document.tape.push(Node::new(Tag::Float, 0, v.to_bits()));
             return Ok(());
         }
-        let shift = self.tape.len() as i64 - i64::from(from);
+        let shift = self.document.tape.len() as i64 - i64::from(from);
         for index in from..document.after(from) {
             let node = document.node(index);
             let copy = match node.tag {
                 Tag::Str | Tag::BigInt | Tag::Ext => {
-                    Node { ext: node.ext, ..self.slice(node.tag, document.slice(node)) }
+                    Node { ext: node.ext, ..self.slice(node.tag, document.slice(node))? }
                 }
                 Tag::FloatRun => {
                     let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];
-                    Node { len: node.len, ..self.slice(Tag::FloatRun, run) }
+                    Node { len: node.len, ..self.slice(Tag::FloatRun, run)? }
                 }
                 Tag::Bytes | Tag::Attachment => {
-                    self.attachments.push(match node.tag {
+                    self.document.attachments.push(match node.tag {
                         Tag::Attachment => document.attachment(node).clone(),
                         _ => Bytes::copy_from_slice(document.slice(node)),
                     });
-                    Node::new(Tag::Attachment, 0, self.attachments.len() as u64 - 1)
+                    Node::new(Tag::Attachment, 0, self.document.attachments.len() as u64 - 1)
                 }
                 Tag::Array | Tag::Map => Node { data: (node.data as i64 + shift) as u64, ..node },
                 _ => node,
             };
-            self.tape.push(copy);
+            self.document.tape.push(copy);
         }
         Ok(())
     }

@@ -61,9 +61,9 @@ impl Node {
 /// Shared as `Arc<Document>`; every [`Value`] borrows from it.
 #[derive(Debug)]
 pub struct Document {
-    bytes: MessageBuf,
-    tape: Vec<Node>,
-    attachments: Vec<Bytes>,
+    pub(super) bytes: MessageBuf,
+    pub(super) tape: Vec<Node>,
+    pub(super) attachments: Vec<Bytes>,
 }
 
 /// The deepest nesting that is decoded. Servers send at most about 1020 levels.
@@ -128,10 +128,6 @@ impl Document {
             }
         };
         self.tape[index as usize] = Node::new(Tag::Attachment, 0, slot as u64);
-    }
-
-    pub(crate) fn set_attachments(&mut self, attachments: Vec<Bytes>) {
-        self.attachments = attachments;
     }
 
     /// The binary data of a value of this document, by reference if it is a buffer of its own.

@@ -168,9 +168,8 @@ impl Parts {
 }
 
 /// A call, formed for a server.
-pub fn call(format: &mut Format, id: &str, method: &str, args: Args) -> Result<Outgoing> {
-    let (positional, keywords) = args.finish()?;
-    message(format, id, method, &positional, &keywords, false)
+pub fn call(format: &mut Format, id: &str, method: &str, args: &Args) -> Result<Outgoing> {
+    message(format, id, method, args.positional.complete()?, args.keywords.complete()?, false)
 }
 
 /// A hello: the call that opens the session. If it is larger than what a generation 2 server takes
@@ -185,9 +184,9 @@ pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(O
         args.positional.value(value)?;
     }
     args.positional.end()?;
-    let (positional, keywords) = args.finish()?;
+    let (positional, keywords) = (args.positional.complete()?, args.keywords.complete()?);
     let compose = |format: &mut Format, short| {
-        message(format, super::envelope::SYSTEM_ID, "wslink.hello", &positional, &keywords, short)
+        message(format, super::envelope::SYSTEM_ID, "wslink.hello", positional, keywords, short)
     };
     let mut outgoing = compose(format, false)?;
     if format.protocol == Protocol::V2 && outgoing.total > HELLO_LIMIT {
@@ -403,7 +402,7 @@ mod tests {
         let data: Vec<u8> = (0..20_000u32).map(|i| (i * 7) as u8).collect();
         let args = Args::new().with(data.clone()).unwrap().with(5i64).unwrap();
         let mut message = Vec::new();
-        let frames = frames(call(&mut f, "rpc:c:1", "m", args).unwrap());
+        let frames = frames(call(&mut f, "rpc:c:1", "m", &args).unwrap());
         for (_, frame) in &frames {
             assert!(frame.len() < 1024);
             let header = ChunkHeader::from_bytes(frame[..12].try_into().unwrap());
@@ -427,7 +426,7 @@ mod tests {
         let empty = args.attach(Bytes::new());
         args.add_json(&format!(r#"["{key}", {{"again": "{key}"}}, NaN, 100000000000000000000]"#)).unwrap();
         args.add_keywords_json(&format!(r#"{{"e": "{empty}", "é": -Infinity}}"#)).unwrap();
-        let frames = frames(call(&mut format(Protocol::V1), "rpc:c:1", "a.b", args).unwrap());
+        let frames = frames(call(&mut format(Protocol::V1), "rpc:c:1", "a.b", &args).unwrap());
         let text = |i: usize| String::from_utf8(frames[i].1.clone()).unwrap();
         let kinds: Vec<bool> = frames.iter().map(|f| f.0).collect();
         assert_eq!(kinds, [true, false, true, false, true, false, true]);
@@ -443,15 +442,15 @@ mod tests {
     fn what_a_generation_cannot_carry_is_refused_before_it_is_sent() {
         let mut args = Args::new();
         args.positional.ext(3, b"x").unwrap();
-        assert_eq!(call(&mut format(Protocol::V1), "i", "m", args).unwrap_err().code(), Code::Unsupported);
+        assert_eq!(call(&mut format(Protocol::V1), "i", "m", &args).unwrap_err().code(), Code::Unsupported);
         let args = Args::from_json("[100000000000000000000]").unwrap();
-        assert_eq!(call(&mut format(Protocol::V2), "i", "m", args).unwrap_err().code(), Code::Unsupported);
+        assert_eq!(call(&mut format(Protocol::V2), "i", "m", &args).unwrap_err().code(), Code::Unsupported);
         let args = Args::new().with(vec![0; 4_194_304]).unwrap();
-        let e = call(&mut format(Protocol::V1), "i", "m", args).unwrap_err();
+        let e = call(&mut format(Protocol::V1), "i", "m", &args).unwrap_err();
         assert_eq!(e.code(), Code::Limit);
         assert!(e.message().contains("v1_upload_limit"), "{e}");
         let args = Args::new().with(vec![0; 4_194_303]).unwrap();
-        assert!(call(&mut format(Protocol::V1), "i", "m", args).is_ok());
+        assert!(call(&mut format(Protocol::V1), "i", "m", &args).is_ok());
     }
 
     #[test]
@@ -460,10 +459,10 @@ mod tests {
         assert!(b.int(1).is_err());
         b.key("a").unwrap();
         assert!(b.key("b").is_err());
-        assert!(b.clone().finish().is_err());
+        assert!(b.complete().is_err());
         b.begin_array().unwrap();
         assert!(b.key("c").is_err());
-        assert!(b.clone().finish().is_err());
+        assert!(b.complete().is_err());
         b.end().unwrap();
         assert!(b.end().is_err());
         assert_eq!(Args::from_json("{}").unwrap_err().code(), Code::Json);
@@ -482,13 +481,13 @@ mod tests {
         args.positional.floats((0..10).map(f64::from)).unwrap();
         args.positional.ints([1, -2].into_iter()).unwrap();
         for protocol in [Protocol::V1, Protocol::V2] {
-            let (_, frame) = frames(call(&mut format(protocol), "i", "m", args.clone()).unwrap()).pop().unwrap();
+            let (_, frame) = frames(call(&mut format(protocol), "i", "m", &args).unwrap()).pop().unwrap();
             let d = match protocol {
                 Protocol::V1 => parse(frame.into(), 999).unwrap().document,
                 Protocol::V2 => decode(frame[12..].to_vec().into(), 999).unwrap(),
             };
             let back = d.root().get("args").unwrap();
-            assert_eq!(back, args.positional.clone().finish().unwrap().root());
+            assert_eq!(back, args.positional.complete().unwrap().root());
             // And once more through a copy of the view.
             let mut copy = Builder::array();
             back.elements().for_each(|v| copy.value(v).unwrap());

@@ -19,7 +19,7 @@ const MAX_HEAD: usize = 14 + 12;
 /// A control frame to be sent.
 #[derive(Debug)]
 pub enum ControlFrame {
-    /// A ping without payload.
+    /// A ping without payload. Goes behind the messages that wait.
     Ping,
     /// The answer to a ping.
     Pong(Vec<u8>),
@@ -141,14 +141,6 @@ impl Writer {
         }
     }
 
-    /// Whether everything is written.
-    pub fn is_empty(&self) -> bool {
-        self.written == self.scratch.len()
-            && self.frame.is_none()
-            && self.messages.is_empty()
-            && self.controls.is_empty()
-    }
-
     /// Puts as much as fits into the scratch.
     fn fill(&mut self) {
         if self.scratch.capacity() == 0 {
@@ -175,8 +167,11 @@ impl Writer {
             if self.closing {
                 return;
             }
-            // Control frames go between frames, so that a pong does not wait for a whole message.
-            if let Some(control) = self.controls.pop_front() {
+            // Control frames go between frames, so that a pong does not wait for a whole message. A ping does:
+            // its pong tells that the server has come past the messages before it.
+            let no_message = self.messages.is_empty();
+            let next = self.controls.iter().position(|c| no_message || !matches!(c, ControlFrame::Ping));
+            if let Some(control) = next.and_then(|at| self.controls.remove(at)) {
                 self.control(control);
                 continue;
             }
@@ -259,7 +254,7 @@ mod tests {
         let data: Vec<u8> = (0..size).map(|i| (i * 31 + i / 251) as u8).collect();
         let mut format = Format { protocol, chunk_size, upload_limit: u64::MAX, next_message: 1, next_key: 5 };
         let args = Args::new().with(data.clone()).unwrap();
-        (outgoing::call(&mut format, "rpc:c:1", "m", args).unwrap(), data)
+        (outgoing::call(&mut format, "rpc:c:1", "m", &args).unwrap(), data)
     }
 
     /// A socket that takes at most `step` bytes and is full every other time.
@@ -287,16 +282,17 @@ mod tests {
         ] {
             let mut writer = Writer::new();
             let (message, data) = upload(size, chunk, Protocol::V2);
-            writer.push([(message, Some(1))], [ControlFrame::Ping]);
+            writer.push([(message, Some(1))], [ControlFrame::Ping, ControlFrame::Pong(vec![])]);
             let mut out = Vec::new();
             {
                 let mut write = slow(&mut out, step);
                 while writer.flush(usize::MAX, &mut write).unwrap() != Flushed::Everything {}
             }
-            assert!(writer.is_empty());
+            assert!(writer.current().is_none());
             let frames = unmask(&out);
-            assert_eq!(frames[0].0, OpCode::Control(Control::Ping));
-            let message: Vec<u8> = frames[1..].iter().flat_map(|(_, p)| p[12..].to_vec()).collect();
+            let (first, last) = (&frames[0], &frames[frames.len() - 1]);
+            assert_eq!((first.0, last.0), (OpCode::Control(Control::Pong), OpCode::Control(Control::Ping)));
+            let message: Vec<u8> = frames[1..frames.len() - 1].iter().flat_map(|(_, p)| p[12..].to_vec()).collect();
             let document = crate::wire::msgpack::decode::decode(message.into(), 99).unwrap();
             assert_eq!(document.root().get("args").unwrap().index(0).unwrap().as_bytes(), Some(&data[..]));
         }
