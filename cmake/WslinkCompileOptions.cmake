@@ -1,0 +1,20 @@
+# wslink_options: how the examples and tests are compiled. A target to link to, so that nothing is changed for the
+# targets of a project around this one.
+add_library(wslink_options INTERFACE)
+if(MSVC)
+  target_compile_options(wslink_options INTERFACE /W4 $<$<BOOL:${WSLINK_WERROR}>:/WX>)
+else()
+  target_compile_options(wslink_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${WSLINK_WERROR}>:-Werror>)
+endif()
+
+if(WSLINK_SANITIZE)
+  string(REPLACE ";" "," wslink_sanitizers "${WSLINK_SANITIZE}")
+  if(NOT wslink_sanitizers MATCHES "^(address|undefined|address,undefined|undefined,address|thread)$")
+    message(FATAL_ERROR "WSLINK_SANITIZE is \"${WSLINK_SANITIZE}\"; use address, undefined, address;undefined or thread")
+  endif()
+  target_compile_options(wslink_options INTERFACE -fsanitize=${wslink_sanitizers} -fno-omit-frame-pointer
+                                                  -fno-sanitize-recover=all -g)
+  target_link_options(wslink_options INTERFACE -fsanitize=${wslink_sanitizers})
+endif()
+
+find_package(Threads REQUIRED)

@@ -1,0 +1,98 @@
+# Install rules: component `runtime` (the shared library), `dev` (headers, CMake package, pkg-config file, static
+# library) and `tools` (wslink-cli).
+include(CMakePackageConfigHelpers)
+
+set(WSLINK_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/wslink" CACHE STRING "Where the CMake package is installed")
+mark_as_advanced(WSLINK_CMAKE_DIR)
+
+# The library, then the links: install() keeps links as they are.
+set(wslink_runtime ${WSLINK_FILE})
+set(wslink_links_dev ${WSLINK_LINKS})
+if(NOT WIN32)
+  # The link with the number belongs to programs, the one without it to the linker.
+  list(APPEND wslink_runtime ${WSLINK_SONAME})
+  list(REMOVE_ITEM wslink_links_dev ${WSLINK_SONAME})
+endif()
+if(WIN32)
+  set(wslink_library_dir "${CMAKE_INSTALL_BINDIR}")
+else()
+  set(wslink_library_dir "${CMAKE_INSTALL_LIBDIR}")
+endif()
+list(TRANSFORM wslink_runtime PREPEND "${WSLINK_LIB_DIR}/")
+install(PROGRAMS ${wslink_runtime} DESTINATION "${wslink_library_dir}" COMPONENT runtime)
+
+set(wslink_dev ${wslink_links_dev} ${WSLINK_IMPLIB})
+if(WSLINK_BUILD_STATIC)
+  list(APPEND wslink_dev ${WSLINK_STATIC_FILE})
+  install(FILES "${WSLINK_LIB_DIR}/wslink-native-libs.cmake" DESTINATION "${WSLINK_CMAKE_DIR}" COMPONENT dev)
+endif()
+list(TRANSFORM wslink_dev PREPEND "${WSLINK_LIB_DIR}/")
+install(FILES ${wslink_dev} DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT dev)
+
+install(
+  DIRECTORY "${PROJECT_SOURCE_DIR}/include/"
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  COMPONENT dev
+  FILES_MATCHING
+  PATTERN "*.h"
+  PATTERN "*.hpp")
+
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/wslink-config.cmake.in" "${PROJECT_BINARY_DIR}/wslink-config.cmake"
+  INSTALL_DESTINATION "${WSLINK_CMAKE_DIR}"
+  PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_BINDIR
+  NO_CHECK_REQUIRED_COMPONENTS_MACRO)
+# Before 1.0 each minor version has an ABI and an API of its own.
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+  set(wslink_compatibility SameMinorVersion)
+else()
+  set(wslink_compatibility SameMajorVersion)
+endif()
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/wslink-config-version.cmake"
+                                 COMPATIBILITY ${wslink_compatibility})
+install(
+  FILES "${PROJECT_BINARY_DIR}/wslink-config.cmake" "${PROJECT_BINARY_DIR}/wslink-config-version.cmake"
+  DESTINATION "${WSLINK_CMAKE_DIR}"
+  COMPONENT dev)
+
+# The paths of wslink.pc start at the file itself, so that the installed tree can be moved.
+set(wslink_pc_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  set(WSLINK_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
+  set(WSLINK_PC_LIBDIR "${CMAKE_INSTALL_LIBDIR}")
+else()
+  file(RELATIVE_PATH wslink_up "/prefix/${wslink_pc_dir}" "/prefix")
+  string(REGEX REPLACE "/$" "" wslink_up "${wslink_up}")
+  set(WSLINK_PC_PREFIX "\${pcfiledir}/${wslink_up}")
+  set(WSLINK_PC_LIBDIR "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+endif()
+if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+  set(WSLINK_PC_INCLUDEDIR "${CMAKE_INSTALL_INCLUDEDIR}")
+else()
+  set(WSLINK_PC_INCLUDEDIR "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+if(WSLINK_BUILD_STATIC)
+  # Its native libraries are known when it has been built, so the line that names them is written at the end.
+  set(WSLINK_PC_LIBS_PRIVATE "Libs.private: @WSLINK_NATIVE_LIBS@")
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/wslink.pc.in" "${PROJECT_BINARY_DIR}/wslink.pc.in" @ONLY)
+  install(
+    CODE "include(\"${WSLINK_LIB_DIR}/wslink-native-libs.cmake\")
+configure_file(\"${PROJECT_BINARY_DIR}/wslink.pc.in\" \"${PROJECT_BINARY_DIR}/wslink.pc\" @ONLY)"
+    COMPONENT dev)
+else()
+  set(WSLINK_PC_LIBS_PRIVATE "")
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/wslink.pc.in" "${PROJECT_BINARY_DIR}/wslink.pc" @ONLY)
+endif()
+install(FILES "${PROJECT_BINARY_DIR}/wslink.pc" DESTINATION "${wslink_pc_dir}" COMPONENT dev)
+
+if(TARGET wslink-cli)
+  install(TARGETS wslink-cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT tools)
+endif()
+
+if(wslink_top_level)
+  add_custom_target(
+    uninstall
+    COMMAND "${CMAKE_COMMAND}" "-DMANIFEST_DIR=${PROJECT_BINARY_DIR}" -P "${PROJECT_SOURCE_DIR}/cmake/uninstall.cmake"
+    COMMENT "Removing what was installed"
+    VERBATIM)
+endif()
