@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Link {
     /// Taken for moments only, also under the lock of the core.
     pending: Mutex<Pending>,
-    /// Held while writing; never waited for.
+    /// Held while writing; waited for at the end of a connection only.
     active: Mutex<Option<Active>>,
 }
 
@@ -90,10 +90,21 @@ impl Link {
     /// Writes what waits, unless another thread does it already; then that one goes on with it. Writes
     /// about `most` bytes at most.
     pub fn flush(&self, most: usize) -> Report {
+        self.write(most, false)
+    }
+
+    /// The same before the connection is ended: there is no later for another thread to go on. Waits
+    /// for it, which is never long because the socket does not block.
+    pub fn flush_last(&self, most: usize) -> Report {
+        self.write(most, true)
+    }
+
+    fn write(&self, most: usize, wait: bool) -> Report {
         let mut report = Report::default();
         loop {
             // Whoever holds the socket looks here again after letting go of it.
-            let Some(mut active) = self.active.try_lock() else {
+            let active = if wait { Some(self.active.lock()) } else { self.active.try_lock() };
+            let Some(mut active) = active else {
                 return report;
             };
             let Some(Active { writer, socket }) = active.as_mut() else {

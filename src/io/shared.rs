@@ -5,7 +5,7 @@
 
 use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
-use super::link::Link;
+use super::link::{Link, Report};
 use super::websocket::writer::ControlFrame;
 use crate::session::core::{Core, Effect, Seeds, State};
 use mio::Waker;
@@ -267,7 +267,15 @@ impl Shared {
 
     /// Writes what waits. `true`: the I/O thread has to go on with it.
     pub fn flush(&self, most: usize) -> bool {
-        let report = self.link.flush(most);
+        self.wrote(self.link.flush(most))
+    }
+
+    /// Writes what the socket still takes, before the connection is ended.
+    pub fn flush_last(&self, most: usize) {
+        self.wrote(self.link.flush_last(most));
+    }
+
+    fn wrote(&self, report: Report) -> bool {
         self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
         self.counters.messages_out.fetch_add(report.done.len() as u64, Relaxed);
         if self.queue.wants_progress() {

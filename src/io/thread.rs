@@ -93,7 +93,7 @@ impl IoThread {
             match order {
                 Some(Order::Exit) => {
                     // The Close frame, if the socket takes it.
-                    self.shared.flush(IO_FLUSH);
+                    self.shared.flush_last(IO_FLUSH);
                     break;
                 }
                 Some(Order::Drop) => self.disconnect(),
@@ -222,7 +222,7 @@ impl IoThread {
     fn over(&mut self, error: Error, close: Option<u16>) {
         if let Some(code) = close {
             self.shared.link.push_control(ControlFrame::Close(code));
-            self.shared.flush(IO_FLUSH);
+            self.shared.flush_last(IO_FLUSH);
         }
         self.shared.log(LogLevel::Info, || format!("connection over: {error}"));
         self.disconnect();
