@@ -280,7 +280,9 @@ impl IoThread {
                     let short = n < asked && socket.short_read_means_empty();
                     connection.readable = !short;
                     let step = self.process();
-                    if short || !matches!(step, Step::Fine) {
+                    // What can be delivered at once makes room, in memory too, for what follows.
+                    let deliver = self.shared.config.delivery == Delivery::IoThread && self.shared.queue.len() > 0;
+                    if short || deliver || !matches!(step, Step::Fine) {
                         return step;
                     }
                 }

@@ -73,6 +73,15 @@ enum Message {
     Ignored,
 }
 
+/// Whom a message is for.
+enum Addressee<S> {
+    Subscribers(Arc<[S]>),
+    /// Whoever sent the message with this id.
+    Caller(String),
+    /// To be found in the decoded message.
+    Unknown,
+}
+
 /// Messages below this come in one piece, mostly.
 const SMALL: usize = 64 << 10;
 
@@ -230,7 +239,7 @@ impl<S> Inbound<S> {
                 Err(Error::new(Code::Protocol, message))
             }
             Message::Chunk(chunk) => match self.chunks.end(chunk)? {
-                Some(message) => Ok(self.message(Protocol::V2, message)),
+                Some(message) => self.addressed(Protocol::V2, message),
                 None => Ok(None),
             },
             Message::Attachment(data) => {
@@ -239,60 +248,106 @@ impl<S> Inbound<S> {
                 }
                 Ok(None)
             }
-            Message::Text(text) => {
-                if let Err(e) = std::str::from_utf8(&text) {
-                    let message = format!("text message is not valid UTF-8 at byte {}", e.valid_up_to());
-                    return Err(Error::new(Code::Utf8, message));
-                }
-                Ok(self.message(Protocol::V1, text))
-            }
+            Message::Text(text) => self.addressed(Protocol::V1, text),
         }
     }
 
-    /// A whole message. What is wrong with its content concerns whoever waits for it, not the
-    /// connection.
-    fn message(&mut self, protocol: Protocol, bytes: MessageBuf) -> Option<Received<S>> {
-        let id = envelope::peek_id(protocol, &bytes).map(str::to_owned);
-        if let Some(topic) = id.as_deref().and_then(envelope::topic)
-            && !self.topics.contains_key(topic)
-        {
-            self.dropped.unsubscribed += 1;
-            return None;
-        }
-        match self.decode(protocol, bytes).and_then(envelope::classify) {
-            Ok(Content::Reply { id, outcome }) => Some(Received::Reply { protocol, id, outcome }),
-            Ok(Content::Publication { topic, outcome }) => self.publication(&topic, outcome),
-            Ok(Content::Attachments(notice)) if protocol == Protocol::V1 => {
-                let keys = notice.root().get("args");
-                if keys.is_none_or(|keys| self.attachments.announce(keys).is_err()) {
-                    self.dropped.malformed += 1;
-                }
-                None
-            }
-            Ok(Content::Attachments(_)) => {
-                self.dropped.malformed += 1;
-                None
-            }
-            Err(error) => {
-                self.dropped.malformed += 1;
-                self.problem = Some(error.clone());
-                let id = id?;
-                match envelope::topic(&id) {
-                    Some(topic) => self.publication(topic, Err(error)),
-                    None => Some(Received::Reply { protocol, id, outcome: Err(error) }),
-                }
-            }
+    fn addressed(&mut self, protocol: Protocol, message: MessageBuf) -> Result<Option<Received<S>>> {
+        match self.addressee(protocol, &message) {
+            Some(to) => self.message(protocol, to, message),
+            None => Ok(None),
         }
     }
 
-    fn publication(&mut self, topic: &str, outcome: Result<Arc<Document>>) -> Option<Received<S>> {
+    /// A WebSocket message that arrived in one piece. `None` in the outer option: it is part of something
+    /// larger, and has to go through [`begin`](Inbound::begin), [`data`](Inbound::data) and
+    /// [`end`](Inbound::end).
+    pub fn whole(&mut self, text: bool, payload: &[u8]) -> Result<Option<Option<Received<S>>>> {
+        let (protocol, message) = match (text, self.protocol) {
+            (true, Some(Protocol::V2)) => return Ok(None),
+            (true, _) => (Protocol::V1, payload),
+            (false, Some(Protocol::V2)) => match payload.split_first_chunk::<HEADER_SIZE>() {
+                Some((header, message)) if self.chunks.is_whole(ChunkHeader::from_bytes(*header), message.len()) => {
+                    (Protocol::V2, message)
+                }
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        if message.len() as u64 > self.limits.message_size {
+            return Ok(None);
+        }
+        let Some(to) = self.addressee(protocol, message) else {
+            return Ok(Some(None));
+        };
+        self.message(protocol, to, message.to_vec().into()).map(Some)
+    }
+
+    /// Whom a message is for, read from its beginning. `None`: for nobody.
+    fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<Addressee<S>> {
+        let Some(id) = envelope::peek_id(protocol, message) else {
+            return Some(Addressee::Unknown);
+        };
+        let Some(topic) = envelope::topic(id) else {
+            return Some(Addressee::Caller(id.to_owned()));
+        };
         match self.topics.get(topic) {
-            Some(to) => Some(Received::Publication { to: Arc::clone(to), outcome }),
+            Some(to) => Some(Addressee::Subscribers(Arc::clone(to))),
             None => {
                 self.dropped.unsubscribed += 1;
                 None
             }
         }
+    }
+
+    /// A whole message. What is wrong with its content concerns whoever waits for it, not the connection;
+    /// except for text that is not UTF-8, which WebSocket forbids (RFC 6455 section 8.1).
+    fn message(&mut self, protocol: Protocol, to: Addressee<S>, bytes: MessageBuf) -> Result<Option<Received<S>>> {
+        let decoded = self.decode(protocol, bytes);
+        if let Err(error) = &decoded
+            && error.code() == Code::Utf8
+        {
+            return Err(error.clone());
+        }
+        let outcome = match (decoded, &to) {
+            (Ok(document), Addressee::Unknown) => return Ok(self.unaddressed(protocol, document)),
+            (Ok(document), _) => envelope::outcome(document),
+            (Err(error), _) => Err(error),
+        };
+        if let Err(error) = &outcome
+            && error.code() != Code::Remote
+        {
+            self.dropped.malformed += 1;
+            self.problem = Some(error.clone());
+        }
+        Ok(match to {
+            Addressee::Subscribers(to) => Some(Received::Publication { to, outcome }),
+            Addressee::Caller(id) => Some(Received::Reply { protocol, id, outcome }),
+            Addressee::Unknown => None,
+        })
+    }
+
+    /// A message whose id does not stand where servers put it: an announcement of attachments, or one from
+    /// an unusual server.
+    fn unaddressed(&mut self, protocol: Protocol, document: Document) -> Option<Received<S>> {
+        match envelope::classify(document) {
+            Ok(Content::Reply { id, outcome }) => return Some(Received::Reply { protocol, id, outcome }),
+            Ok(Content::Publication { topic, outcome }) => match self.topics.get(topic.as_str()) {
+                Some(to) => return Some(Received::Publication { to: Arc::clone(to), outcome }),
+                None => self.dropped.unsubscribed += 1,
+            },
+            Ok(Content::Attachments(notice)) => {
+                let keys = notice.root().get("args").filter(|_| protocol == Protocol::V1);
+                if keys.is_none_or(|keys| self.attachments.announce(keys).is_err()) {
+                    self.dropped.malformed += 1;
+                }
+            }
+            Err(error) => {
+                self.dropped.malformed += 1;
+                self.problem = Some(error);
+            }
+        }
+        None
     }
 
     fn decode(&self, protocol: Protocol, bytes: MessageBuf) -> Result<Document> {

@@ -86,6 +86,14 @@ impl Chunks {
         self.unfinished.last().map(|u| (u.held, u64::from(u.total)))
     }
 
+    /// Whether a chunk with this many bytes of data is a whole message, of which nothing came before.
+    pub fn is_whole(&self, header: ChunkHeader, len: usize) -> bool {
+        header.offset == 0
+            && header.total > 0
+            && header.total as usize == len
+            && self.unfinished.iter().all(|u| u.id != header.id)
+    }
+
     /// A chunk begins.
     pub fn begin(&mut self, header: ChunkHeader) -> Result<Arriving> {
         let ChunkHeader { id, offset, total } = header;

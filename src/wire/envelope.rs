@@ -113,16 +113,28 @@ pub fn classify(document: Document) -> Result<Content> {
     let Some(id) = id.as_str().map(str::to_owned) else {
         return malformed("an id that is no string");
     };
-    let has_error = root.get("error").is_some();
-    if !has_error && root.get("result").is_none() {
-        return malformed("neither a result nor an error");
+    let outcome = outcome(document);
+    if let Err(e) = &outcome
+        && e.remote().is_none()
+    {
+        return Err(e.clone());
     }
-    let document = Arc::new(document);
-    let outcome = if has_error { Err(remote_error(document)) } else { Ok(document) };
     Ok(match topic(&id) {
         Some(topic) => Content::Publication { topic: topic.to_owned(), outcome },
         None => Content::Reply { id, outcome },
     })
+}
+
+/// What a reply or publication says: the message if it has a result, the server's error if it has one.
+pub fn outcome(document: Document) -> Result<Arc<Document>> {
+    let root = document.root();
+    if root.get("error").is_some() {
+        return Err(remote_error(Arc::new(document)));
+    }
+    if root.get("result").is_none() {
+        return malformed("neither a result nor an error");
+    }
+    Ok(Arc::new(document))
 }
 
 fn malformed<T>(what: &str) -> Result<T> {

@@ -107,7 +107,7 @@ impl Reader {
             let Some(frame) = &mut self.frame else {
                 match self.begin_frame(inbound)? {
                     Begun::Frame => continue,
-                    Begun::Control(incoming) => return Ok(Some(incoming)),
+                    Begun::Incoming(incoming) => return Ok(Some(incoming)),
                     Begun::Incomplete => return Ok(None),
                 }
             };
@@ -156,7 +156,7 @@ impl Reader {
                 };
                 let payload = payload.to_vec();
                 self.start += head + payload.len();
-                Ok(Begun::Control(match control {
+                Ok(Begun::Incoming(match control {
                     Control::Ping => Incoming::Ping(payload),
                     Control::Pong => Incoming::Pong,
                     _ => {
@@ -166,6 +166,16 @@ impl Reader {
                 }))
             }
             OpCode::Data(data) => {
+                if header.is_final
+                    && !self.fragmented
+                    && data != Data::Continue
+                    && let Some(payload) = usize::try_from(len).ok().and_then(|len| bytes[head..].get(..len))
+                    && let Some(received) = inbound.whole(data == Data::Text, payload)?
+                {
+                    self.start += head + payload.len();
+                    self.peek = len >= LARGE;
+                    return Ok(received.map_or(Begun::Frame, |message| Begun::Incoming(Incoming::Message(message))));
+                }
                 self.start += head;
                 match (data, self.fragmented) {
                     (Data::Continue, true) => {}
@@ -182,8 +192,9 @@ impl Reader {
 }
 
 enum Begun<S> {
+    /// A data frame, or one that is done with.
     Frame,
-    Control(Incoming<S>),
+    Incoming(Incoming<S>),
     Incomplete,
 }
 
