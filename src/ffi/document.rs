@@ -21,11 +21,13 @@ pub struct wslink_document {
 }
 
 /// The pointer that C sees.
+#[inline]
 pub(super) fn as_handle(document: &Document) -> *const wslink_document {
     std::ptr::from_ref(document).cast()
 }
 
 /// The other way round. The lifetime is the caller's promise.
+#[inline]
 pub(super) fn as_document<'a>(document: *const wslink_document) -> Option<&'a Document> {
     // SAFETY: not NULL means given out by `as_handle` or `give`, of a document that is still owned.
     unsafe { document.cast::<Document>().as_ref() }
@@ -74,10 +76,10 @@ pub unsafe extern "C" fn wslink_document_unref(document: *const wslink_document)
 /// document. For NULL a view of nothing, of which every getter says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document) -> wslink_value {
-    infallible(wslink_value::NOTHING, || match as_document(document) {
+    match as_document(document) {
         Some(document) => wslink_value::of(envelope::result(document)),
         None => wslink_value::NOTHING,
-    })
+    }
 }
 
 /// The whole message as it came, a map with `id` and `result`.

@@ -47,12 +47,14 @@ fn null(what: &str) -> Error {
 }
 
 /// A handle as a reference.
+#[inline]
 pub fn borrow<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
     // SAFETY: by the contract above, not NULL means valid.
     unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
 }
 
 /// A handle that only one thread uses at a time, as a mutable reference.
+#[inline]
 pub fn borrow_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T> {
     // SAFETY: by the contract above, not NULL means valid, and the header says that no other thread uses
     // the handle meanwhile.
@@ -73,6 +75,7 @@ pub fn release<T>(pointer: *mut T) {
 }
 
 /// Writes to a required out-parameter.
+#[inline]
 pub fn store<T>(out: *mut T, value: T, what: &str) -> Result<()> {
     if out.is_null() {
         return Err(null(what));
@@ -84,6 +87,7 @@ pub fn store<T>(out: *mut T, value: T, what: &str) -> Result<()> {
 }
 
 /// Writes to an out-parameter if the caller wants it.
+#[inline]
 pub fn store_opt<T>(out: *mut T, value: T) {
     if !out.is_null() {
         // SAFETY: as in `store`.
@@ -125,6 +129,7 @@ pub fn str<'a>(text: wslink_str, what: &str) -> Result<&'a str> {
 }
 
 /// An array of the caller.
+#[inline]
 pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]> {
     if len == 0 {
         return Ok(&[]);

@@ -36,27 +36,30 @@ impl wslink_value {
 }
 
 /// Runs a getter: true and `*out` written if it found something.
+///
+/// Getters are called for every value of a message, and the panic wall costs more than they do. They have
+/// none: the place of a view is checked first, and what a tape says about itself was checked when it was made.
 #[inline]
 fn get<T>(value: wslink_value, out: *mut T, getter: impl FnOnce(Value<'static>) -> Option<T>) -> bool {
-    infallible(false, || match value.view().and_then(getter) {
+    match value.view().and_then(getter) {
         Some(found) => {
             pointer::store_opt(out, found);
             true
         }
         None => false,
-    })
+    }
 }
 
 /// What the value is: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for a view of nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_kind(value: wslink_value) -> i32 {
-    infallible(WSLINK_ERR_NULL, || value.view().map_or(WSLINK_ERR_NULL, |v| v.kind() as i32))
+    value.view().map_or(WSLINK_ERR_NULL, |v| v.kind() as i32)
 }
 
 /// Whether the value is null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_is_null(value: wslink_value) -> bool {
-    infallible(false, || value.view().is_some_and(|v| v.kind() as i32 == WSLINK_KIND_NULL))
+    value.view().is_some_and(|v| v.kind() as i32 == WSLINK_KIND_NULL)
 }
 
 /// The truth value. Like every getter: returns whether the value is of that kind and fits, and writes `*out`
@@ -134,7 +137,7 @@ pub unsafe extern "C" fn wslink_value_get_bigint(value: wslink_value, out: *mut 
 /// How many elements an array has, pairs a map, bytes a string, binary data or an extension; 0 for others.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_size(value: wslink_value) -> usize {
-    infallible(0, || value.view().map_or(0, Value::len))
+    value.view().map_or(0, Value::len)
 }
 
 /// The element of an array. Steps over the elements before it: to visit all of them use `wslink_iter`.
@@ -166,10 +169,10 @@ pub struct wslink_iter {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_iter(value: wslink_value) -> wslink_iter {
     let nothing = wslink_iter { next: wslink_value::NOTHING, left: 0, map: false };
-    infallible(nothing, || match value.view().and_then(Value::first) {
+    match value.view().and_then(Value::first) {
         Some((next, left, map)) => wslink_iter { next: wslink_value::of(next), left, map },
         None => nothing,
-    })
+    }
 }
 
 /// The next element, or the next pair of a map (`key` is written for maps only and may be NULL). False at
@@ -180,27 +183,25 @@ pub unsafe extern "C" fn wslink_iter_next(
     key: *mut wslink_value,
     value: *mut wslink_value,
 ) -> bool {
-    infallible(false, || {
-        let Ok(iter) = pointer::borrow_mut(iter, "iter") else {
-            return false;
-        };
-        if iter.left == 0 {
-            return false;
-        }
-        let Some(mut now) = iter.next.view() else {
-            return false;
-        };
-        if iter.map {
-            pointer::store_opt(key, wslink_value::of(now));
-            now = now.following();
-        }
-        pointer::store_opt(value, wslink_value::of(now));
-        iter.left -= 1;
-        if iter.left > 0 {
-            iter.next = wslink_value::of(now.following());
-        }
-        true
-    })
+    let Ok(iter) = pointer::borrow_mut(iter, "iter") else {
+        return false;
+    };
+    if iter.left == 0 {
+        return false;
+    }
+    let Some(mut now) = iter.next.view() else {
+        return false;
+    };
+    if iter.map {
+        pointer::store_opt(key, wslink_value::of(now));
+        now = now.following();
+    }
+    pointer::store_opt(value, wslink_value::of(now));
+    iter.left -= 1;
+    if iter.left > 0 {
+        iter.next = wslink_value::of(now.following());
+    }
+    true
 }
 
 fn copy<T: Number>(value: wslink_value, out: *mut T, capacity: usize, count: *mut usize) -> bool {

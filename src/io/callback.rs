@@ -3,12 +3,23 @@
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::thread::{self, ThreadId};
 
 /// A place for a callback that may be called from several threads and taken back by any.
 pub struct Slot<F: ?Sized> {
     state: Mutex<SlotState<F>>,
     idle: Condvar,
+    /// Changes when the callback does.
+    version: AtomicU64,
+}
+
+/// A callback that a thread is inside of.
+pub struct Entered<F: ?Sized> {
+    /// The callback.
+    pub callback: Arc<F>,
+    me: ThreadId,
+    version: u64,
 }
 
 struct SlotState<F: ?Sized> {
@@ -19,7 +30,11 @@ struct SlotState<F: ?Sized> {
 
 impl<F: ?Sized> Default for Slot<F> {
     fn default() -> Self {
-        Slot { state: Mutex::new(SlotState { callback: None, running: Vec::new() }), idle: Condvar::new() }
+        Slot {
+            state: Mutex::new(SlotState { callback: None, running: Vec::new() }),
+            idle: Condvar::new(),
+            version: AtomicU64::new(0),
+        }
     }
 }
 
@@ -35,6 +50,7 @@ impl<F: ?Sized> Slot<F> {
     /// [`clear`](Slot::clear).
     pub fn set(&self, callback: Option<Arc<F>>) {
         let old = std::mem::replace(&mut self.state.lock().callback, callback);
+        self.version.fetch_add(1, AcqRel);
         self.finish(old);
     }
 
@@ -45,18 +61,31 @@ impl<F: ?Sized> Slot<F> {
 
     /// Calls the callback, if there is one. A panic in it goes no further.
     pub fn run(&self, call: impl FnOnce(&F)) {
+        if let Some(entered) = self.enter() {
+            guarded(|| call(&entered.callback));
+            self.leave(entered);
+        }
+    }
+
+    /// Enters the callback, for calling it several times in a row; to be followed by [`leave`](Slot::leave).
+    pub fn enter(&self) -> Option<Entered<F>> {
         let me = thread::current().id();
-        let callback = {
-            let mut state = self.state.lock();
-            let Some(callback) = state.callback.clone() else {
-                return;
-            };
-            state.running.push(me);
-            callback
-        };
-        guarded(|| call(&callback));
+        let mut state = self.state.lock();
+        let callback = state.callback.clone()?;
+        state.running.push(me);
+        Some(Entered { callback, me, version: self.version.load(Acquire) })
+    }
+
+    /// Whether the callback that was entered is still the one of this slot.
+    pub fn is_current(&self, entered: &Entered<F>) -> bool {
+        self.version.load(Acquire) == entered.version
+    }
+
+    /// Leaves the callback.
+    pub fn leave(&self, entered: Entered<F>) {
+        let Entered { callback, me, .. } = entered;
         // Before the slot is idle again: whoever waits for that relies on the drop having happened.
-        drop(callback);
+        guarded(|| drop(callback));
         let mut state = self.state.lock();
         if let Some(at) = state.running.iter().rposition(|t| *t == me) {
             state.running.swap_remove(at);
@@ -69,6 +98,7 @@ impl<F: ?Sized> Slot<F> {
     /// for this thread, which may be calling from within.
     pub fn clear(&self) {
         let old = self.state.lock().callback.take();
+        self.version.fetch_add(1, AcqRel);
         self.finish(old);
     }
 

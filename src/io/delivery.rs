@@ -4,7 +4,7 @@
 //! server. They come out in [`EventQueue::dispatch`], on the thread of the application or, if the
 //! session is set so, on the I/O thread.
 
-use super::callback::{Slot, guarded};
+use super::callback::{Entered, Slot, guarded};
 use super::config::{Progress, ProgressCallback, WakeupCallback};
 use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
@@ -83,6 +83,26 @@ impl Subscription {
     fn run(&self, outcome: &Outcome) {
         self.delivered.fetch_add(1, Relaxed);
         self.callback.run(|f| f(Publication { topic: &self.topic, outcome }));
+    }
+
+    /// Enters the callback, to give it several publications in a row.
+    pub(super) fn enter(&self) -> Option<Entered<PublicationCallback>> {
+        self.callback.enter()
+    }
+
+    /// Gives it one. `false`: the subscription has ended, and nothing more may be given.
+    pub(super) fn give(&self, entered: &Entered<PublicationCallback>, outcome: &Outcome) -> bool {
+        if !self.callback.is_current(entered) {
+            return false;
+        }
+        self.delivered.fetch_add(1, Relaxed);
+        guarded(|| (entered.callback)(Publication { topic: &self.topic, outcome }));
+        true
+    }
+
+    /// Leaves it.
+    pub(super) fn leave(&self, entered: Entered<PublicationCallback>) {
+        self.callback.leave(entered);
     }
 
     /// Takes the callback back; waits for another thread that is inside it.
@@ -342,7 +362,7 @@ impl EventQueue {
     }
 
     /// How many events wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.inner.lock().entries.len()
     }
 

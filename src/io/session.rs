@@ -182,7 +182,7 @@ impl Handle {
             unknown_replies: counts.unknown_replies,
             calls: counts.calls,
             calls_in_flight: in_flight as u64,
-            events_waiting: self.0.queue.len() as u64,
+            events_waiting: self.0.queue.waiting() as u64,
         }
     }
 

@@ -8,6 +8,7 @@ use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome,
 use super::link::{Link, Report};
 use super::websocket::writer::ControlFrame;
 use crate::session::core::{Core, Effect, Seeds, State};
+use crate::session::inbound::Received;
 use mio::Waker;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -250,6 +251,15 @@ impl Shared {
             }
         }
         result
+    }
+
+    /// Hands received messages to the state machine.
+    pub fn receive(&self, now: Instant, batch: &mut Vec<Received<Arc<Subscription>>>) {
+        self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
+        self.with_core(|core| {
+            core.heard(now);
+            batch.drain(..).for_each(|message| core.received(now, message));
+        });
     }
 
     fn tell(&self, put: Put) {

@@ -51,6 +51,7 @@ impl<'a> Value<'a> {
     }
 
     /// The place of the value in its document, for [`Value::from_place`].
+    #[inline]
     pub fn place(self) -> (u32, u32) {
         (self.node, self.element)
     }
@@ -87,7 +88,10 @@ impl<'a> Value<'a> {
     /// What the value is.
     #[inline]
     pub fn kind(self) -> Kind {
-        let node = self.entry();
+        if self.element != WHOLE {
+            return Kind::Float;
+        }
+        let node = self.document.node(self.node);
         match node.tag {
             Tag::Null => Kind::Null,
             Tag::False | Tag::True => Kind::Bool,
@@ -105,6 +109,7 @@ impl<'a> Value<'a> {
     }
 
     /// Whether this is null.
+    #[inline]
     pub fn is_null(self) -> bool {
         self.kind() == Kind::Null
     }
@@ -139,7 +144,11 @@ impl<'a> Value<'a> {
     /// The number as a double: a float as it is, an integer rounded to the nearest double.
     #[inline]
     pub fn as_f64(self) -> Option<f64> {
-        number(self.document, self.entry())
+        let node = self.document.node(self.node);
+        if self.element != WHOLE {
+            return Some(f64::from_bits(run_bits(self.document, node, self.element)));
+        }
+        number(self.document, node)
     }
 
     /// The text, if this is a string.
@@ -275,6 +284,7 @@ impl<'a> Value<'a> {
 
     /// The first element of an array or key of a map, how many elements or pairs there are, and whether it
     /// is a map; for iterators that cannot borrow. `None` for other kinds and for empty ones.
+    #[inline]
     pub fn first(self) -> Option<(Value<'a>, u32, bool)> {
         let node = self.document.node(self.node);
         match node.tag {
@@ -287,6 +297,7 @@ impl<'a> Value<'a> {
     }
 
     /// What follows this value in its container. Only for values that are not the last one.
+    #[inline]
     pub fn following(self) -> Value<'a> {
         match self.element {
             WHOLE => Value::at(self.document, self.document.after(self.node)),
@@ -342,6 +353,7 @@ fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
     u64::from_be_bytes(document.bytes()[at..at + 8].try_into().expect("8 bytes"))
 }
 
+#[inline]
 fn number(document: &Document, node: Node) -> Option<f64> {
     match node.tag {
         Tag::Float => Some(f64::from_bits(node.data)),
