@@ -582,7 +582,7 @@ mod tests {
     fn agrees_with_serde_json() {
         let values = serde_json::json!({
             "s": ["", "a", "\"\\/\n\r\t\u{8}\u{c}\u{1}\u{7f}\u{2028}é€😀", "wslink_bin0"],
-            "n": [0, 1, -1, 1.5, -2.5e-10, 1e300, u64::MAX, i64::MIN, 0.1, 123456789.123456789],
+            "n": [0, 1, -1, 1.5, -2.5e-10, 1e300, u64::MAX, i64::MIN, 0.1, 123456789.12345679],
             "m": {"a": {"b": [null, true, false, {}, []]}}
         });
         for text in [serde_json::to_string(&values).unwrap(), serde_json::to_string_pretty(&values).unwrap()] {
