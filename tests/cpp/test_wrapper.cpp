@@ -1,0 +1,376 @@
+// Ownership: what moves, what outlives what, and destruction in every awkward place.
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "check.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+
+static_assert(!std::is_copy_constructible_v<wslink::config> && std::is_nothrow_move_constructible_v<wslink::config>);
+static_assert(!std::is_copy_constructible_v<wslink::session> && std::is_nothrow_move_constructible_v<wslink::session>);
+static_assert(!std::is_copy_constructible_v<wslink::subscription> &&
+              std::is_nothrow_move_constructible_v<wslink::subscription>);
+static_assert(!std::is_copy_constructible_v<wslink::document> &&
+              std::is_nothrow_move_constructible_v<wslink::document>);
+static_assert(!std::is_copy_constructible_v<wslink::buffer> && std::is_nothrow_move_constructible_v<wslink::buffer>);
+static_assert(!std::is_copy_constructible_v<wslink::args> && std::is_nothrow_move_constructible_v<wslink::args>);
+static_assert(!std::is_copy_constructible_v<wslink::error> && std::is_nothrow_move_constructible_v<wslink::error>);
+static_assert(!std::is_copy_constructible_v<wslink::json_text> &&
+              std::is_nothrow_move_constructible_v<wslink::json_text>);
+static_assert(std::is_trivially_copyable_v<wslink::value> && sizeof(wslink::value) == sizeof(wslink_value));
+
+// A move of an object that is looked at afterwards, which linters would not like.
+template <class T>
+T moved(T &from) {
+  return std::move(from);
+}
+
+TEST(an_error_moves_and_clones) {
+  FAILS(argument, wslink::config bad("http://x", &err));
+  wslink::error err;
+  wslink::config bad("nonsense", &err);
+  CHECK(err && err.c_ptr());
+  const std::string message = err.message();
+  wslink::error copy = err.clone();
+  wslink::error taken = moved(err);
+  CHECK(!err && err.code() == wslink::code::ok && !*err.message() && !err.c_ptr());
+  CHECK_EQ(std::string_view(taken.message()), message);
+  CHECK_EQ(std::string_view(copy.message()), message);
+  err = moved(taken);
+  CHECK(err && !taken);
+  wslink_error *raw = err.release();
+  CHECK(raw && !err);
+  err = wslink::error::from_c(raw);
+  CHECK_EQ(std::string_view(err.message()), message);
+  err.clear();
+  CHECK(!err);
+
+  wslink::error local(wslink::code::argument, "said here");
+  CHECK_EQ(std::string_view(local.clone().message()), "said here");
+  CHECK(local.stage() == wslink::stage::local && !local.http_status() && !local.remote_code() && !local.remote_data());
+  CHECK(!local.c_ptr() && !local.is_retriable() && !*local.remote_message());
+}
+
+TEST(a_config_moves_and_an_empty_one_fails) {
+  wslink::config first("ws://localhost/ws");
+  wslink::config second = moved(first);
+  CHECK(!first.c_ptr() && second.c_ptr());
+  FAILS(null, first.secret("x", &err));
+  FAILS(null, wslink::session s(first, &err); CHECK(!s));
+  THROWS(null, first.nodelay(true));
+  second = moved(second); // to itself
+  CHECK(second.c_ptr());
+  wslink::config third = wslink::config::from_c(second.release());
+  CHECK(!second.c_ptr() && third.c_ptr());
+  FAILS(argument, third.secret(std::string_view("a\0b", 3), &err));
+  FAILS(argument, third.header("bad name\n", "x", &err));
+  THROWS(argument, third.protocol(static_cast<wslink::protocol>(7)));
+  wslink::error err(wslink::code::state, "before");
+  third.secret("x", &err).header("X-Test", "1", &err).connect_timeout(5s, &err);
+  CHECK(!err);
+}
+
+TEST(callbacks_of_a_config_live_as_long_as_it_and_its_sessions) {
+  std::atomic<int> alive{0};
+  {
+    wslink::config config("ws://127.0.0.1:1/ws");
+    const check::counted mark(alive);
+    config.on_state([mark](const wslink::state_change &) {});
+    config.on_progress([mark](const wslink::progress &) {});
+    config.on_wakeup([mark] {});
+    config.log(wslink::log_level::debug, [mark](wslink::log_level, const char *) {});
+    CHECK_EQ(alive, 5);
+    config.on_wakeup([] {}); // replaces
+    CHECK_EQ(alive, 4);
+    wslink::session session(config);
+    wslink::config gone = std::move(config);
+    CHECK_EQ(alive, 4);
+  }
+  CHECK_EQ(alive, 0);
+}
+
+TEST(an_empty_session_fails_instead_of_crashing) {
+  wslink::session session(wslink::config("ws://127.0.0.1:1/ws"));
+  CHECK(session && session.state() == wslink::state::idle);
+  wslink::session other = moved(session);
+  CHECK(!session && other);
+  FAILS(null, session.connect(&err));
+  FAILS(null, session.call("m", &err));
+  FAILS(null, session.dispatch(0ms, 0, &err));
+  FAILS(null, (void)session.subscribe(
+                  "t", [](const wslink::publication &) {}, wslink::keep_all(), &err));
+  FAILS(null, session.close(1s, &err));
+  FAILS(null, CHECK_EQ(session.descriptor(&err), -1));
+  CHECK(session.state() == wslink::state::closed && session.client_id().empty() && session.peer_address().empty());
+  CHECK(!session.cancel(1) && session.protocol() == wslink::protocol::automatic && session.max_msg_size() == 0);
+  CHECK(!session.release());
+  session = wslink::session::from_c(other.release());
+  CHECK(session && !other);
+  session = wslink::session::from_c(nullptr);
+  CHECK(!session);
+}
+
+TEST(calls_before_ready_are_refused_and_callbacks_dropped) {
+  wslink::session session(wslink::config("ws://127.0.0.1:1/ws"));
+  std::atomic<int> alive{0};
+  FAILS(state, CHECK_EQ(session.request("m").then([c = check::counted(alive)](wslink::outcome) {}, &err), 0));
+  CHECK_EQ(alive, 0);
+  FAILS(state, CHECK(!session.request("m").future(&err).valid()));
+  THROWS(state, session.call("m"));
+  THROWS(connect, session.connect());
+  CHECK_EQ(session.failure().code(), wslink::code::connect);
+  CHECK(session.failure().is_retriable() && session.failure().stage() == wslink::stage::connect);
+}
+
+SERVER_TEST(documents_buffers_and_text_outlive_the_session) {
+  wslink::buffer kept;
+  wslink::document reply;
+  wslink::json_text text;
+  wslink::value view;
+  {
+    wslink::session session = check::ready(url);
+    reply = session.call("test.bytes.twice", 70'000, 5);
+    view = reply["a"];
+    kept = view.get<wslink::buffer>();
+    text = reply.result().to_json();
+    wslink::document again = view.share();
+    CHECK(again.c_ptr() == reply.c_ptr());
+  }
+  CHECK(check::is_pattern(view.get<wslink::bytes_view>(), 70'000, 5));
+  wslink::document other = moved(reply);
+  CHECK(!reply && other && !reply.result() && !reply["a"] && reply.size() == 0 && reply.wire_size() == 0);
+  reply = wslink::document::from_c(other.release());
+  CHECK(reply && !other);
+  reply = wslink::document();
+  wslink::buffer second = kept.share();
+  wslink::buffer third = moved(kept);
+  CHECK(!kept && kept.size() == 0 && kept.begin() == kept.end() && !kept.share());
+  CHECK(second.data() == third.data());
+  third = wslink::buffer();
+  const wslink_buffer *raw = second.release();
+  second = wslink::buffer::from_c(raw);
+  CHECK(check::is_pattern(second, 70'000, 5));
+
+  CHECK_EQ(text.attachment_count(), 2);
+  CHECK(check::is_pattern(text.attachment(1), 70'000, 5));
+  CHECK_EQ(text.text(), "{\"a\": \"wslink_bin0\", \"b\": [\"wslink_bin1\"]}");
+  CHECK_EQ(text.attachment_key(1), "wslink_bin1");
+  CHECK(!text.attachment(2) && text.attachment_key(2).empty());
+  wslink::json_text more = moved(text);
+  CHECK(text.text().empty() && text.attachment_count() == 0 && more.attachment_count() == 2);
+  text = wslink::json_text::from_c(more.release());
+  CHECK_EQ(text.attachment_count(), 2);
+}
+
+SERVER_TEST(arguments_move_and_are_taken_by_calls) {
+  const wslink::session session = check::ready(url);
+  wslink::args args;
+  args.add(1).add("two").keyword("three").add({3});
+  wslink::args other = moved(args);
+  CHECK(!args.c_ptr());
+  args.add(5);
+  FAILS(null, session.call("test.echo", std::move(args), &err));
+  args = moved(other);
+  const auto reply = session.call("test.echo", std::move(args));
+  CHECK_EQ(reply.result().to_json().text(), "{\"args\": [1, \"two\"], \"kwargs\": {\"three\": [3]}}");
+  args = wslink::args();
+  args = wslink::args::from_c(args.release());
+  args.begin_map().key("k").begin_list().add(1.5).end().end();
+  CHECK_EQ(session.call("test.echo", std::move(args))["args"].to_json().text(), "[{\"k\": [1.5]}]");
+}
+
+// Runs `end` in a callback of a session of the given delivery that is then gone, and checks that all callables are.
+template <class Start>
+void end_inside(const check::server &url, wslink::delivery where, Start start) {
+  std::atomic<int> alive{0};
+  std::atomic<bool> started{where == wslink::delivery::queued}, ended{false};
+  {
+    auto session = std::make_unique<wslink::session>(check::ready(url, where));
+    auto end = [&, mark = check::counted(alive)] {
+      while (!started)
+        std::this_thread::yield(); // this thread may only end it when the other one is out of it
+      session.reset();
+      ended = true;
+    };
+    std::unique_ptr<wslink::subscription> kept = start(*session, end);
+    if (where == wslink::delivery::queued) {
+      CHECK(!session->dispatch_until([&] { return false; }, 20s)); // the end of the session ends it
+    } else {
+      started = true;
+      while (!ended)
+        std::this_thread::yield();
+    }
+    CHECK(ended && !session && (!kept || !*kept));
+    // What the callback had is dropped when it returns; on the I/O thread that is after `ended`.
+    kept.reset();
+  }
+  for (long turns = 0; alive != 0 && turns < 100'000'000; ++turns)
+    std::this_thread::yield();
+  CHECK_EQ(alive, 0);
+}
+
+std::unique_ptr<wslink::subscription> in_completion(const wslink::session &s, std::function<void()> end) {
+  s.request("test.info").then([end = std::move(end)](wslink::outcome &&) { end(); });
+  return nullptr;
+}
+std::unique_ptr<wslink::subscription> in_publication(const wslink::session &s, std::function<void()> end) {
+  auto kept = std::make_unique<wslink::subscription>(
+      s.subscribe("end.inside", [end = std::move(end)](const wslink::publication &) { end(); }));
+  s.request("test.publish", "end.inside").then([](wslink::outcome &&) {});
+  return kept;
+}
+
+SERVER_TEST(a_session_may_end_in_its_completion) {
+  end_inside(url, wslink::delivery::queued, in_completion);
+  end_inside(url, wslink::delivery::io_thread, in_completion);
+}
+SERVER_TEST(a_session_may_end_in_its_publication) {
+  end_inside(url, wslink::delivery::queued, in_publication);
+  end_inside(url, wslink::delivery::io_thread, in_publication);
+}
+
+SERVER_TEST(a_session_may_end_in_its_state_and_progress_callbacks) {
+  for (const bool in_progress : {false, true}) {
+    std::unique_ptr<wslink::session> session;
+    wslink::config config{url};
+    config.on_state([&](const wslink::state_change &now) {
+      if (!in_progress && now.state == wslink::state::ready)
+        session.reset();
+    });
+    config.on_progress([&](const wslink::progress &) { session.reset(); });
+    session = std::make_unique<wslink::session>(config);
+    session->connect();
+    wslink::code outcome = wslink::code::ok;
+    session->request("test.bytes", 2'000'000).then([&](wslink::outcome &&o) { outcome = o.failure().code(); });
+    CHECK(!session->dispatch_until([&] { return false; }, 20s));
+    CHECK(!session);
+    // In flight at the end: completed as closed, before the end returned. Arrived before: not completed as closed.
+    CHECK(outcome == wslink::code::closed || in_progress);
+  }
+}
+
+SERVER_TEST(a_session_ends_with_the_callable_that_owns_it) {
+  auto session = std::make_shared<wslink::session>(check::ready(url));
+  std::weak_ptr<wslink::session> seen = session;
+  wslink::session &used = *session;
+  bool called = false;
+  used.request("test.info").then([session, &called](wslink::outcome &&) { called = true; });
+  session.reset();
+  CHECK(!seen.expired());
+  used.dispatch_until([&] { return called; }, 20s);
+  CHECK(called && seen.expired());
+}
+
+SERVER_TEST(calls_in_flight_end_with_the_session) {
+  std::atomic<int> alive{0};
+  wslink::code outcome = wslink::code::ok;
+  {
+    const wslink::session session = check::ready(url);
+    session.request("test.sleep", 30).then([&, mark = check::counted(alive)](wslink::outcome &&o) {
+      outcome = o.failure().code();
+    });
+    CHECK_EQ(alive, 1);
+  }
+  CHECK(outcome == wslink::code::closed && alive == 0);
+}
+
+SERVER_TEST(a_subscription_may_end_in_its_own_callback) {
+  const wslink::session session = check::ready(url);
+  std::atomic<int> alive{0};
+  int calls = 0;
+  wslink::subscription own;
+  own = session.subscribe("own.end", [&, mark = check::counted(alive)](const wslink::publication &) {
+    ++calls;
+    own.reset();
+    CHECK(alive == 1 && !own);
+  });
+  int others = 0;
+  const auto other = session.subscribe("own.end", [&](const wslink::publication &) { ++others; });
+  session.call("test.publish", "own.end", 3);
+  CHECK(session.dispatch_until([&] { return others == 3; }, 20s));
+  CHECK(calls == 1 && alive == 0);
+}
+
+SERVER_TEST(subscriptions_move_detach_and_end) {
+  const wslink::session session = check::ready(url);
+  int first = 0, second = 0, all = 0;
+  wslink::subscription a = session.subscribe("s.move", [&](const wslink::publication &) { ++first; });
+  wslink::subscription b = session.subscribe("s.move", [&](const wslink::publication &) { ++second; });
+  session.subscribe("s.move", [&](const wslink::publication &) { ++all; }).detach();
+  CHECK(a && b && a.id() != b.id());
+  const auto id = b.id();
+  a = moved(b); // ends the first
+  CHECK(a && !b && a.id() == id);
+  CHECK_EQ(b.id(), 0);
+  FAILS(null, b.counts(&err));
+  session.call("test.publish", "s.move", 2);
+  CHECK(session.dispatch_until([&] { return all == 2; }, 20s));
+  CHECK(first == 0 && second == 2);
+  CHECK_EQ(a.counts().delivered, 2);
+  a.reset();
+  a.reset();
+  session.call("test.publish", "s.move", 1);
+  CHECK(session.dispatch_until([&] { return all == 3; }, 20s));
+  CHECK_EQ(second, 2);
+}
+
+SERVER_TEST(a_subscription_may_outlive_its_session) {
+  wslink::subscription kept;
+  std::atomic<int> alive{0};
+  {
+    wslink::session session = check::ready(url);
+    kept = session.subscribe("outlive", [mark = check::counted(alive)](const wslink::publication &) {});
+    wslink::session moved_on = std::move(session);
+    CHECK(kept && alive == 1);
+  }
+  CHECK(!kept && alive == 0);
+  FAILS(null, kept.counts(&err));
+  kept.reset();
+
+  wslink::session session = check::ready(url);
+  kept = session.subscribe("released", [](const wslink::publication &) {});
+  wslink_session *raw = session.release(); // goes on without the wrapper
+  CHECK(raw && !kept && wslink_session_state(raw) == WSLINK_STATE_READY);
+  kept.reset();
+  wslink_session_free(raw);
+}
+
+SERVER_TEST(a_subscription_may_own_its_session) {
+  // The end of the subscription destroys its callable, which destroys the session, which is in use meanwhile.
+  auto session = std::make_shared<wslink::session>(check::ready(url));
+  std::weak_ptr<wslink::session> seen = session;
+  wslink::subscription sub = session->subscribe("owner", [session](const wslink::publication &) {});
+  session.reset();
+  CHECK(!seen.expired());
+  sub.reset();
+  CHECK(seen.expired());
+}
+
+SERVER_TEST(a_session_may_end_while_another_thread_ends_its_subscription) {
+  for (int round = 0; round < 20; ++round) {
+    auto session = std::make_unique<wslink::session>(check::ready(url));
+    std::atomic<bool> inside{false}, ending{false};
+    wslink::subscription sub = session->subscribe("race", [&](const wslink::publication &) {
+      inside = true;
+      while (!ending)
+        std::this_thread::yield();
+      session.reset(); // must not wait for the thread that waits for this callback
+    });
+    std::thread other([&] {
+      while (!inside)
+        std::this_thread::yield();
+      ending = true;
+      sub.reset();
+    });
+    session->request("test.publish", "race").then([](wslink::outcome &&) {});
+    CHECK(!session->dispatch_until([] { return false; }, 20s));
+    other.join();
+    CHECK(!session && !sub);
+  }
+}
+
+} // namespace
