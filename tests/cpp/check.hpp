@@ -135,6 +135,22 @@ inline server server_of(int protocol) {
   return {url, protocol};
 }
 
+inline void run_one(const test &one, int protocol) {
+#if WSLINK_CPP_EXCEPTIONS
+  try {
+#endif
+    if (one.alone) {
+      one.alone();
+    } else {
+      one.with_server(server_of(protocol));
+    }
+#if WSLINK_CPP_EXCEPTIONS
+  } catch (const std::exception &e) {
+    that(false, e.what(), one.name, 0);
+  }
+#endif
+}
+
 // Runs all tests, or those named by arguments.
 inline int run(int argc, char **argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
@@ -147,11 +163,7 @@ inline int run(int argc, char **argv) {
       continue;
     for (int protocol = 1; protocol <= (one.alone ? 1 : 2); ++protocol) {
       const int before = failures;
-      if (one.alone) {
-        one.alone();
-      } else {
-        one.with_server(server_of(protocol));
-      }
+      run_one(one, protocol);
       const char *on = one.alone ? "" : protocol == 1 ? " (protocol 1)" : " (protocol 2)";
       std::printf("%-6s %s%s\n", failures == before ? "ok" : "FAILED", one.name, on);
       ++count;
