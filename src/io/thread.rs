@@ -53,6 +53,8 @@ struct Connection {
     heard: Instant,
     transfer: Option<Transfer>,
     evicted: u64,
+    /// Empty; memory for the messages that one read brings.
+    batch: Vec<Received<Arc<Subscription>>>,
 }
 
 /// An incoming message of which progress is told.
@@ -188,6 +190,7 @@ impl IoThread {
                     heard: now,
                     transfer: None,
                     evicted: 0,
+                    batch: Vec::with_capacity(BATCH),
                 });
                 self.unless_dropped(|core| core.opened(now));
                 if !tail.is_empty() {
@@ -314,7 +317,7 @@ impl IoThread {
             connection.topics_version = Some(version);
         }
         let on_this_thread = shared.config.delivery == Delivery::IoThread;
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = std::mem::take(&mut connection.batch);
         let mut direct = Direct::default();
         let mut step = Step::Fine;
         let mut settled = shared.look(|locked| locked.core.settled());
@@ -371,10 +374,11 @@ impl IoThread {
         }
         direct.leave();
         shared.counters.messages_in.fetch_add(direct.count, Relaxed);
+        // Before whoever gets a reply can look at the counts.
+        connection.count(shared);
         if !batch.is_empty() {
             shared.receive(now, &mut batch);
         }
-        connection.count(shared);
         connection.tell_progress(shared);
         step
     }

@@ -168,6 +168,7 @@ impl<S> Inbound<S> {
 
     /// Payload of the message arrives.
     pub fn data(&mut self, mut data: &[u8]) -> Result<()> {
+        let small = SMALL.min(usize::try_from(self.limits.message_size).unwrap_or(SMALL));
         while !data.is_empty() {
             match &mut self.arriving {
                 Message::None | Message::Ignored => return Ok(()),
@@ -181,7 +182,7 @@ impl<S> Inbound<S> {
                         self.arriving = Message::Chunk(self.chunks.begin(header)?);
                     }
                 }
-                Message::Text(text) | Message::Attachment(text) if text.len() + data.len() < SMALL => {
+                Message::Text(text) | Message::Attachment(text) if text.len() + data.len() <= small => {
                     return text.append(data);
                 }
                 _ => {
