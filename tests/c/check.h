@@ -1,0 +1,115 @@
+/* What all C tests share: checks that count failures, a runner, and things that callbacks are counted with. */
+#ifndef WSLINK_TESTS_CHECK_H
+#define WSLINK_TESTS_CHECK_H
+
+#include <pthread.h>
+#include <wslink.h>
+
+/* Checks may be used on any thread. A failed one is printed and counted; the test goes on. */
+#define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
+#define CHECK_INT(actual, expected)                                                                                    \
+  check_int((long long)(actual), (long long)(expected), #actual " == " #expected, __FILE__, __LINE__)
+#define CHECK_TEXT(actual, expected) check_text((actual), (expected), #actual, __FILE__, __LINE__)
+/* `call` uses the variable `err` for its last argument. It must return this code and set a fitting error object. */
+#define FAILS(code, call)                                                                                              \
+  do {                                                                                                                 \
+    wslink_error *err = NULL;                                                                                          \
+    int32_t returned = (call);                                                                                         \
+    check_failure(returned, err, (code), #call, __FILE__, __LINE__);                                                   \
+    wslink_error_free(err);                                                                                            \
+  } while (0)
+/* The same for success. */
+#define SUCCEEDS(call)                                                                                                 \
+  do {                                                                                                                 \
+    wslink_error *err = NULL;                                                                                          \
+    int32_t returned = (call);                                                                                         \
+    check_success(returned, err, #call, __FILE__, __LINE__);                                                           \
+    wslink_error_free(err);                                                                                            \
+  } while (0)
+/* For what the rest of a test cannot do without: prints and ends the program. */
+#define MUST(condition) must((condition), #condition, __FILE__, __LINE__)
+
+bool check_that(bool condition, const char *what, const char *file, int line);
+bool check_int(long long actual, long long expected, const char *what, const char *file, int line);
+bool check_text(const char *actual, const char *expected, const char *what, const char *file, int line);
+bool check_failure(int32_t code, const wslink_error *err, int32_t expected, const char *what, const char *file,
+                   int line);
+bool check_success(int32_t code, const wslink_error *err, const char *what, const char *file, int line);
+void must(bool condition, const char *what, const char *file, int line);
+
+typedef struct test {
+  const char *name;
+  void (*run)(void);
+} test;
+#define TEST(function)                                                                                                 \
+  { #function, function }
+
+/* Runs the tests, or those whose names are given as arguments, and returns the exit status. */
+int run_tests(int argc, char **argv, const test *tests, size_t count);
+
+/* The same for protocol 1 and then for 2, in the variable `protocol`. */
+int run_tests_twice(int argc, char **argv, const test *tests, size_t count);
+extern int protocol;
+
+/* A text view, and one that is not UTF-8. */
+wslink_str str(const char *text);
+wslink_str bad_utf8(void);
+
+/* Counts what happens to a callback, on any thread. `user` data of all callbacks below. */
+typedef struct probe {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  int calls;
+  int drops;
+  int calls_after_drop;
+  int32_t last;                    /* the last state, or the code of the last error */
+  pthread_t thread;                /* the one that the last call ran on */
+  const wslink_document *document; /* of the last call, referenced */
+  void (*act)(struct probe *);     /* runs inside the callback, if set */
+  void *context;                   /* for act */
+  wslink_session *session;         /* for act */
+  uint64_t id;                     /* for act */
+  bool hold;                       /* the callback waits until this is false */
+  bool inside;                     /* it does so now */
+} probe;
+
+void probe_init(probe *p);
+/* Releases what it holds. The probe must have been dropped as often as `drops` says. */
+void probe_end(probe *p, int drops);
+int probe_calls(probe *p);
+int probe_drops(probe *p);
+void probe_wait_calls(probe *p, int at_least);
+void probe_wait_drops(probe *p, int at_least);
+void probe_wait_inside(probe *p);
+void probe_let_go(probe *p);
+
+void on_completion(void *user, const wslink_document *reply, const wslink_error *error);
+void on_publication(void *user, wslink_str topic, const wslink_document *message, const wslink_error *error);
+void on_state(void *user, int32_t state, const wslink_error *reason);
+void on_progress(void *user, const wslink_progress *progress);
+void on_wakeup(void *user);
+void on_log(void *user, int32_t level, const char *line);
+void on_drop(void *user);
+
+/* The URL of the real server of a protocol, 1 or 2. */
+const char *server_url(int of);
+/* A configuration for it, and a session that is ready. */
+wslink_config *new_config(int of);
+wslink_session *ready_session(int of, int32_t delivery);
+/* Makes a session of a configuration, which is freed. */
+wslink_session *session_of(wslink_config *config);
+
+/* Calls with arguments in JSON text and returns the reply; a failure ends the program. */
+const wslink_document *call_json(const wslink_session *session, const char *method, const char *json);
+/* Makes such a call that completes into a probe. */
+uint64_t begin_call(const wslink_session *session, const char *method, const char *json, probe *p);
+/* Dispatches until the probe was called so often. */
+void dispatch_until(const wslink_session *session, probe *p, int calls);
+
+wslink_value find(wslink_value map, const char *key);
+wslink_value at(wslink_value array, size_t index);
+/* Whether data is what the server makes for test.bytes. */
+bool is_pattern(wslink_bytes data, size_t size, unsigned seed);
+unsigned char pattern_at(size_t index, unsigned seed);
+
+#endif
