@@ -1,6 +1,7 @@
 //! Calls in flight: each has a completion that is used exactly once.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
 /// The number of a call: the last component of its message id. Never used twice in a session.
@@ -9,10 +10,30 @@ pub type CallId = u64;
 /// The calls that wait for a reply. `C` is whatever receives the outcome.
 #[derive(Debug)]
 pub struct Calls<C> {
-    waiting: HashMap<CallId, Waiting<C>>,
+    waiting: HashMap<CallId, Waiting<C>, BuildHasherDefault<IdHasher>>,
     deadlines: BTreeSet<(Instant, CallId)>,
     next: CallId,
     first: CallId,
+}
+
+/// Hashes the ids of calls. They are numbers of our own choice, one after the other, so that nobody can
+/// make them collide.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // The table looks at the upper bits too.
+        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]
@@ -25,7 +46,7 @@ impl<C> Calls<C> {
     /// Numbers begin at `first`, which should be random: a relay gives successive clients the same
     /// client id, and a late reply meant for another one must not match.
     pub fn new(first: CallId) -> Calls<C> {
-        Calls { waiting: HashMap::new(), deadlines: BTreeSet::new(), next: first, first }
+        Calls { waiting: HashMap::default(), deadlines: BTreeSet::new(), next: first, first }
     }
 
     /// The id that the next call gets.

@@ -129,6 +129,14 @@ impl MessageBuf {
         Ok(())
     }
 
+    /// Removes the bytes. Memory of small messages is kept.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+        if self.data.capacity() >= SMALLEST_KEPT {
+            self.data = Vec::new();
+        }
+    }
+
     /// The bytes, to be changed in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.data[..self.filled]

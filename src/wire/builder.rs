@@ -16,6 +16,9 @@ pub struct Builder {
     open: Vec<Open>,
 }
 
+/// How many entries an emptied builder keeps memory for.
+const KEPT_NODES: usize = 1024;
+
 #[derive(Debug)]
 struct Open {
     node: u32,
@@ -71,8 +74,15 @@ impl Builder {
 
     /// Removes everything that was added.
     pub fn clear(&mut self) {
-        let root = self.document.tape[0].tag;
-        *self = Builder::with_root(root);
+        // Memory is kept for what is added next, unless it is large.
+        let document = &mut self.document;
+        document.bytes.clear();
+        document.tape.truncate(1);
+        document.tape.shrink_to(KEPT_NODES);
+        document.tape[0].len = 0;
+        document.attachments.clear();
+        self.open.truncate(1);
+        self.open[0].has_key = false;
     }
 
     fn top(&mut self) -> &mut Open {

@@ -50,7 +50,9 @@ pub struct Outgoing {
 #[derive(Debug)]
 struct Message {
     text: bool,
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
+    /// How much of the first part was taken.
+    taken: usize,
     size: u64,
     /// Generation 2: id of the message, and how much of it one chunk holds.
     chunk: Option<(u32, u32)>,
@@ -60,6 +62,22 @@ struct Message {
     framed: u64,
     /// How much of the frame that was begun is still to be taken.
     frame_left: u64,
+}
+
+/// Part of a message.
+#[derive(Debug)]
+enum Part {
+    Inline(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Part::Inline(bytes) => bytes,
+            Part::Shared(bytes) => bytes,
+        }
+    }
 }
 
 /// The beginning of a frame.
@@ -106,7 +124,7 @@ impl Outgoing {
         let Some(message) = self.messages.front() else {
             return &[];
         };
-        let part = message.parts.front().map_or(&[][..], |p| p);
+        let part = message.parts.front().map_or(&[][..], |p| &p.bytes()[message.taken..]);
         &part[..part.len().min(usize::try_from(message.frame_left).unwrap_or(usize::MAX))]
     }
 
@@ -115,21 +133,19 @@ impl Outgoing {
         if let Some(message) = self.messages.front_mut() {
             message.frame_left -= n as u64;
             self.sent += n as u64;
-            if let Some(part) = message.parts.front_mut() {
-                if part.len() == n {
-                    message.parts.pop_front();
-                } else {
-                    *part = part.slice(n..);
-                }
+            message.taken += n;
+            if message.parts.front().is_some_and(|part| part.bytes().len() == message.taken) {
+                message.parts.pop_front();
+                message.taken = 0;
             }
         }
     }
 
     fn push(&mut self, text: bool, parts: Parts, chunk: Option<(u32, u32)>) {
         let parts = parts.finish();
-        let size: u64 = parts.iter().map(|p| p.len() as u64).sum();
+        let size: u64 = parts.iter().map(|p| p.bytes().len() as u64).sum();
         self.total += size;
-        self.messages.push_back(Message { text, parts, size, chunk, begun: false, framed: 0, frame_left: 0 });
+        self.messages.push_back(Message { text, parts, taken: 0, size, chunk, begun: false, framed: 0, frame_left: 0 });
     }
 
     /// A message of text, whole in one frame.
@@ -143,7 +159,7 @@ impl Outgoing {
 /// Bytes put together from small ones that are copied and large ones that are not.
 #[derive(Debug, Default)]
 struct Parts {
-    done: VecDeque<Bytes>,
+    done: VecDeque<Part>,
     inline: Vec<u8>,
 }
 
@@ -154,14 +170,14 @@ impl Parts {
             return;
         }
         if !self.inline.is_empty() {
-            self.done.push_back(std::mem::take(&mut self.inline).into());
+            self.done.push_back(Part::Inline(std::mem::take(&mut self.inline)));
         }
-        self.done.push_back(data.clone());
+        self.done.push_back(Part::Shared(data.clone()));
     }
 
-    fn finish(mut self) -> VecDeque<Bytes> {
+    fn finish(mut self) -> VecDeque<Part> {
         if !self.inline.is_empty() {
-            self.done.push_back(self.inline.into());
+            self.done.push_back(Part::Inline(self.inline));
         }
         self.done
     }
@@ -268,7 +284,7 @@ fn message_v2(
     kwargs: &Document,
     short: bool,
 ) -> Result<Outgoing> {
-    let mut parts = Parts { inline: Vec::with_capacity(128), ..Parts::default() };
+    let mut parts = Parts { inline: Vec::with_capacity(192), ..Parts::default() };
     parts.inline.map_head(if short { 3 } else { 5 });
     if !short {
         parts.inline.str("wslink");

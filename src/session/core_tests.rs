@@ -1,0 +1,179 @@
+//! The state machine by itself: what comes out for what goes in.
+
+use super::*;
+use crate::wire::envelope::{Content, classify};
+use crate::wire::json::parse::parse;
+
+type TestCore = Core<&'static str, &'static str>;
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn reply(core: &mut TestCore, now: Instant, protocol: Protocol, text: &str) {
+    let document = parse(text.as_bytes().to_vec().into(), 999).unwrap().document;
+    match classify(document).unwrap() {
+        Content::Reply { id, outcome } => core.reply(now, protocol, &id, outcome),
+        _ => panic!("not a reply"),
+    }
+}
+
+/// What came out, as words.
+fn effects(core: &mut TestCore) -> Vec<String> {
+    std::iter::from_fn(|| core.take_effect())
+        .map(|effect| match effect {
+            Effect::Connect(_) => "connect".into(),
+            Effect::Send(..) => "send".into(),
+            Effect::Ping => "ping".into(),
+            Effect::Close(code) => format!("close {code}"),
+            Effect::Drop => "drop".into(),
+            Effect::Complete(call, Ok(_)) => format!("{call} ok"),
+            Effect::Complete(call, Err(e)) => format!("{call} {:?}", e.code()),
+            Effect::Publish(..) => "publish".into(),
+            Effect::State(change) => match change.error {
+                None => format!("{:?}", change.state),
+                Some(e) => format!("{:?} {:?}", change.state, e.code()),
+            },
+        })
+        .collect()
+}
+
+fn ready(now: Instant, heartbeat: Option<Duration>) -> TestCore {
+    let options = Options { heartbeat, ..Options::default() };
+    let mut core = TestCore::new(options, Seeds { first_call: 100, first_key: 1, first_message: 1 });
+    core.connect(now).unwrap();
+    core.opened(now);
+    reply(&mut core, now, Protocol::V2, r#"{"id": "system:c0:0", "result": {"clientID": "c7", "maxMsgSize": 1000}}"#);
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "send", "ping", "Ready"]);
+    core
+}
+
+fn call(core: &mut TestCore, now: Instant, name: &'static str, timeout: Option<Duration>) -> CallId {
+    core.call(now, "m", &Args::new(), timeout, name).map_err(|(e, _)| e).unwrap()
+}
+
+#[test]
+fn replies_find_their_calls_and_others_are_counted() {
+    let now = Instant::now();
+    let mut core = ready(now, None);
+    call(&mut core, now, "a", None);
+    call(&mut core, now, "b", Some(seconds(1)));
+    reply(&mut core, now, Protocol::V2, r#"{"id": "rpc:c7:101", "result": null}"#);
+    reply(&mut core, now, Protocol::V2, r#"{"id": "rpc:c7:101", "result": null}"#);
+    reply(&mut core, now, Protocol::V2, r#"{"id": "rpc:c8:100", "result": "of a predecessor behind a relay"}"#);
+    reply(&mut core, now, Protocol::V2, r#"{"id": "rpc:c7:99", "result": null}"#);
+    reply(&mut core, now, Protocol::V2, r#"{"id": "anything", "result": null}"#);
+    assert_eq!(effects(&mut core), ["send", "send", "b ok"]);
+    assert_eq!(core.counts(), CallCounts { calls: 2, late_replies: 1, unknown_replies: 3 });
+    assert_eq!(core.calls_in_flight(), 1);
+}
+
+#[test]
+fn a_timeout_ends_one_call_and_its_reply_is_late() {
+    let now = Instant::now();
+    let mut core = ready(now, None);
+    call(&mut core, now, "slow", Some(seconds(2)));
+    call(&mut core, now, "patient", None);
+    effects(&mut core);
+    assert_eq!(core.deadline(), Some(now + seconds(2)));
+    core.tick(now + seconds(1));
+    assert!(effects(&mut core).is_empty());
+    core.tick(now + seconds(2));
+    reply(&mut core, now, Protocol::V2, r#"{"id": "rpc:c7:100", "result": null}"#);
+    assert_eq!(effects(&mut core), ["slow Timeout"]);
+    assert_eq!(core.counts().late_replies, 1);
+    assert_eq!(core.deadline(), None, "nothing to wake up for");
+}
+
+#[test]
+fn the_end_of_the_connection_ends_every_call_in_order() {
+    let now = Instant::now();
+    let mut core = ready(now, None);
+    for name in ["a", "b", "c"] {
+        call(&mut core, now, name, Some(seconds(9)));
+    }
+    let id = call(&mut core, now, "d", None);
+    assert!(core.cancel(id) && !core.cancel(id));
+    core.lost(now, Error::new(Code::ConnectionLost, "end"));
+    let all = effects(&mut core).split_off(4);
+    let lost = [
+        "d Cancelled",
+        "a ConnectionLost",
+        "b ConnectionLost",
+        "c ConnectionLost",
+        "Lost ConnectionLost",
+        "Closed ConnectionLost",
+    ];
+    assert_eq!(all, lost);
+    assert_eq!(core.call(now, "m", &Args::new(), None, "late").unwrap_err().0.code(), Code::Closed);
+    core.connect(now).unwrap();
+    assert_eq!(core.call(now, "m", &Args::new(), None, "early").unwrap_err().0.code(), Code::State);
+}
+
+#[test]
+fn closing_waits_for_the_server_and_not_for_ever() {
+    let now = Instant::now();
+    for answered in [true, false] {
+        let mut core = ready(now, None);
+        call(&mut core, now, "a", None);
+        effects(&mut core);
+        core.close(now, seconds(1));
+        assert_eq!(effects(&mut core), ["Closing", "a Closed", "close 1000"]);
+        if answered {
+            core.lost(now, Error::new(Code::ConnectionLost, "end"));
+            assert_eq!(effects(&mut core), ["Closed"]);
+        } else {
+            core.tick(now + seconds(1));
+            assert_eq!(effects(&mut core), ["drop", "Closed"]);
+        }
+        assert!(core.failure().is_none());
+    }
+}
+
+#[test]
+fn the_heartbeat_pings_a_silent_server_and_gives_it_up() {
+    let now = Instant::now();
+    let mut core = ready(now, Some(seconds(10)));
+    core.heard(now + seconds(3));
+    core.tick(now + seconds(10));
+    assert!(effects(&mut core).is_empty(), "heard from it since");
+    core.tick(now + seconds(13));
+    assert_eq!(effects(&mut core), ["ping"]);
+    // The surroundings say again when they last heard something: that is no news.
+    core.heard(now + seconds(3));
+    core.tick(now + seconds(23));
+    assert_eq!(effects(&mut core), ["drop", "Lost ConnectionLost", "Closed ConnectionLost"]);
+}
+
+#[test]
+fn the_heartbeat_is_suspended_while_calls_are_in_flight() {
+    let now = Instant::now();
+    let mut core = ready(now, Some(seconds(10)));
+    call(&mut core, now, "long", None);
+    for at in [10, 20, 30] {
+        core.tick(now + seconds(at));
+    }
+    assert_eq!(effects(&mut core), ["send"]);
+}
+
+#[test]
+fn connecting_has_one_deadline() {
+    let now = Instant::now();
+    let mut core = TestCore::new(Options::default(), Seeds { first_call: 1, first_key: 1, first_message: 1 });
+    core.connect(now).unwrap();
+    core.opened(now);
+    core.tick(now + seconds(20));
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "send", "ping", "drop", "Closed Timeout"]);
+    assert_eq!(core.failure().unwrap().stage(), Stage::Hello);
+}
+
+#[test]
+fn a_hello_reply_without_client_id_is_no_session() {
+    let now = Instant::now();
+    let mut core = TestCore::new(Options::default(), Seeds { first_call: 1, first_key: 1, first_message: 1 });
+    core.connect(now).unwrap();
+    core.opened(now);
+    effects(&mut core);
+    reply(&mut core, now, Protocol::V2, r#"{"id": "system:c0:0", "result": {"clientID": 5}}"#);
+    assert_eq!(effects(&mut core), ["drop", "Closed Hello"]);
+}
