@@ -335,15 +335,18 @@ template <class T>
 struct has_to_args<T, std::void_t<decltype(to_args<T>::add(std::declval<args &>(), std::declval<const T &>()))>>
     : std::true_type {};
 
-template <class T, class = void>
-struct is_contiguous : std::false_type {};
+template <class Element>
+inline constexpr bool is_plain = std::is_arithmetic_v<Element> || std::is_same_v<Element, std::byte>;
 template <class T>
-struct is_contiguous<
-    T, std::void_t<decltype(std::declval<const T &>().data()), decltype(std::declval<const T &>().size())>>
-    : std::bool_constant<
-          std::is_arithmetic_v<std::remove_cv_t<std::remove_pointer_t<decltype(std::declval<const T &>().data())>>> ||
-          std::is_same_v<std::remove_cv_t<std::remove_pointer_t<decltype(std::declval<const T &>().data())>>,
-                         std::byte>> {};
+using element_of = std::remove_cv_t<std::remove_pointer_t<decltype(std::declval<const T &>().data())>>;
+template <class T, class = void>
+struct has_plain_data : std::false_type {};
+template <class T>
+struct has_plain_data<T, std::void_t<element_of<T>, decltype(std::declval<const T &>().size())>>
+    : std::bool_constant<is_plain<element_of<T>>> {};
+// std::vector<bool> is not even asked: some compilers stumble over its data().
+template <class T>
+struct is_contiguous : std::conditional_t<std::is_same_v<T, std::vector<bool>>, std::false_type, has_plain_data<T>> {};
 
 template <class T, class = void>
 struct is_range : std::false_type {};
@@ -467,7 +470,7 @@ void args::add_value(const T &from) {
     end();
   } else if constexpr (detail::is_optional<T>::value) {
     from ? add_value(*from) : add_value(nullptr);
-  } else if constexpr (std::is_array_v<T> && std::is_arithmetic_v<std::remove_extent_t<T>>) {
+  } else if constexpr (std::is_array_v<T> && detail::is_plain<std::remove_cv_t<std::remove_extent_t<T>>>) {
     add_contiguous(&from[0], std::extent_v<T>);
   } else if constexpr (detail::is_contiguous<T>::value) {
     add_contiguous(from.data(), from.size());
