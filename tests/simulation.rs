@@ -1,0 +1,455 @@
+//! Thousands of sessions against a simulated server, line and application, with a clock that is only a number.
+//! Every step is chosen by a seeded generator; a failing session names its seed, and
+//! `WSLINK_SEED=<seed> cargo test --test simulation -- --nocapture` runs that one with a trace of its steps.
+//! `WSLINK_SESSIONS=<n>` runs more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+use wslink::session::core::{Core, Effect, Seeds, State};
+use wslink::session::inbound::{Inbound, Received};
+use wslink::session::options::Options;
+use wslink::wire::buffer::BufferPool;
+use wslink::wire::limits::Limits;
+use wslink::wire::msgpack::encode::Encode;
+use wslink::wire::outgoing::Outgoing;
+use wslink::{Args, Code, Error, Protocol, result};
+
+/// splitmix64: small, and good enough to choose steps.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A message of the server on its way to the client.
+type Wire = (bool, Vec<u8>);
+
+/// A server of one generation: what it answers, and what it forgets.
+struct SimulatedServer {
+    protocol: Protocol,
+    /// Replies that are not sent yet.
+    owed: Vec<(String, u64)>,
+    to_client: VecDeque<Wire>,
+    published: u64,
+    authenticated: bool,
+}
+
+impl SimulatedServer {
+    fn message(&mut self, id: &str, value: u64, chance: &mut Chance) {
+        match self.protocol {
+            Protocol::V1 => {
+                let text = format!(r#"{{"wslink": "1.0", "id": "{id}", "result": {value}}}"#);
+                self.to_client.push_back((true, text.into_bytes()));
+            }
+            Protocol::V2 => {
+                let mut message = Vec::new();
+                message.map_head(3);
+                for text in ["wslink", "1.0", "id", id, "result"] {
+                    message.str(text);
+                }
+                message.uint(value);
+                self.chunks(&message, chance);
+            }
+        }
+    }
+
+    /// A message in one or more chunks, now and then in another order.
+    fn chunks(&mut self, message: &[u8], chance: &mut Chance) {
+        let number = chance.next() as u32;
+        let size = if chance.one_in(2) { message.len() } else { 1 + chance.below(message.len() as u64) as usize };
+        let mut chunks: Vec<Wire> = message
+            .chunks(size)
+            .enumerate()
+            .map(|(i, data)| {
+                let mut frame = number.to_le_bytes().to_vec();
+                frame.extend(((i * size) as u32).to_le_bytes());
+                frame.extend((message.len() as u32).to_le_bytes());
+                frame.extend(data);
+                (false, frame)
+            })
+            .collect();
+        if chunks.len() > 1 && chance.one_in(4) {
+            let other = chance.below(chunks.len() as u64) as usize;
+            chunks.swap(0, other);
+        }
+        self.to_client.extend(chunks);
+    }
+
+    fn hello(&mut self, chance: &mut Chance) {
+        self.authenticated = true;
+        match self.protocol {
+            Protocol::V1 => {
+                let text = r#"{"wslink": "1.0", "id": "system:c0:0", "result": {"clientID": "cabc"}}"#;
+                self.to_client.push_back((true, text.into()));
+            }
+            Protocol::V2 => {
+                let mut message = Vec::new();
+                message.map_head(2);
+                for text in ["id", "system:c0:0", "result"] {
+                    message.str(text);
+                }
+                message.map_head(2);
+                message.str("clientID");
+                message.str("cabc");
+                message.str("maxMsgSize");
+                message.uint(13 + chance.below(200));
+                self.chunks(&message, chance);
+            }
+        }
+    }
+
+    /// What the client sent. `false`: the server ends the connection.
+    fn received(&mut self, text: bool, payload: &[u8], parts: &mut Vec<u8>, chance: &mut Chance) -> bool {
+        match (self.protocol, text) {
+            (Protocol::V2, true) => true, // ignored
+            (Protocol::V1, false) => self.authenticated,
+            (Protocol::V1, true) => {
+                let message: serde_json::Value = serde_json::from_slice(payload).expect("the client sends JSON");
+                if message["method"] == "wslink.binary.attachment" {
+                    return true;
+                }
+                let id = message["id"].as_str().expect("ids are strings").to_owned();
+                match message["method"].as_str() {
+                    Some("wslink.hello") => self.hello(chance),
+                    Some("wslink.probe") => {
+                        let text = r#"{"id": "system:c0:0", "error": {"code": -32601, "message": "Unknown system method called"}}"#;
+                        self.to_client.push_back((true, text.into()));
+                    }
+                    _ => self.owed.push((id, message["args"][0].as_u64().expect("the number of the call"))),
+                }
+                true
+            }
+            (Protocol::V2, false) => {
+                parts.extend_from_slice(&payload[12..]);
+                let total = u32::from_le_bytes(payload[8..12].try_into().unwrap()) as usize;
+                if parts.len() < total {
+                    return true;
+                }
+                let message: rmpv::Value = rmpv::decode::read_value(&mut &parts[..]).expect("the client sends msgpack");
+                parts.clear();
+                let get = |key: &str| {
+                    message.as_map().unwrap().iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v.clone())
+                };
+                let id = get("id").unwrap().as_str().unwrap().to_owned();
+                if get("method").unwrap().as_str() == Some("wslink.hello") {
+                    self.hello(chance);
+                } else {
+                    self.owed.push((id, get("args").unwrap().as_array().unwrap()[0].as_u64().unwrap()));
+                }
+                true
+            }
+        }
+    }
+}
+
+/// What the application knows of its calls.
+#[derive(Default)]
+struct Application {
+    /// Accepted and not completed: number of the call, and its deadline.
+    open: BTreeMap<u64, Option<Instant>>,
+    ids: BTreeMap<u64, u64>,
+    next: u64,
+    completed: u64,
+    last_publication: Option<u64>,
+    closed: bool,
+}
+
+struct World {
+    chance: Chance,
+    now: Instant,
+    core: Core<u64, &'static str>,
+    inbound: Inbound<&'static str>,
+    server: SimulatedServer,
+    app: Application,
+    connected: bool,
+    ping_pending: bool,
+    parts: Vec<u8>,
+    trace: bool,
+}
+
+impl World {
+    fn new(seed: u64, trace: bool) -> World {
+        let mut chance = Chance(seed);
+        let now = Instant::now();
+        let protocol = if chance.one_in(2) { Protocol::V1 } else { Protocol::V2 };
+        let heartbeat = chance.one_in(3).then(|| Duration::from_secs(5));
+        let options = Options { heartbeat, ..Options::default() };
+        let seeds = Seeds { first_call: chance.below(1 << 52), first_key: 1, first_message: chance.next() as u32 };
+        let mut core = Core::new(options, seeds);
+        core.topics().subscribe("topic", "subscriber");
+        let mut world = World {
+            now,
+            core,
+            inbound: Inbound::new(Limits::default(), BufferPool::new(1 << 20)),
+            server: World::server(protocol),
+            app: Application::default(),
+            connected: false,
+            ping_pending: false,
+            parts: Vec::new(),
+            trace,
+            chance,
+        };
+        world.core.connect(now).unwrap();
+        world.effects();
+        world
+    }
+
+    fn server(protocol: Protocol) -> SimulatedServer {
+        SimulatedServer { protocol, owed: Vec::new(), to_client: VecDeque::new(), published: 0, authenticated: false }
+    }
+
+    fn note(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{}", what());
+        }
+    }
+
+    fn effects(&mut self) {
+        while let Some(effect) = self.core.take_effect() {
+            match effect {
+                Effect::Connect(_) => {
+                    let protocol = self.server.protocol;
+                    self.server = World::server(protocol);
+                    self.inbound = Inbound::new(Limits::default(), BufferPool::new(1 << 20));
+                    self.inbound.set_topics(self.core.topics().snapshot());
+                    self.connected = true;
+                    self.parts.clear();
+                    self.ping_pending = false;
+                    self.app.last_publication = None;
+                    self.note(|| "connected".into());
+                    self.core.opened(self.now);
+                }
+                Effect::Send(message, _) => self.send(message),
+                Effect::Ping => self.ping_pending = self.connected,
+                Effect::Close(_) => {}
+                Effect::Drop => self.connected = false,
+                Effect::Complete(call, outcome) => {
+                    self.note(|| format!("call {call}: {:?}", outcome.as_ref().map(|_| ()).map_err(Error::code)));
+                    let deadline = self.app.open.remove(&call).expect("a completion for an open call, and only one");
+                    self.app.ids.remove(&call);
+                    self.app.completed += 1;
+                    match outcome {
+                        Ok(reply) => assert_eq!(result(&reply).as_u64(), Some(call), "the reply of another call"),
+                        Err(e) if e.code() == Code::Timeout => {
+                            assert!(deadline.is_some_and(|at| at <= self.now), "timed out before its deadline");
+                        }
+                        Err(e) => assert!(
+                            matches!(e.code(), Code::ConnectionLost | Code::Cancelled | Code::Closed | Code::Protocol),
+                            "{e}"
+                        ),
+                    }
+                }
+                Effect::Publish(to, outcome) => {
+                    assert_eq!(to[..], ["subscriber"]);
+                    let i = result(&outcome.unwrap()).as_u64().unwrap();
+                    assert_eq!(
+                        i,
+                        self.app.last_publication.map_or(0, |last| last + 1),
+                        "lost, repeated or out of order"
+                    );
+                    self.app.last_publication = Some(i);
+                }
+                Effect::State(change) => {
+                    self.note(|| format!("{:?} {:?}", change.state, change.error));
+                    self.app.closed = change.state == State::Closed;
+                    if self.app.closed {
+                        assert!(self.app.open.is_empty(), "closed with open calls");
+                    }
+                }
+            }
+        }
+        assert_eq!(self.core.calls_in_flight(), self.app.open.len());
+    }
+
+    fn send(&mut self, mut message: Outgoing) {
+        while let Some(frame) = message.next_frame() {
+            let mut payload = frame.prefix.map_or(Vec::new(), |p| p.to_vec());
+            while !message.data().is_empty() {
+                let n = message.data().len();
+                payload.extend_from_slice(message.data());
+                message.advance(n);
+            }
+            if self.connected && !self.server.received(frame.text, &payload, &mut self.parts, &mut self.chance) {
+                self.end("the server does not understand");
+            }
+        }
+    }
+
+    fn end(&mut self, why: &str) {
+        self.note(|| format!("end of the connection: {why}"));
+        self.connected = false;
+        self.server.to_client.clear();
+        self.core.lost(self.now, Error::new(Code::ConnectionLost, why));
+    }
+
+    /// One message arrives, in pieces of any size.
+    fn arrive(&mut self) {
+        let Some((text, payload)) = self.server.to_client.pop_front() else {
+            return;
+        };
+        self.inbound.set_protocol(self.core.settled());
+        let received = if self.chance.one_in(2) {
+            match self.inbound.whole(text, &payload).unwrap() {
+                Some(received) => received,
+                None => self.piecewise(text, &payload),
+            }
+        } else {
+            self.piecewise(text, &payload)
+        };
+        if let Some(received) = received {
+            self.core.heard(self.now);
+            self.core.received(self.now, received);
+        }
+    }
+
+    fn piecewise(&mut self, text: bool, payload: &[u8]) -> Option<Received<&'static str>> {
+        self.inbound.begin(text, payload.len() as u64).unwrap();
+        let mut rest = payload;
+        while !rest.is_empty() {
+            let n = 1 + self.chance.below(rest.len() as u64) as usize;
+            self.inbound.data(&rest[..n]).unwrap();
+            rest = &rest[n..];
+        }
+        self.inbound.end().unwrap()
+    }
+
+    fn step(&mut self) {
+        match self.chance.below(16) {
+            0..=3 => self.call(),
+            4..=8 => self.arrive(),
+            9 | 10 => self.answer(),
+            11 if self.connected && self.server.authenticated => {
+                let i = self.server.published;
+                self.server.published += 1;
+                let topic = if self.chance.one_in(4) { "publish:nobody's:0" } else { "publish:topic:0" };
+                // Only those that are wanted are numbered.
+                if topic == "publish:topic:0" {
+                    self.server.message(topic, i, &mut self.chance);
+                } else {
+                    self.server.published -= 1;
+                    self.server.message(topic, 0, &mut self.chance);
+                }
+            }
+            12 => {
+                self.now += Duration::from_millis(self.chance.below(3000));
+                self.core.tick(self.now);
+            }
+            13 => {
+                let any = self.app.ids.iter().nth(self.chance.below(8) as usize).map(|(call, id)| (*call, *id));
+                if let Some((call, id)) = any {
+                    self.note(|| format!("cancel {call}"));
+                    assert!(self.core.cancel(id));
+                }
+            }
+            14 if self.ping_pending && self.connected => {
+                self.ping_pending = false;
+                self.core.heard(self.now);
+                self.core.pong(self.now);
+            }
+            15 if self.chance.one_in(30) && self.connected => self.end("cut"),
+            15 if self.chance.one_in(40) => self.core.close(self.now, Duration::from_secs(1)),
+            _ => {}
+        }
+        self.effects();
+        if self.app.closed && self.chance.one_in(3) {
+            self.app.closed = false;
+            self.core.connect(self.now).unwrap();
+            self.effects();
+        }
+    }
+
+    fn call(&mut self) {
+        let call = self.app.next;
+        let timeout = self.chance.one_in(2).then(|| Duration::from_millis(1 + self.chance.below(5000)));
+        let mut args = Args::new();
+        args.positional.uint(call).unwrap();
+        if self.chance.one_in(4) {
+            args.positional.bytes(vec![7; self.chance.below(500) as usize].into()).unwrap();
+        }
+        match self.core.call(self.now, "m", &args, timeout, call) {
+            Ok(id) => {
+                self.app.next += 1;
+                self.app.open.insert(call, timeout.map(|t| self.now + t));
+                self.app.ids.insert(call, id);
+            }
+            Err((e, completion)) => {
+                assert_eq!(completion, call);
+                assert!(matches!(e.code(), Code::State | Code::Closed), "{e}");
+            }
+        }
+    }
+
+    /// The server answers: in order, late, twice, or something that nobody asked.
+    fn answer(&mut self) {
+        if !self.connected {
+            return;
+        }
+        if self.chance.one_in(20) {
+            self.server.message("rpc:cabc:1", 1, &mut self.chance);
+        }
+        if self.server.owed.is_empty() {
+            return;
+        }
+        let which = if self.chance.one_in(5) { self.chance.below(self.server.owed.len() as u64) as usize } else { 0 };
+        let (id, value) = self.server.owed.remove(which);
+        self.server.message(&id, value, &mut self.chance);
+        if self.chance.one_in(10) {
+            self.server.message(&id, value, &mut self.chance);
+        }
+    }
+
+    /// The end: everything that was accepted is completed.
+    fn finish(mut self) -> u64 {
+        self.core.close(self.now, Duration::ZERO);
+        self.core.tick(self.now + Duration::from_secs(1));
+        self.effects();
+        assert!(self.app.open.is_empty());
+        assert_eq!(self.app.completed, self.app.next, "one completion for each accepted call");
+        assert_eq!(self.core.counts().calls, self.app.next);
+        self.app.completed
+    }
+}
+
+fn run(seed: u64, trace: bool) -> u64 {
+    let mut world = World::new(seed, trace);
+    for _ in 0..200 {
+        world.step();
+    }
+    world.finish()
+}
+
+#[test]
+fn every_session_keeps_its_promises() {
+    let number = |name: &str| std::env::var(name).ok().map(|v| v.parse::<u64>().expect("a number"));
+    if let Some(seed) = number("WSLINK_SEED") {
+        run(seed, true);
+        return;
+    }
+    let sessions = number("WSLINK_SESSIONS").unwrap_or(20_000);
+    let mut calls = 0;
+    for seed in 0..sessions {
+        match std::panic::catch_unwind(|| run(seed, false)) {
+            Ok(completed) => calls += completed,
+            Err(cause) => {
+                println!("failed: WSLINK_SEED={seed} cargo test --test simulation -- --nocapture");
+                std::panic::resume_unwind(cause);
+            }
+        }
+    }
+    println!("{sessions} sessions, {calls} calls");
+    assert!(calls > sessions * 5, "the simulation hardly gets to calls: {calls} in {sessions} sessions");
+}
