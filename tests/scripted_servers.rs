@@ -197,6 +197,41 @@ fn the_end_of_tcp_fails_every_call_in_flight_at_once() {
 }
 
 #[test]
+fn the_end_of_tcp_is_seen_when_it_comes_together_with_the_last_message() {
+    let (ended, wait_ended) = mpsc::channel();
+    let (go, wait_go) = mpsc::channel();
+    let (ended, wait_go) = (Mutex::new(ended), Mutex::new(wait_go));
+    let server = ScriptedServer::start(move |conn, _| {
+        conn.hello(Protocol::V2);
+        conn.publish("first", json!(1));
+        wait_go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        // The I/O thread of the client sits in a callback: all of this is there when it looks again.
+        conn.publish("second", json!(1));
+        conn.cut();
+        ended.lock().unwrap().send(()).unwrap();
+    });
+    let mut config = server.config(Protocol::V2);
+    config.delivery = Delivery::IoThread;
+    let (closed, wait_closed) = mpsc::channel();
+    config.on_state(move |change| {
+        if change.state == State::Closed {
+            closed.send(change.error.as_ref().map(wslink::Error::code)).unwrap();
+        }
+    });
+    let session = Session::new(config).unwrap();
+    let (wait_ended, seen) = (Mutex::new(wait_ended), Arc::new(AtomicUsize::new(0)));
+    session.subscribe("first", Policy::default(), move |_| {
+        go.send(()).unwrap();
+        wait_ended.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+    });
+    let count = Arc::clone(&seen);
+    session.subscribe("second", Policy::default(), move |_| _ = count.fetch_add(1, SeqCst));
+    session.connect().unwrap();
+    assert_eq!(wait_closed.recv_timeout(PATIENCE).unwrap(), Some(Code::ConnectionLost));
+    assert_eq!(seen.load(SeqCst), 1);
+}
+
+#[test]
 fn nothing_after_a_close_frame_is_read() {
     // wslink's relay writes an HTTP response into the WebSocket when the server has gone.
     for protocol in BOTH {

@@ -47,6 +47,9 @@ struct Connection {
     inbound: Inbound<Arc<Subscription>>,
     /// The socket may have something to read.
     readable: bool,
+    /// The end of the connection was announced together with the last data, and not again: it is found by
+    /// reading on.
+    ending: bool,
     /// There is something to write and the socket takes it.
     writable: bool,
     topics_version: Option<u64>,
@@ -136,16 +139,19 @@ impl IoThread {
                 _ => {}
             }
             let mut event_for_connection = false;
+            let mut ending = false;
             let mut woken = false;
             for event in &self.events {
                 if event.token() == CONNECTION {
                     event_for_connection = true;
+                    ending |= event.is_read_closed() || event.is_error();
                 } else {
                     woken = true;
                 }
             }
             if let Some(connection) = &mut self.connection {
                 connection.readable |= event_for_connection;
+                connection.ending |= ending;
                 connection.writable |= event_for_connection || woken;
             }
         }
@@ -185,6 +191,7 @@ impl IoThread {
                     reader: Reader::new(&tail),
                     inbound: Inbound::new(limits, self.pool.clone()),
                     readable: true,
+                    ending: false,
                     writable: true,
                     topics_version: None,
                     heard: now,
@@ -285,7 +292,7 @@ impl IoThread {
                 Ok(n) => {
                     self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
                     connection.heard = Instant::now();
-                    let short = n < asked && socket.short_read_means_empty();
+                    let short = n < asked && !connection.ending && socket.short_read_means_empty();
                     connection.readable = !short;
                     let step = self.process();
                     // What can be delivered at once makes room, in memory too, for what follows.
