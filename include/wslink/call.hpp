@@ -253,11 +253,11 @@ public:
 #if WSLINK_CPP_COROUTINES
   /// Awaits the reply: `document reply = co_await session.request("m", 1)`. Fails as the call does. The coroutine goes
   /// on where callbacks run. A coroutine that is destroyed while it waits cancels the call.
-  awaiter operator co_await() &&;
+  awaiter operator co_await();
   /// The same with what `co_await request` has no place for: `co_await session.request("m", 1).await(&err)`.
-  awaiter await(error *err = nullptr) &&;
+  awaiter await(error *err = nullptr);
   /// The same, cancelled when a stop is requested.
-  awaiter await(std::stop_token token, error *err = nullptr) &&;
+  awaiter await(std::stop_token token, error *err = nullptr);
 #endif
 
 private:
@@ -373,11 +373,11 @@ private:
   std::shared_ptr<shared_state> shared_;
 };
 
-inline awaiter request::await(std::stop_token token, error *err) && {
+inline awaiter request::await(std::stop_token token, error *err) {
   return awaiter(std::move(*this), std::move(token), err ? err : err_);
 }
-inline awaiter request::await(error *err) && { return std::move(*this).await(std::stop_token(), err); }
-inline awaiter request::operator co_await() && { return std::move(*this).await(); }
+inline awaiter request::await(error *err) { return await(std::stop_token(), err); }
+inline awaiter request::operator co_await() { return await(); }
 
 #endif // WSLINK_CPP_COROUTINES
 
