@@ -1,14 +1,14 @@
-//! On the way to a session: addresses, time limits of each stage, giving up.
+//! On the way to a session: addresses, time limits of each stage, giving up. And how real servers end it.
 
 mod common;
 
-use common::PATIENCE;
 use common::scripted::{Conn, Frame, ScriptedServer};
+use common::{PATIENCE, Server, VERSIONS};
 use std::io::Read;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use wslink::{Args, Code, Config, Protocol, Session, Stage, State};
+use wslink::{Args, Code, Config, Protocol, Session, Stage, State, result};
 
 #[test]
 fn every_address_of_a_host_name_is_tried() {
@@ -141,4 +141,53 @@ fn a_session_may_be_dropped_while_it_connects() {
         drop(session);
     }
     assert_eq!(server.accepted(), 2);
+}
+
+#[test]
+fn a_wrong_path_at_a_real_server_is_told_with_the_status() {
+    for version in VERSIONS {
+        let server = Server::start(version, &["--ws-endpoint", "a/b"]);
+        for (path, status) in [("ws", Some(404)), ("a/b/", Some(404)), ("A/b", Some(404)), ("a/b?sessionId=1", None)] {
+            let url = server.url().replace("/ws", &format!("/{path}"));
+            let session = Session::new(Config::new(&url).unwrap()).unwrap();
+            let outcome = session.connect_wait();
+            assert_eq!(
+                outcome.as_ref().err().map(|e| (e.code(), e.http_status())),
+                status.map(|s| (Code::Upgrade, Some(s)))
+            );
+        }
+    }
+}
+
+#[test]
+fn the_exit_of_a_real_server_is_answered_and_then_ends_every_session() {
+    for version in VERSIONS {
+        let server = Server::start(version, &[]);
+        let (session, other) = (server.session(), server.session());
+        let reply = session.call_wait("application.exit", Args::new(), Some(PATIENCE)).unwrap();
+        assert!(result(&reply).is_null());
+        for session in [session, other] {
+            while session.state() != State::Closed {
+                assert_ne!(session.dispatch(10, Some(PATIENCE)).unwrap(), 0);
+            }
+            let e = session.failure().unwrap();
+            assert_eq!((e.code(), e.stage()), (Code::ConnectionLost, Stage::Session), "{version}: {e}");
+            assert!(e.message().contains("(1001 \"Server shutdown\")"), "{version}: {e}");
+        }
+    }
+}
+
+#[test]
+fn the_heartbeat_of_a_real_server_finds_a_silent_client_alive() {
+    for version in VERSIONS {
+        // Ends connections that do not answer a ping for half a second.
+        let server = Server::start(version, &["--heartbeat", "1"]);
+        let (busy, idle) = (server.session(), server.session());
+        busy.call_wait("test.sleep", Args::from_json("[2.7]").unwrap(), Some(PATIENCE)).unwrap();
+        // Neither has dispatched anything.
+        for session in [busy, idle] {
+            assert_eq!(session.state(), State::Ready, "{version}");
+            session.call_wait("myprotocol.add", Args::from_json("[[1, 2]]").unwrap(), Some(PATIENCE)).unwrap();
+        }
+    }
 }
