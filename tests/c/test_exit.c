@@ -1,0 +1,180 @@
+/*
+ * The ways out of a program: each is taken many times, by a process of its own that must end with the status that it
+ * chose. Without arguments this starts them all; with the name of one it takes it.
+ */
+#define _XOPEN_SOURCE 700
+#include "check.h"
+
+#include <dlfcn.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TIMES = 100, STATUS = 42 };
+
+extern char **environ;
+
+static wslink_session *busy_session(int32_t delivery, probe *p) {
+  wslink_session *session = ready_session(2, delivery);
+  probe_init(p);
+  SUCCEEDS(wslink_session_subscribe(session, str("t"), NULL, on_publication, p, on_drop, NULL, &err));
+  begin_call(session, "test.publish", "[\"t\", 5]", p);
+  /* Not for long: a server publishes to clients that are gone until their last method has returned. */
+  begin_call(session, "test.sleep", "[0.3]", p);
+  return session;
+}
+
+static int nothing(void) { return STATUS; }
+
+static int exit_while_connected(void) {
+  static probe p;
+  busy_session(WSLINK_DELIVERY_QUEUED, &p);
+  exit(STATUS);
+}
+
+static int return_while_callbacks_run(void) {
+  static probe p;
+  busy_session(WSLINK_DELIVERY_IO_THREAD, &p);
+  return STATUS;
+}
+
+static void exit_now(probe *p) {
+  (void)p;
+  exit(STATUS);
+}
+
+static int exit_inside_a_callback(void) {
+  static probe p;
+  wslink_session *session = ready_session(1, WSLINK_DELIVERY_QUEUED);
+  probe_init(&p);
+  p.act = exit_now;
+  begin_call(session, "test.echo", "[]", &p);
+  dispatch_until(session, &p, 1);
+  return 1;
+}
+
+static int exit_inside_a_callback_on_the_io_thread(void) {
+  static probe p;
+  wslink_session *session = ready_session(1, WSLINK_DELIVERY_IO_THREAD);
+  probe_init(&p);
+  p.act = exit_now;
+  begin_call(session, "test.echo", "[]", &p);
+  probe_wait_calls(&p, 1);
+  return 1;
+}
+
+static int exit_while_connecting(void) {
+  SUCCEEDS(wslink_session_connect(session_of(new_config(2)), &err));
+  return STATUS;
+}
+
+/* What the destructor of a static C++ object does. Thread-local storage is gone by then. */
+static wslink_session *to_free;
+static probe to_drop;
+
+static void free_at_exit(void) {
+  wslink_session_free(to_free);
+  if (probe_drops(&to_drop) != 1) {
+    _exit(1);
+  }
+}
+
+static int free_in_an_exit_handler(void) {
+  to_free = ready_session(2, WSLINK_DELIVERY_QUEUED);
+  probe_init(&to_drop);
+  SUCCEEDS(wslink_session_subscribe(to_free, str("t"), NULL, on_publication, &to_drop, on_drop, NULL, &err));
+  atexit(free_at_exit);
+  return STATUS;
+}
+
+/* What a plugin does: the library comes and goes while the program runs. This program links to the library too, so
+ * it is the copy at another path that is loaded; see the build. */
+#define LOAD(library, name) (*(void **)&name = dlsym(library, #name))
+
+static int load_and_unload(void) {
+  for (int i = 0; i < 3; i++) {
+    void *library = dlopen(WSLINK_TEST_COPY, RTLD_NOW | RTLD_LOCAL);
+    int32_t (*wslink_config_new)(const char *, wslink_config **, wslink_error **);
+    int32_t (*wslink_session_new)(const wslink_config *, wslink_session **, wslink_error **);
+    int32_t (*wslink_session_connect_wait)(const wslink_session *, wslink_error **);
+    void (*wslink_session_free)(wslink_session *);
+    void (*wslink_config_free)(wslink_config *);
+    wslink_config *config = NULL;
+    wslink_session *session = NULL;
+    if (!library) {
+      printf("%s\n", dlerror());
+      return 1;
+    }
+    LOAD(library, wslink_config_new);
+    LOAD(library, wslink_session_new);
+    LOAD(library, wslink_session_connect_wait);
+    LOAD(library, wslink_session_free);
+    LOAD(library, wslink_config_free);
+    MUST(wslink_config_new(server_url(2), &config, NULL) == WSLINK_OK);
+    MUST(wslink_session_new(config, &session, NULL) == WSLINK_OK);
+    MUST(wslink_session_connect_wait(session, NULL) == WSLINK_OK);
+    wslink_config_free(config);
+    wslink_session_free(session);
+    MUST(dlclose(library) == 0);
+  }
+  return STATUS;
+}
+
+static int load_and_call_nothing(void) {
+  void *library = dlopen(WSLINK_TEST_COPY, RTLD_NOW | RTLD_LOCAL);
+  return library && dlclose(library) == 0 ? STATUS : 1;
+}
+
+static const struct way {
+  const char *name;
+  int (*take)(void);
+} ways[] = {
+    {"nothing", nothing},
+    {"exit_while_connected", exit_while_connected},
+    {"return_while_callbacks_run", return_while_callbacks_run},
+    {"exit_inside_a_callback", exit_inside_a_callback},
+    {"exit_inside_a_callback_on_the_io_thread", exit_inside_a_callback_on_the_io_thread},
+    {"exit_while_connecting", exit_while_connecting},
+    {"free_in_an_exit_handler", free_in_an_exit_handler},
+    {"load_and_unload", load_and_unload},
+    {"load_and_call_nothing", load_and_call_nothing},
+};
+
+static int take_often(char *self, const struct way *way) {
+  int bad = 0;
+  printf("test %s\n", way->name);
+  fflush(stdout);
+  for (int i = 0; i < TIMES; i++) {
+    char *arguments[3];
+    int status = 0;
+    pid_t child;
+    arguments[0] = self;
+    arguments[1] = (char *)way->name;
+    arguments[2] = NULL;
+    MUST(posix_spawn(&child, self, NULL, NULL, arguments, environ) == 0);
+    MUST(waitpid(child, &status, 0) == child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != STATUS) {
+      printf("%s: failed: run %d ended with %s %d\n", way->name, i, WIFEXITED(status) ? "status" : "signal",
+             WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+      bad++;
+    }
+  }
+  return bad;
+}
+
+int main(int argc, char **argv) {
+  int bad = 0;
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    if (argc > 1 && strcmp(argv[1], ways[i].name) == 0) {
+      return ways[i].take();
+    }
+    if (argc == 1) {
+      bad += take_often(argv[0], &ways[i]);
+    }
+  }
+  printf("%d failed runs\n", bad);
+  return argc == 1 && bad == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
