@@ -1,0 +1,181 @@
+// The curl of wslink servers: calls methods, shows publications, and finds out what a server is.
+//
+//     wslink-cli --help
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <wslink.hpp>
+
+#include "cli/failure.hpp"
+#include "cli/options.hpp"
+#include "cli/output.hpp"
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+double milliseconds_since(clock::time_point begun) {
+  return std::chrono::duration<double, std::milli>(clock::now() - begun).count();
+}
+
+// To microseconds, more is noise.
+double rounded(double milliseconds) { return std::round(milliseconds * 1000) / 1000; }
+
+// Waits for a reply, with the progress bar going on meanwhile.
+wslink::document wait(const wslink::session &session, wslink::request request) {
+  auto reply = request.future();
+  session.dispatch_until(reply);
+  return reply.get();
+}
+
+void call(const wslink::session &session, const cli::call_options &options, wslink::args arguments,
+          cli::value_writer &writer, cli::progress_bar &bar) {
+  wslink::request request = session.request(options.method, std::move(arguments));
+  if (options.timeout > 0)
+    request.timeout(cli::milliseconds(options.timeout));
+  const wslink::document reply = wait(session, std::move(request));
+  bar.clear();
+  cli::print_line(writer.text(reply.result()));
+}
+
+void subscribe(const wslink::session &session, const cli::subscribe_options &options, cli::value_writer &writer,
+               cli::progress_bar &bar) {
+  unsigned long long seen = 0;
+  const auto show = [&](const wslink::publication &said) {
+    if (options.count > 0 && seen >= options.count)
+      return;
+    ++seen;
+    bar.clear();
+    const std::string topic = "{\"topic\": " + cli::json_string(said.topic());
+    if (said) {
+      cli::print_line(topic + ", \"value\": " + writer.text(said.result()) + '}');
+    } else {
+      cli::print_line(topic + ", \"error\": " + cli::json_string(said.failure().message()) + '}');
+    }
+  };
+  const wslink::policy keep = options.latest > 0 ? wslink::keep_latest(options.latest) : wslink::keep_all();
+  std::vector<wslink::subscription> subscriptions;
+  for (const std::string &topic : options.topics)
+    subscriptions.push_back(session.subscribe(topic, show, keep));
+
+  const auto over = [&] {
+    return (options.count > 0 && seen >= options.count) || session.state() != wslink::state::ready;
+  };
+  const bool in_time =
+      session.dispatch_until(over, options.seconds > 0 ? cli::milliseconds(options.seconds) : wslink::for_ever);
+  std::uint64_t dropped = 0;
+  for (const wslink::subscription &one : subscriptions)
+    dropped += one.counts().dropped;
+  if (dropped > 0)
+    std::fprintf(stderr, "wslink-cli: %llu publications dropped\n", static_cast<unsigned long long>(dropped));
+  if (wslink::error why = session.failure())
+    throw wslink::exception(std::move(why));
+  if (!in_time && options.count > 0) {
+    const std::string counts = std::to_string(seen) + " of " + std::to_string(options.count);
+    throw cli::failure(cli::exit_timeout, counts + " publications came in time");
+  }
+}
+
+void probe(const wslink::session &session, const cli::probe_options &options, double connect_ms) {
+  std::vector<double> trips;
+  for (unsigned i = 0; i < options.count; ++i) {
+    const auto begun = clock::now();
+    wslink::error err;
+    // Every server answers this: that it has no such method.
+    session.request("wslink.cli.probe").timeout(cli::milliseconds(options.timeout)).wait(&err);
+    if (err.code() != wslink::code::remote)
+      throw wslink::exception(std::move(err));
+    trips.push_back(milliseconds_since(begun));
+  }
+  std::sort(trips.begin(), trips.end());
+  nlohmann::ordered_json line{{"server", session.peer_address()},
+                              {"protocol", static_cast<int>(session.protocol())},
+                              {"client_id", session.client_id()},
+                              {"max_msg_size", nullptr},
+                              {"connect_ms", rounded(connect_ms)},
+                              {"round_trip_ms",
+                               {{"min", rounded(trips.front())},
+                                {"median", rounded(trips[trips.size() / 2])},
+                                {"max", rounded(trips.back())}}}};
+  if (session.max_msg_size() > 0)
+    line["max_msg_size"] = session.max_msg_size();
+  cli::print_line(line.dump());
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  cli::connection_options connection;
+  cli::call_options call_options;
+  cli::subscribe_options subscribe_options;
+  cli::probe_options probe_options;
+
+  CLI::App app("Calls methods of wslink servers (VTK, ParaView, trame), and shows what they publish.", "wslink-cli");
+  app.set_version_flag("--version", std::string("wslink ") + wslink_version_text());
+  app.footer(std::string(cli::examples_help) + cli::exit_codes_help);
+  app.require_subcommand(1);
+  app.fallthrough(); // options of the connection may stand after the command too
+  cli::add_connection(app, connection);
+  CLI::App *call_command = app.add_subcommand("call", "Call a method and print its result");
+  cli::add_call(*call_command, call_options);
+  CLI::App *subscribe_command = app.add_subcommand("subscribe", "Print what is published on topics");
+  cli::add_subscribe(*subscribe_command, subscribe_options);
+  CLI::App *probe_command = app.add_subcommand("probe", "Tell protocol, address, chunk size and round trip");
+  probe_command->add_option("-n,--count", probe_options.count, "How many round trips")
+      ->check(CLI::Range(1U, 1000000U).description(""))
+      ->capture_default_str();
+  probe_command->add_option("-t,--timeout", probe_options.timeout, "Seconds to wait for each")
+      ->check(cli::positive())
+      ->capture_default_str();
+  for (CLI::App *command : {call_command, subscribe_command, probe_command}) {
+    command->footer("\nOptions of the connection, examples and exit status: wslink-cli --help");
+    cli::unmark(*command);
+  }
+  cli::unmark(app);
+  try {
+    app.parse(cli::marked(argc, argv));
+  } catch (const CLI::ParseError &e) {
+    return app.exit(e) == 0 ? cli::exit_ok : cli::exit_usage;
+  }
+
+  try {
+    cli::value_writer writer(connection.save);
+    cli::progress_bar bar(!connection.quiet);
+    wslink::config config = cli::make_config(connection);
+    if (bar.is_shown())
+      config.on_progress([&](const wslink::progress &now) { bar.show(now); });
+    // Before connecting: mistakes in them need no server.
+    wslink::args arguments = cli::make_arguments(call_options);
+
+    const wslink::session session(config);
+    const auto begun = clock::now();
+    session.connect();
+    const double connect_ms = milliseconds_since(begun);
+
+    if (*call_command)
+      call(session, call_options, std::move(arguments), writer, bar);
+    if (*subscribe_command)
+      subscribe(session, subscribe_options, writer, bar);
+    if (*probe_command)
+      probe(session, probe_options, connect_ms);
+
+    session.close();
+    return cli::exit_ok;
+  } catch (const wslink::exception &e) {
+    return cli::report(e.why(), connection.trace);
+  } catch (const cli::failure &e) {
+    std::fprintf(stderr, "wslink-cli: %s\n", e.what());
+    return e.status();
+  } catch (const std::exception &e) {
+    std::fprintf(stderr, "wslink-cli: %s\n", e.what());
+    return cli::exit_internal;
+  }
+}
