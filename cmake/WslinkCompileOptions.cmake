@@ -14,7 +14,14 @@ if(WSLINK_SANITIZE)
   endif()
   target_compile_options(wslink_options INTERFACE -fsanitize=${wslink_sanitizers} -fno-omit-frame-pointer
                                                   -fno-sanitize-recover=all -g)
-  target_link_options(wslink_options INTERFACE -fsanitize=${wslink_sanitizers})
+  if(WSLINK_SANITIZER_RUNTIME)
+    target_link_options(wslink_options INTERFACE -rdynamic)
+    target_link_libraries(
+      wslink_options INTERFACE "-Wl,--whole-archive" "${WSLINK_SANITIZER_RUNTIME}" "-Wl,--no-whole-archive"
+                               -lpthread -ldl -lrt -lm -lresolv)
+  else()
+    target_link_options(wslink_options INTERFACE -fsanitize=${wslink_sanitizers})
+  endif()
 endif()
 
 find_package(Threads REQUIRED)

@@ -269,6 +269,26 @@ static void waiting_is_refused_on_the_io_thread(void) {
   probe_end(&p, 1);
 }
 
+static void free_args(probe *p) { wslink_args_free(p->context); }
+
+/* On the I/O thread a call may be over before the function that made it returns: it has no use for the arguments any
+ * more, and the application may free them. For the sanitizers to see. */
+static void a_completion_may_free_the_arguments(void) {
+  wslink_session *session = ready_session(protocol, WSLINK_DELIVERY_IO_THREAD);
+  for (int i = 0; i < 300; i++) {
+    wslink_args *args = wslink_args_new();
+    probe p;
+    probe_init(&p);
+    p.act = free_args;
+    p.context = args;
+    SUCCEEDS(wslink_args_add_int(args, i, &err));
+    SUCCEEDS(wslink_session_call(session, str("test.echo"), args, NULL, on_completion, &p, on_drop, NULL, &err));
+    probe_wait_drops(&p, 1);
+    probe_end(&p, 1);
+  }
+  wslink_session_free(session);
+}
+
 /* Frees the session inside a callback and sees to it that nothing runs afterwards and all is dropped. */
 typedef enum kind { COMPLETION, PUBLICATION, STATE, PROGRESS } kind;
 
@@ -416,6 +436,7 @@ int main(int argc, char **argv) {
       TEST(nested_dispatch_is_refused),
       TEST(unsubscribe_in_its_own_callback),
       TEST(waiting_is_refused_on_the_io_thread),
+      TEST(a_completion_may_free_the_arguments),
       TEST(free_inside_a_completion),
       TEST(free_inside_a_publication),
       TEST(free_inside_a_state_change),

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TIMES = 100, STATUS = 42 };
+enum { TIMES = WSLINK_TEST_TIMES, STATUS = 42 };
 
 extern char **environ;
 

@@ -240,6 +240,7 @@ static bool sleeps(int thread) {
 /* A thread that waits in dispatch does not keep free from ending, and learns of it. */
 static void free_ends_a_dispatch_that_waits(void) {
   worker w;
+  int thread;
   memset(&w, 0, sizeof w);
   w.session = ready_session(protocol, WSLINK_DELIVERY_QUEUED);
   /* The changes of state are in the queue when this reply is here. */
@@ -247,9 +248,10 @@ static void free_ends_a_dispatch_that_waits(void) {
   while (wslink_session_dispatch(w.session, 0, 0, NULL) > 0) {
   }
   start(&w, dispatch_without_events);
-  while (!__sync_fetch_and_add(&w.accepted, 0) || !sleeps(w.accepted)) {
+  do {
     sched_yield();
-  }
+    thread = __sync_fetch_and_add(&w.accepted, 0);
+  } while (!thread || !sleeps(thread));
   wslink_session_free(w.session);
   join(&w);
   CHECK_INT(w.result, WSLINK_ERR_CLOSED);
