@@ -1,0 +1,139 @@
+"""Checks wslink-cli against the real servers: output, exit status by class of error, files.
+
+    WSLINK_TEST_URL_V1=ws://... WSLINK_TEST_URL_V2=ws://... python3 check_cli.py path/to/wslink-cli
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+CLI = sys.argv[1]
+
+
+def run(url, *arguments, status=0, stdin=None, **environment):
+    """What is said on stdout, as the values of its JSON lines, and on stderr."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WSLINK_")}
+    env.update(environment, WSLINK_URL=url)
+    done = subprocess.run(
+        [CLI, *arguments], env=env, input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert done.returncode == status, (arguments, done.returncode, done.stdout, done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def result(url, *arguments, **options):
+    """The one value that a successful call prints; nothing else is said."""
+    lines, errors = run(url, *arguments, **options)
+    assert len(lines) == 1 and not errors, (lines, errors)
+    return lines[0]
+
+
+def failure(url, status, *arguments, **options):
+    """What is said when it fails; nothing is said on stdout."""
+    lines, errors = run(url, *arguments, status=status, **options)
+    assert not lines and errors.strip(), (lines, errors)
+    return errors
+
+
+def check_calls(url, protocol, folder):
+    assert result(url, "call", "myprotocol.add", "[1, 2, 3]") == 6
+    echo = result(
+        url, "call", "test.echo", "1", "-2.5", '"é"', "null", "NaN", "-Infinity", "[[1]]", "{}", "--kwargs", '{"a": [1]}', "-k", "b=true"
+    )
+    floats = [{"$float": "NaN"}, {"$float": "-Infinity"}]
+    assert echo == {"args": [1, -2.5, "é", None, *floats, [[1]], {}], "kwargs": {"a": [1], "b": True}}, echo
+    assert result(url, "call", "test.echo", "0", "--args", "-", stdin='[1, "[2]"]')["args"] == [0, 1, "[2]"]
+    assert result(url, "call", "test.value", '"2**64-1"') == 2**64 - 1
+
+    data = bytes(range(256)) * 40
+    file = folder / "data"
+    file.write_bytes(data)
+    digest = {"len": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    attach = ("--attach", f"d={file}")
+    assert result(url, "call", "test.sum", "@d", *attach) == digest
+    named = result(url, "call", "test.echo", '{"x": ["@d", "\\"@d\\"", "@e"]}', *attach)
+    assert named["args"] == [{"x": [{"$bytes": digest}, '"@d"', "@e"]}], named
+
+    saved = folder / f"saved{protocol}"
+    for _ in range(2):  # what is there is not overwritten
+        image = result(url, "call", "myprotocol.image", "--save", str(saved))["blob"]["$bytes"]
+        content = Path(image["file"]).read_bytes()
+        assert content.startswith(b"\x89PNG") and image["sha256"] == hashlib.sha256(content).hexdigest()
+    assert sorted(p.name for p in saved.iterdir()) == ["bytes-0001.png", "bytes-0002.png"]
+
+    if protocol == 1:
+        assert result(url, "call", "test.value", '"10**30"') == 10**30
+    else:
+        keys = result(url, "call", "test.value", '"keys"')["$map"]
+        assert keys[0] == [7, "int"] and keys[8] == [[1, [2]], "tuple"], keys
+        assert result(url, "call", "test.value", '"ext"')[1] == {"$ext": 5, "data": "010203"}
+
+
+def check_failures(url, protocol, folder):
+    assert "-32601" in failure(url, 1, "call", "no.such.method")
+    assert "Traceback" not in failure(url, 1, "call", "test.raise")
+    assert "probes.py" in failure(url, 1, "call", "test.raise", "--trace")
+    assert "'\"hello\"'" in failure(url, 2, "call", "test.echo", "hello")
+    for arguments in ([], ["call"], ["call", "m", "--bogus"], ["call", "m", "@x"], ["call", "m", "-k", "x"], ["call", "m", "--kwargs", "[1]"]):
+        failure(url, 2, *arguments)
+    failure("http://localhost/", 2, "probe")
+    failure("ws://127.0.0.1:1/ws", 3, "probe")
+    assert "404" in failure(url.rsplit("/", 1)[0] + "/nowhere", 3, "probe")
+    secret = folder / "secret"
+    secret.write_text("wslink-secret\n")
+    failure(url, 4, "probe", WSLINK_SECRET="wrong")
+    assert result(url, "call", "myprotocol.add", "[1]", "--secret-file", str(secret), WSLINK_SECRET="wrong") == 1
+    failure(url, 4, "probe", "--protocol", str(3 - protocol))
+    failure(url, 5, "call", "test.sleep", "20", "--timeout", "0.05")
+    failure(url, 6, "call", "test.cancelled")
+    assert "max_message_size" in failure(url, 7, "call", "test.bytes", "500000", "--max-message", "300000")
+    failure(url, 8, "call", "test.sum", "@f", "--attach", f"f={folder / 'missing'}")
+    failure(url, 8, "probe", "--save", str(secret / "no folder"))
+
+
+def check_probe(url, protocol):
+    probe = result(url, "probe", "--count", "3")
+    assert probe["protocol"] == protocol and probe["server"].startswith("127.0.0.1:"), probe
+    assert (probe["max_msg_size"] is None) == (protocol == 1)
+    assert 0 < probe["round_trip_ms"]["min"] <= probe["round_trip_ms"]["median"] <= probe["round_trip_ms"]["max"]
+
+
+def check_subscribe(url):
+    topic = f"cli:{url}"
+    over = threading.Event()
+
+    def publish():  # again and again: nobody tells when the subscription is there
+        while not over.is_set():
+            result(url, "call", "test.publish", json.dumps(topic), "1", '"said"')
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    try:
+        lines, errors = run(url, "subscribe", "[another]", topic, "--count", "2")
+    finally:
+        over.set()
+        publisher.join()
+    assert lines == 2 * [{"topic": topic, "value": {"i": 0, "value": "said"}}] and not errors, (lines, errors)
+    assert "0 of 1" in failure(url, 5, "subscribe", "nobody", "--count", "1", "--for", "0.05")
+    assert run(url, "subscribe", "nobody", "--for", "0.05") == ([], "")
+
+
+def main():
+    usage = subprocess.run([CLI, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "Examples:" in usage and "Exit status:" in usage
+    for protocol in (1, 2):
+        url = os.environ[f"WSLINK_TEST_URL_V{protocol}"]
+        with tempfile.TemporaryDirectory() as folder:
+            check_calls(url, protocol, Path(folder))
+            check_failures(url, protocol, Path(folder))
+        check_probe(url, protocol)
+        check_subscribe(url)
+        print(f"protocol {protocol}: fine")
+
+
+main()
