@@ -216,7 +216,7 @@ private:
   std::uint64_t id_ = 0;
 };
 
-// The arguments of a call, as parameters and as names; fewer than braces with no limit, see args::add().
+// Parameters instead of a template, because only those take nested braces: session.call("m", {1, {2, 3}}).
 #define WSLINK_ITEMS                                                                                                   \
   const item &a1 = item::none(), const item &a2 = item::none(), const item &a3 = item::none(),                         \
              const item &a4 = item::none(), const item &a5 = item::none(), const item &a6 = item::none(),              \
