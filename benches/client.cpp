@@ -41,43 +41,43 @@ double cpu() {
   return double(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + double(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
 }
 
-[[noreturn]] void die(const char* what, wslink_error* error = nullptr) {
+[[noreturn]] void die(const char *what, wslink_error *error = nullptr) {
   fprintf(stderr, "%s%s%s\n", what, error ? ": " : "", error ? wslink_error_message(error) : "");
   exit(4);
 }
 
 // Times what lies between begin() and report().
 class Meter {
- public:
+public:
   std::vector<double> laps;
 
   void begin() {
     wall_ = now();
     cpu_ = cpu();
   }
-  void report(int argc, char** argv, int protocol, double ops, double bytes, double check) {
+  void report(int argc, char **argv, int protocol, double ops, double bytes, double check) {
     double seconds = now() - wall_, used = cpu() - cpu_;
     rusage u;
     getrusage(RUSAGE_SELF, &u);
     std::string params;
-    for (int i = 3; i < argc; i++) params += (i > 3 ? " " : "") + std::string(argv[i]);
+    for (int i = 3; i < argc; i++)
+      params += (i > 3 ? " " : "") + std::string(argv[i]);
     std::sort(laps.begin(), laps.end());
     auto quantile = [this](double q) {
       return laps.empty() ? std::string("null") : std::to_string(laps[size_t(double(laps.size() - 1) * q)] * 1e6);
     };
-    printf(
-        "{\"client\":\"wslink\",\"proto\":\"v%d\",\"workload\":\"%s\",\"params\":\"%s\",\"seconds\":%.6f,"
-        "\"ops_per_s\":%.2f,\"mb_per_s\":%.2f,\"p50_us\":%s,\"p99_us\":%s,\"cpu_s\":%.4f,\"max_rss_kb\":%ld,"
-        "\"check\":%.6g}\n",
-        protocol, argv[2], params.c_str(), seconds, ops / seconds, bytes / seconds / 1e6, quantile(0.5).c_str(),
-        quantile(0.99).c_str(), used, u.ru_maxrss, check);
+    printf("{\"client\":\"wslink\",\"proto\":\"v%d\",\"workload\":\"%s\",\"params\":\"%s\",\"seconds\":%.6f,"
+           "\"ops_per_s\":%.2f,\"mb_per_s\":%.2f,\"p50_us\":%s,\"p99_us\":%s,\"cpu_s\":%.4f,\"max_rss_kb\":%ld,"
+           "\"check\":%.6g}\n",
+           protocol, argv[2], params.c_str(), seconds, ops / seconds, bytes / seconds / 1e6, quantile(0.5).c_str(),
+           quantile(0.99).c_str(), used, u.ru_maxrss, check);
   }
 
- private:
+private:
   double wall_ = 0, cpu_ = 0;
 };
 
-wslink_str str(const char* text) { return wslink_str_from(text); }
+wslink_str str(const char *text) { return wslink_str_from(text); }
 
 // The end of a run on the I/O thread, for the main thread.
 struct Flag {
@@ -96,35 +96,42 @@ struct Flag {
 } over;
 
 struct Client {
-  wslink_session* session = nullptr;
-  wslink_args* args = wslink_args_new();
+  wslink_session *session = nullptr;
+  wslink_args *args = wslink_args_new();
   bool queued = false;
 
-  void open(const char* url, bool io_thread) {
-    wslink_error* e = nullptr;
-    wslink_config* config = nullptr;
-    if (wslink_config_new(url, &config, &e)) die("config", e);
-    if (const char* p = getenv("WSLINK_PROTOCOL")) wslink_config_set_protocol(config, atoi(p), nullptr);
-    if (const char* d = getenv("WSLINK_DELIVERY")) io_thread = std::string(d) == "io";
+  void open(const char *url, bool io_thread) {
+    wslink_error *e = nullptr;
+    wslink_config *config = nullptr;
+    if (wslink_config_new(url, &config, &e))
+      die("config", e);
+    if (const char *p = getenv("WSLINK_PROTOCOL"))
+      wslink_config_set_protocol(config, atoi(p), nullptr);
+    if (const char *d = getenv("WSLINK_DELIVERY"))
+      io_thread = std::string(d) == "io";
     queued = !io_thread;
     wslink_config_set_delivery(config, io_thread ? WSLINK_DELIVERY_IO_THREAD : WSLINK_DELIVERY_QUEUED, nullptr);
-    if (wslink_session_new(config, &session, &e)) die("session", e);
+    if (wslink_session_new(config, &session, &e))
+      die("session", e);
     wslink_config_free(config);
-    if (wslink_session_connect_wait(session, &e)) die("connect", e);
+    if (wslink_session_connect_wait(session, &e))
+      die("connect", e);
   }
   void close() {
     wslink_session_close_wait(session, 5000, nullptr);
     wslink_session_free(session);
   }
-  const wslink_document* wait(const char* method) {
-    wslink_error* e = nullptr;
-    const wslink_document* reply = nullptr;
-    if (wslink_session_call_wait(session, str(method), args, nullptr, &reply, &e)) die(method, e);
+  const wslink_document *wait(const char *method) {
+    wslink_error *e = nullptr;
+    const wslink_document *reply = nullptr;
+    if (wslink_session_call_wait(session, str(method), args, nullptr, &reply, &e))
+      die(method, e);
     return reply;
   }
-  void call(const char* method, wslink_completion_fn done, void* user) {
-    wslink_error* e = nullptr;
-    if (wslink_session_call(session, str(method), args, nullptr, done, user, nullptr, nullptr, &e)) die(method, e);
+  void call(const char *method, wslink_completion_fn done, void *user) {
+    wslink_error *e = nullptr;
+    if (wslink_session_call(session, str(method), args, nullptr, done, user, nullptr, nullptr, &e))
+      die(method, e);
   }
   void echo_args(long i) {
     wslink_args_begin_map(args, nullptr);
@@ -136,15 +143,18 @@ struct Client {
   }
   template <class Done>
   void run_until(Done done) {
-    if (!queued) return over.wait();
-    while (!done()) wslink_session_dispatch(session, 0, 1000, nullptr);
+    if (!queued)
+      return over.wait();
+    while (!done())
+      wslink_session_dispatch(session, 0, 1000, nullptr);
   }
 };
 
-int64_t member(const wslink_document* d, const char* key) {
+int64_t member(const wslink_document *d, const char *key) {
   wslink_value v;
   int64_t i = -1;
-  if (!wslink_value_find(wslink_document_result(d), str(key), &v) || !wslink_value_get_int(v, &i)) die(key);
+  if (!wslink_value_find(wslink_document_result(d), str(key), &v) || !wslink_value_get_int(v, &i))
+    die(key);
   return i;
 }
 
@@ -154,44 +164,45 @@ uint8_t pattern(size_t p) {
 }
 
 // Every value below, in order.
-void see(wslink_value v, double& sum) {
+void see(wslink_value v, double &sum) {
   double d;
   bool b;
   wslink_str s;
   switch (wslink_value_kind(v)) {
-    case WSLINK_KIND_BOOL:
-      wslink_value_get_bool(v, &b);
-      sum += b;
-      break;
-    case WSLINK_KIND_INT:
-    case WSLINK_KIND_UINT:
-    case WSLINK_KIND_FLOAT:
-      wslink_value_get_double(v, &d);
-      sum += d;
-      break;
-    case WSLINK_KIND_STRING:
-      wslink_value_get_string(v, &s);
-      sum += double(s.len);
-      break;
-    case WSLINK_KIND_ARRAY:
-    case WSLINK_KIND_MAP: {
-      wslink_iter it = wslink_value_iter(v);
-      wslink_value key, value;
-      bool map = wslink_value_kind(v) == WSLINK_KIND_MAP;
-      while (wslink_iter_next(&it, &key, &value)) {
-        if (map) see(key, sum);
-        see(value, sum);
-      }
-      break;
+  case WSLINK_KIND_BOOL:
+    wslink_value_get_bool(v, &b);
+    sum += b;
+    break;
+  case WSLINK_KIND_INT:
+  case WSLINK_KIND_UINT:
+  case WSLINK_KIND_FLOAT:
+    wslink_value_get_double(v, &d);
+    sum += d;
+    break;
+  case WSLINK_KIND_STRING:
+    wslink_value_get_string(v, &s);
+    sum += double(s.len);
+    break;
+  case WSLINK_KIND_ARRAY:
+  case WSLINK_KIND_MAP: {
+    wslink_iter it = wslink_value_iter(v);
+    wslink_value key, value;
+    bool map = wslink_value_kind(v) == WSLINK_KIND_MAP;
+    while (wslink_iter_next(&it, &key, &value)) {
+      if (map)
+        see(key, sum);
+      see(value, sum);
     }
-    default:
-      break;
+    break;
+  }
+  default:
+    break;
   }
 }
 
 struct Calls {
-  Client* client;
-  Meter* meter;
+  Client *client;
+  Meter *meter;
   long total, sent = 0, done = 0, ok = 0;
   std::vector<double> begun;
 
@@ -201,13 +212,16 @@ struct Calls {
     sent++;
     client->call("bench.echo", &Calls::completed, this);
   }
-  static void completed(void* user, const wslink_document* reply, const wslink_error* error) {
-    auto* self = static_cast<Calls*>(user);
-    if (error) die("bench.echo");
+  static void completed(void *user, const wslink_document *reply, const wslink_error *error) {
+    auto *self = static_cast<Calls *>(user);
+    if (error)
+      die("bench.echo");
     self->ok += member(reply, "i") == self->done;
     self->meter->laps.push_back(now() - self->begun[size_t(self->done)]);
-    if (self->sent < self->total) self->next();
-    if (++self->done == self->total) over.raise();
+    if (self->sent < self->total)
+      self->next();
+    if (++self->done == self->total)
+      over.raise();
   }
 };
 
@@ -215,36 +229,41 @@ struct Stream {
   long seen = 0, done = 0;
   double sum = 0, last = 0;
   size_t size = 0;
-  Meter* meter = nullptr;
+  Meter *meter = nullptr;
 
-  static void small(void* user, wslink_str, const wslink_document* message, const wslink_error*) {
-    auto* self = static_cast<Stream*>(user);
+  static void small(void *user, wslink_str, const wslink_document *message, const wslink_error *) {
+    auto *self = static_cast<Stream *>(user);
     self->sum += double(member(message, "i"));
     self->seen++;
   }
-  static void blob(void* user, wslink_str, const wslink_document* message, const wslink_error*) {
-    auto* self = static_cast<Stream*>(user);
+  static void blob(void *user, wslink_str, const wslink_document *message, const wslink_error *) {
+    auto *self = static_cast<Stream *>(user);
     wslink_value v;
     wslink_bytes b;
-    if (!wslink_value_find(wslink_document_result(message), str("blob"), &v) || !wslink_value_get_bytes(v, &b)) die("blob");
-    if (b.len != self->size || (b.len && (b.ptr[0] != pattern(0) || b.ptr[b.len - 1] != pattern(b.len - 1)))) die("wrong blob");
-    if (member(message, "mtime") != self->seen) die("order");
+    if (!wslink_value_find(wslink_document_result(message), str("blob"), &v) || !wslink_value_get_bytes(v, &b))
+      die("blob");
+    if (b.len != self->size || (b.len && (b.ptr[0] != pattern(0) || b.ptr[b.len - 1] != pattern(b.len - 1))))
+      die("wrong blob");
+    if (member(message, "mtime") != self->seen)
+      die("order");
     self->seen++;
     double t = now();
     self->meter->laps.push_back(t - self->last);
     self->last = t;
   }
-  static void finished(void* user, const wslink_document*, const wslink_error* error) {
-    if (error) die("publish");
-    static_cast<Stream*>(user)->done = 1;
+  static void finished(void *user, const wslink_document *, const wslink_error *error) {
+    if (error)
+      die("publish");
+    static_cast<Stream *>(user)->done = 1;
     over.raise();
   }
 };
 
-}  // namespace
+} // namespace
 
-int main(int argc, char** argv) {
-  if (argc < 3) die("usage: client <url> <workload> <parameters...>");
+int main(int argc, char **argv) {
+  if (argc < 3)
+    die("usage: client <url> <workload> <parameters...>");
   std::string workload = argv[2];
   auto number = [&](int i, long otherwise) { return i + 3 < argc ? atol(argv[i + 3]) : otherwise; };
   Meter m;
@@ -272,11 +291,12 @@ int main(int argc, char** argv) {
     long n = number(0, 20000), ok = 0;
     auto once = [&](long i) {
       c.echo_args(i);
-      const wslink_document* d = c.wait("bench.echo");
+      const wslink_document *d = c.wait("bench.echo");
       ok += member(d, "i") == i;
       wslink_document_unref(d);
     };
-    for (long i = 0; i < 500; i++) once(i);
+    for (long i = 0; i < 500; i++)
+      once(i);
     ok = 0;
     m.begin();
     for (long i = 0; i < n; i++) {
@@ -290,7 +310,7 @@ int main(int argc, char** argv) {
     Calls calls{&c, &m, n, 0, 0, 0, std::vector<double>(size_t(n))};
     // The calls in flight begin on the thread that also completes them.
     struct Start {
-      Calls* calls;
+      Calls *calls;
       long depth;
     } start{&calls, depth};
     m.laps.reserve(size_t(n));
@@ -298,9 +318,10 @@ int main(int argc, char** argv) {
     c.echo_args(0);
     c.call(
         "bench.echo",
-        [](void* user, const wslink_document*, const wslink_error*) {
-          auto* s = static_cast<Start*>(user);
-          while (s->calls->sent < s->depth) s->calls->next();
+        [](void *user, const wslink_document *, const wslink_error *) {
+          auto *s = static_cast<Start *>(user);
+          while (s->calls->sent < s->depth)
+            s->calls->next();
         },
         &start);
     c.run_until([&] { return calls.done == n; });
@@ -336,7 +357,7 @@ int main(int argc, char** argv) {
     m.report(argc, argv, protocol, double(s.seen), double(size) * double(s.seen), double(s.seen));
   } else if (workload == "structured" || workload == "bulk") {
     bool bulk = workload == "bulk";
-    const char* kind = bulk ? "floats" : argv[3];
+    const char *kind = bulk ? "floats" : argv[3];
     long n = number(bulk ? 0 : 1, 1), repeats = number(bulk ? 1 : 2, 1);
     double sum = 0, bytes = 0;
     std::vector<double> out(bulk ? size_t(n) : 0);
@@ -349,11 +370,13 @@ int main(int argc, char** argv) {
     m.begin();
     for (long i = 0; i < repeats; i++) {
       double t = now();
-      const wslink_document* d = ask(n);
+      const wslink_document *d = ask(n);
       sum = 0;
       if (bulk) {
-        if (!wslink_value_copy_doubles(wslink_document_result(d), out.data(), out.size(), nullptr)) die("copy");
-        for (double v : out) sum += v;
+        if (!wslink_value_copy_doubles(wslink_document_result(d), out.data(), out.size(), nullptr))
+          die("copy");
+        for (double v : out)
+          sum += v;
       } else {
         see(wslink_document_result(d), sum);
       }
@@ -365,12 +388,13 @@ int main(int argc, char** argv) {
   } else if (workload == "upload") {
     long size = number(0, 0), n = number(1, 1), ok = 0;
     std::vector<uint8_t> data(static_cast<size_t>(size));
-    for (size_t i = 0; i < data.size(); i++) data[i] = pattern(i);
+    for (size_t i = 0; i < data.size(); i++)
+      data[i] = pattern(i);
     m.begin();
     for (long i = 0; i < n; i++) {
       double t = now();
       wslink_args_add_buffer(c.args, data.data(), data.size(), nullptr, nullptr, nullptr);
-      const wslink_document* d = c.wait("bench.upload");
+      const wslink_document *d = c.wait("bench.upload");
       int64_t got = -1;
       wslink_value_get_int(wslink_document_result(d), &got);
       ok += got == size;

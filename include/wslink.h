@@ -1469,8 +1469,8 @@ int32_t wslink_session_new(const struct wslink_config *config,
 /**
  * Ends a session at once, in any state, on any thread, also inside its callbacks. Calls in flight are
  * completed as `WSLINK_ERR_CLOSED` before this returns; it waits for callbacks that run on other threads; no
- * callback runs after it, and all user data was dropped (that of the callback it is called from: when that
- * returns). NULL is nothing.
+ * callback runs after it, and all user data was dropped: that of the callback it is called from when that
+ * returns, that of callbacks of the configuration when the configuration is freed too. NULL is nothing.
  */
 WSLINK_API void wslink_session_free(struct wslink_session *session);
 
@@ -1647,6 +1647,8 @@ int wslink_session_descriptor(const struct wslink_session *session,
 
 #endif  /* WSLINK_H */
 
+#ifndef WSLINK_STR_FROM
+#define WSLINK_STR_FROM
 /** A view of a NUL-terminated string; of the empty string for NULL. */
 static inline wslink_str wslink_str_from(const char *text)
 {
@@ -1660,3 +1662,4 @@ static inline wslink_str wslink_str_from(const char *text)
   }
   return view;
 }
+#endif

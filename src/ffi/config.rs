@@ -111,9 +111,10 @@ pub unsafe extern "C" fn wslink_config_add_hello_member(
         if name == "secret" {
             return bad("the secret is set by wslink_config_set_secret");
         }
-        c.members.retain(|(n, _)| n != name);
-        c.members.push((name.to_owned(), json.to_owned()));
-        c.config.session.hello_members = Arc::new(members(&c.members)?);
+        let mut all: Vec<_> = c.members.iter().filter(|(n, _)| n != name).cloned().collect();
+        all.push((name.to_owned(), json.to_owned()));
+        c.config.session.hello_members = Arc::new(members(&all)?);
+        c.members = all;
         Ok(())
     })
 }

@@ -11,6 +11,7 @@ use super::pointer::{self, wslink_str};
 use crate::error::{Code, Error, Result};
 use crate::io::delivery::Policy;
 use crate::io::session::{Handle, Session};
+use crate::session::core::closed_error;
 use crate::wire::args::Args;
 use std::ffi::{c_char, c_int, c_void};
 use std::time::Duration;
@@ -133,8 +134,8 @@ pub unsafe extern "C" fn wslink_session_new(
 
 /// Ends a session at once, in any state, on any thread, also inside its callbacks. Calls in flight are
 /// completed as `WSLINK_ERR_CLOSED` before this returns; it waits for callbacks that run on other threads; no
-/// callback runs after it, and all user data was dropped (that of the callback it is called from: when that
-/// returns). NULL is nothing.
+/// callback runs after it, and all user data was dropped: that of the callback it is called from when that
+/// returns, that of callbacks of the configuration when the configuration is freed too. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_free(session: *mut wslink_session) {
     infallible((), || pointer::release(session));
@@ -380,6 +381,9 @@ pub unsafe extern "C" fn wslink_session_subscribe(
                 }
             }
         });
+        if id == 0 {
+            return Err(closed_error());
+        }
         pointer::store_opt(subscription, id);
         Ok(WSLINK_OK)
     })

@@ -64,23 +64,30 @@ pub type WakeupCallback = dyn Fn() + Send + Sync;
 #[derive(Clone)]
 pub struct Log {
     level: LogLevel,
+    callback: Option<Arc<LogCallback>>,
     sink: Arc<Slot<LogCallback>>,
-    enabled: bool,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { level: LogLevel::Warning, sink: Arc::default(), enabled: false }
+        Log { level: LogLevel::Warning, callback: None, sink: Arc::default() }
     }
 }
 
 impl Log {
     /// Writes a line, which is only composed if somebody wants it.
     pub fn write(&self, level: LogLevel, line: impl FnOnce() -> String) {
-        if self.enabled && level <= self.level {
+        if level <= self.level && self.sink.is_set() {
             let line = line();
             self.sink.run(|log| log(level, &line));
         }
+    }
+
+    /// A log of its own for a session, which can be cleared without silencing others.
+    pub(crate) fn opened(&self) -> Log {
+        let sink = Arc::<Slot<LogCallback>>::default();
+        sink.set(self.callback.clone());
+        Log { level: self.level, callback: None, sink }
     }
 
     pub(crate) fn clear(&self) {
@@ -169,7 +176,7 @@ impl Config {
 
     /// Where the log goes. Called on any thread, and must not use the session.
     pub fn set_log(&mut self, level: LogLevel, callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) {
-        self.log = Log { level, sink: Arc::new(Slot::new(Arc::new(callback))), enabled: true };
+        self.log = Log { level, callback: Some(Arc::new(callback)), sink: Arc::default() };
     }
 
     /// Told about every change of state.

@@ -138,6 +138,9 @@ struct Inner {
     /// Bytes of publications that wait.
     bytes: u64,
     dispatcher: Option<ThreadId>,
+    /// Nothing is dispatched any more.
+    stopped: bool,
+    /// Nothing is put in any more.
     closed: bool,
     signal: Option<Signal>,
 }
@@ -152,7 +155,7 @@ struct Signal {
 impl Inner {
     /// Makes the descriptor say whether something waits.
     fn settle(&mut self) {
-        let raise = !self.entries.is_empty() && !self.closed;
+        let raise = !self.entries.is_empty() && !self.stopped;
         if let Some(signal) = &mut self.signal
             && signal.raised != raise
         {
@@ -174,6 +177,9 @@ pub struct Callbacks {
     /// Something waits for `dispatch`.
     pub wakeup: Slot<WakeupCallback>,
 }
+
+/// Reports of progress are left out when so many events wait: they are of use only while they are new.
+const MAX_WAITING_WITH_PROGRESS: usize = 10_000;
 
 /// What is left to do after events were put in.
 #[derive(Default)]
@@ -220,6 +226,7 @@ impl EventQueue {
                 event if inner.closed => put.late.push(event),
                 Event::Complete(callback, outcome) => inner.entries.push_back(Entry::Complete(callback, outcome)),
                 Event::State(change) => inner.entries.push_back(Entry::State(change)),
+                Event::Progress(_) if inner.entries.len() >= MAX_WAITING_WITH_PROGRESS => {}
                 Event::Progress(progress) => match inner.entries.back_mut() {
                     Some(Entry::Progress(last)) if last.transfer == progress.transfer => *last = progress,
                     _ => inner.entries.push_back(Entry::Progress(progress)),
@@ -261,7 +268,7 @@ impl EventQueue {
             return None;
         }
         let mut waiting = subscription.waiting.lock();
-        let size = wire_size(outcome);
+        let size = memory(outcome);
         let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
         let mut dropped = None;
         match subscription.policy {
@@ -277,7 +284,7 @@ impl EventQueue {
             Policy::Last(most) if full || waiting.len() >= most.max(1) => {
                 subscription.dropped.fetch_add(1, Relaxed);
                 dropped = waiting.pop_front();
-                inner.bytes -= dropped.as_ref().map_or(0, wire_size);
+                inner.bytes -= dropped.as_ref().map_or(0, memory);
             }
             _ => inner.entries.push_back(Entry::Waiting(Arc::clone(subscription))),
         }
@@ -287,7 +294,7 @@ impl EventQueue {
     }
 
     /// Runs up to `most` events, waiting for the first until `deadline`. Returns how many were run.
-    pub fn dispatch(&self, most: usize, deadline: Option<Instant>) -> Result<usize> {
+    pub fn dispatch(&self, mut most: usize, deadline: Option<Instant>) -> Result<usize> {
         let me = thread::current().id();
         {
             let mut inner = self.inner.lock();
@@ -295,7 +302,7 @@ impl EventQueue {
                 return Err(Error::new(Code::Reentrant, "dispatch was called from inside a callback of dispatch"));
             }
             loop {
-                if inner.closed {
+                if inner.stopped {
                     return Err(closed_error());
                 }
                 if inner.dispatcher.is_none() && !inner.entries.is_empty() {
@@ -312,13 +319,15 @@ impl EventQueue {
                 }
             }
             inner.dispatcher = Some(me);
+            // Those that come meanwhile are for the next time: a server may publish without end.
+            most = most.min(inner.entries.len());
         }
         let mut count = 0;
         while count < most {
             let entry = {
                 let mut inner = self.inner.lock();
                 // Freed from inside a callback: nothing may run any more.
-                let entry = if inner.closed { None } else { inner.entries.pop_front() };
+                let entry = if inner.stopped { None } else { inner.entries.pop_front() };
                 if inner.entries.is_empty() {
                     inner.settle();
                 }
@@ -331,7 +340,7 @@ impl EventQueue {
         let more = {
             let mut inner = self.inner.lock();
             inner.dispatcher = None;
-            !inner.entries.is_empty() && !inner.closed
+            !inner.entries.is_empty() && !inner.stopped
         };
         self.changed.notify_all();
         if more {
@@ -348,7 +357,7 @@ impl EventQueue {
                 let outcome = subscription.waiting.lock().pop_front();
                 // None: unsubscribed since.
                 if let Some(outcome) = outcome {
-                    let size = wire_size(&outcome);
+                    let size = memory(&outcome);
                     {
                         let mut inner = self.inner.lock();
                         inner.bytes = inner.bytes.saturating_sub(size);
@@ -369,17 +378,26 @@ impl EventQueue {
     /// The bytes of a subscription that ends are no longer waiting.
     pub fn forget(&self, subscription: &Subscription) {
         let waiting = std::mem::take(&mut *subscription.waiting.lock());
-        let bytes: u64 = waiting.iter().map(wire_size).sum();
+        let bytes: u64 = waiting.iter().map(memory).sum();
         let mut inner = self.inner.lock();
         inner.bytes = inner.bytes.saturating_sub(bytes);
     }
 
-    /// Nothing is dispatched from now on. Waits for another thread that is dispatching, completes the
+    /// Nothing is dispatched from now on. Whoever waits in [`dispatch`](EventQueue::dispatch) is told.
+    pub fn stop(&self) {
+        let mut inner = self.inner.lock();
+        inner.stopped = true;
+        inner.settle();
+        self.changed.notify_all();
+    }
+
+    /// Nothing is put in from now on. Waits for another thread that is dispatching, completes the
     /// calls that wait, and takes all callbacks back.
     pub fn close(&self) {
         let me = thread::current().id();
         let entries = {
             let mut inner = self.inner.lock();
+            inner.stopped = true;
             inner.closed = true;
             inner.settle();
             self.changed.notify_all();
@@ -414,6 +432,10 @@ impl EventQueue {
     }
 }
 
-fn wire_size(outcome: &Outcome) -> u64 {
-    outcome.as_ref().map_or(0, |document| document.wire_size() as u64)
+/// What an outcome holds, the message that brought an error included.
+fn memory(outcome: &Outcome) -> u64 {
+    match outcome {
+        Ok(document) => document.memory() as u64,
+        Err(error) => (error.remote().map_or(0, |r| r.document.memory()) + 2 * error.message().len()) as u64,
+    }
 }

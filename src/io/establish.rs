@@ -59,9 +59,13 @@ impl<'a> Patience<'a> {
         Ok(())
     }
 
-    /// Waits for what is nice to have: the text of a refusal.
-    pub fn wait_shortly(&mut self, stage: Stage) -> Result<()> {
-        let until = Instant::now() + Duration::from_millis(500);
+    /// Until when it is worth to wait for what is nice to have: the text of a refusal.
+    pub fn soon(&self) -> Instant {
+        self.deadline.min(Instant::now() + Duration::from_millis(500))
+    }
+
+    /// Waits until something happens, or `until`.
+    pub fn wait_before(&mut self, until: Instant, stage: Stage) -> Result<()> {
         self.wait_until(until, stage)?;
         if Instant::now() >= until { Err(timed_out(stage, self.timeout)) } else { Ok(()) }
     }

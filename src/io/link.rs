@@ -2,8 +2,9 @@
 //! that a small call costs one system call and no hand-over to another thread.
 
 use super::socket::Socket;
-use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer};
+use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer, queue_control};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -19,15 +20,15 @@ pub struct Link {
 #[derive(Default)]
 struct Pending {
     messages: Vec<Queued>,
-    controls: Vec<ControlFrame>,
+    controls: VecDeque<ControlFrame>,
     /// Bytes of messages that are not written yet.
     bytes: u64,
-    failed: Option<io::Error>,
 }
 
 struct Active {
     writer: Writer,
     socket: Arc<Socket>,
+    failed: Option<io::Error>,
 }
 
 /// What a flush did.
@@ -35,6 +36,8 @@ struct Active {
 pub struct Report {
     /// There is more to write although the socket takes more.
     pub more: bool,
+    /// The socket takes no more now.
+    pub blocked: bool,
     /// Writing failed.
     pub failed: bool,
     /// Bytes written.
@@ -55,7 +58,7 @@ impl Link {
 
     /// Puts a control frame behind the other control frames.
     pub fn push_control(&self, frame: ControlFrame) {
-        self.pending.lock().controls.push(frame);
+        queue_control(&mut self.pending.lock().controls, frame);
     }
 
     /// Bytes of messages that wait to be written.
@@ -63,16 +66,16 @@ impl Link {
         self.pending.lock().bytes
     }
 
-    /// Why writing failed, once.
+    /// Why writing failed, once. Whoever is writing now tells when it is done.
     pub fn take_failure(&self) -> Option<io::Error> {
-        self.pending.lock().failed.take()
+        self.active.try_lock()?.as_mut()?.failed.take()
     }
 
     /// A new connection. Returns what was put in after the end of the one before, by a call that did not
     /// know of it yet and was completed since; to be dropped without a lock.
     pub fn attach(&self, socket: Arc<Socket>) -> Vec<Queued> {
         let stale = self.detach();
-        *self.active.lock() = Some(Active { writer: Writer::new(), socket });
+        *self.active.lock() = Some(Active { writer: Writer::new(), socket, failed: None });
         stale
     }
 
@@ -107,7 +110,7 @@ impl Link {
             let Some(mut active) = active else {
                 return report;
             };
-            let Some(Active { writer, socket }) = active.as_mut() else {
+            let Some(Active { writer, socket, failed }) = active.as_mut() else {
                 return report;
             };
             let (messages, controls) = {
@@ -119,6 +122,7 @@ impl Link {
             report.bytes += writer.take_bytes_out();
             let done = writer.take_done();
             report.current = writer.current();
+            let flushed = flushed.map_err(|e| *failed = Some(e));
             drop(active);
 
             let mut pending = self.pending.lock();
@@ -127,13 +131,15 @@ impl Link {
             match flushed {
                 Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,
                 Ok(Flushed::Everything) => {}
-                Ok(Flushed::Blocked) => return report,
+                Ok(Flushed::Blocked) => {
+                    report.blocked = true;
+                    return report;
+                }
                 Ok(Flushed::Paused) => {
                     report.more = true;
                     return report;
                 }
-                Err(e) => {
-                    pending.failed = Some(e);
+                Err(()) => {
                     report.failed = true;
                     return report;
                 }

@@ -4,7 +4,7 @@
 use super::config::{Config, Delivery};
 use super::delivery::{Outcome, Policy, Publication, Subscription};
 use super::establish::WAKER;
-use super::shared::{Completion, Order, Shared, Waiter};
+use super::shared::{Completion, Locked, Order, Shared, Waiter};
 use super::thread::IoThread;
 use crate::error::{Code, Error, Result, Stage};
 use crate::session::calls::CallId;
@@ -60,6 +60,9 @@ pub struct Stats {
     pub events_waiting: u64,
 }
 
+/// So much is written at most when a session is dropped on its own thread.
+const LAST_FLUSH: usize = 1 << 20;
+
 impl Session {
     /// A session that is not connected yet. Starts the I/O thread.
     pub fn new(config: Config) -> Result<Session> {
@@ -98,6 +101,7 @@ impl Deref for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let shared = &self.handle.0;
+        shared.queue.stop();
         shared.with_locked(|locked| {
             locked.freed = true;
             locked.core.close(Instant::now(), Duration::ZERO);
@@ -109,6 +113,11 @@ impl Drop for Session {
         {
             // The I/O thread does not panic; if it did, there is nothing left to wait for.
             let _ = thread.join();
+        }
+        if shared.on_io_thread() {
+            // The thread ends later; memory of the application must not be read after this returns.
+            shared.flush_last(LAST_FLUSH);
+            drop(shared.link.detach());
         }
         // With a zero timeout the tick below ends the closing handshake that nobody waits for.
         shared.with_core(|core| core.tick(Instant::now()));
@@ -137,12 +146,13 @@ impl Handle {
     /// applies.
     pub fn connect_wait(&self) -> Result<()> {
         self.may_wait("connect_wait")?;
+        let endings = self.0.look(|locked| locked.endings);
         self.connect()?;
-        self.0.wait_state(None, |s| matches!(s, State::Ready | State::Closed));
-        self.0.look(|locked| match (locked.core.state(), locked.core.failure()) {
-            (State::Ready, _) => Ok(()),
-            (_, Some(error)) => Err(error.clone()),
-            (_, None) => Err(closed_error()),
+        // What ends this attempt counts, even if a callback has begun another one since.
+        self.0.wait(None, |locked| locked.core.state() == State::Ready || locked.endings != endings);
+        self.0.look(|locked| match locked.core.state() {
+            State::Ready => Ok(()),
+            _ => Err(locked.last_failure.clone().unwrap_or_else(closed_error)),
         })
     }
 
@@ -258,7 +268,8 @@ impl Handle {
     }
 
     /// Subscribes to a topic: the callback gets every publication from now on. Subscriptions belong to
-    /// the session and outlive its connections.
+    /// the session and outlive its connections. Returns the id for [`unsubscribe`](Handle::unsubscribe), never 0;
+    /// 0 if the session was dropped already.
     pub fn subscribe(
         &self,
         topic: &str,
@@ -266,9 +277,9 @@ impl Handle {
         callback: impl Fn(Publication<'_>) + Send + Sync + 'static,
     ) -> u64 {
         let subscription = Arc::new(Subscription::new(topic, policy, Arc::new(callback)));
-        let id = self.0.look(|locked| locked.core.topics().subscribe(topic, subscription));
+        let id = self.0.look(|locked| (!locked.freed).then(|| locked.core.topics().subscribe(topic, subscription)));
         self.0.topics_changed();
-        id
+        id.unwrap_or(0)
     }
 
     /// Ends a subscription: no callback begins after this returns, and none is running on another thread.
@@ -302,8 +313,14 @@ impl Handle {
     /// Closes and waits until the session is closed.
     pub fn close_wait(&self, timeout: Duration) -> Result<()> {
         self.may_wait("close_wait")?;
+        let endings = self.0.look(|locked| locked.endings);
         self.close(timeout);
-        self.0.wait_state(None, |s| matches!(s, State::Closed | State::Idle));
+        let over =
+            |locked: &Locked| locked.endings != endings || matches!(locked.core.state(), State::Closed | State::Idle);
+        if !self.0.wait(Instant::now().checked_add(timeout), over) {
+            // The I/O thread would do this, if it is not inside a callback of the application.
+            self.0.with_core(|core| core.tick(Instant::now()));
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
 use super::link::{Link, Report};
 use super::websocket::writer::ControlFrame;
+use crate::error::Error;
 use crate::session::core::{Core, Effect, Seeds, State};
 use crate::session::inbound::Received;
 use mio::Waker;
@@ -84,6 +85,10 @@ pub struct Locked {
     pub orders: VecDeque<Order>,
     /// The owner is gone: nothing begins any more.
     pub freed: bool,
+    /// How often the session was closed.
+    pub endings: u64,
+    /// Why, the last time.
+    pub last_failure: Option<Error>,
 }
 
 /// Counters that the I/O thread keeps.
@@ -132,6 +137,7 @@ const CALLER_FLUSH: usize = 256 << 10;
 impl Shared {
     /// `waker` ends the sleep of the I/O thread.
     pub fn new(mut config: Config, waker: Arc<Waker>, seeds: Seeds) -> Shared {
+        config.log = config.log.opened();
         let callbacks = Callbacks::default();
         callbacks.state.set(config.on_state.take());
         callbacks.progress.set(config.on_progress.take());
@@ -140,7 +146,14 @@ impl Shared {
         let core = Core::new(config.session.clone(), seeds);
         Shared {
             config,
-            locked: Mutex::new(Locked { core, armed: None, orders: VecDeque::new(), freed: false }),
+            locked: Mutex::new(Locked {
+                core,
+                armed: None,
+                orders: VecDeque::new(),
+                freed: false,
+                endings: 0,
+                last_failure: None,
+            }),
             state_changed: Condvar::new(),
             link: Link::default(),
             queue,
@@ -223,6 +236,10 @@ impl Shared {
                     Effect::Complete(Completion::Waiter(waiter), outcome) => waiters.push((waiter, outcome)),
                     Effect::Publish(to, outcome) => events.push(Event::Publish(to, outcome)),
                     Effect::State(change) => {
+                        if change.state == State::Closed {
+                            locked.endings += 1;
+                            locked.last_failure.clone_from(&change.error);
+                        }
                         self.state_changed.notify_all();
                         events.push(Event::State(change));
                     }
@@ -303,7 +320,8 @@ impl Shared {
                 self.push(told.into_iter());
             }
         }
-        report.more || report.failed
+        // The socket may have become writable while this thread still held it; then nobody else was told.
+        report.more || report.failed || (report.blocked && !self.on_io_thread())
     }
 
     /// A number for an incoming transfer.
@@ -311,15 +329,15 @@ impl Shared {
         self.transfers.fetch_add(2, Relaxed)
     }
 
-    /// Waits until the state is one of those wanted; `false` at the deadline.
-    pub fn wait_state(&self, deadline: Option<Instant>, wanted: impl Fn(State) -> bool) -> bool {
+    /// Waits for a state; `false` at the deadline.
+    pub fn wait(&self, deadline: Option<Instant>, wanted: impl Fn(&Locked) -> bool) -> bool {
         let mut locked = self.locked.lock();
-        while !wanted(locked.core.state()) {
+        while !wanted(&locked) {
             match deadline {
                 None => self.state_changed.wait(&mut locked),
                 Some(at) => {
                     if self.state_changed.wait_until(&mut locked, at).timed_out() {
-                        return wanted(locked.core.state());
+                        return wanted(&locked);
                     }
                 }
             }

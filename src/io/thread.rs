@@ -88,7 +88,10 @@ impl IoThread {
         if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
             // Whoever waits must not wait for ever.
             let message = "an internal defect ended the I/O thread; please report it";
-            shared.with_core(|core| core.abort(Error::new(Code::Panic, message)));
+            shared.with_locked(|locked| {
+                locked.freed = true;
+                locked.core.abort(Error::new(Code::Panic, message));
+            });
         }
     }
 
@@ -383,10 +386,11 @@ impl IoThread {
         shared.counters.messages_in.fetch_add(direct.count, Relaxed);
         // Before whoever gets a reply can look at the counts.
         connection.count(shared);
+        // Before what it is the progress of.
+        connection.tell_progress(shared);
         if !batch.is_empty() {
             shared.receive(now, &mut batch);
         }
-        connection.tell_progress(shared);
         step
     }
 }
@@ -463,11 +467,14 @@ impl Connection {
         let progress = |t: &Transfer, bytes| {
             Event::Progress(Progress { incoming: true, transfer: t.id, call: None, bytes, total: t.total })
         };
-        // The message of which progress was told last is complete.
+        let completed = self.inbound.take_completed();
         if let Some(transfer) = &self.transfer
             && now.is_none_or(|(bytes, total)| total != transfer.total || bytes < transfer.told)
         {
-            told.push(progress(transfer, transfer.total));
+            // The message of which progress was told is over; whether it arrived is another question.
+            if completed == Some(transfer.total) {
+                told.push(progress(transfer, transfer.total));
+            }
             self.transfer = None;
         }
         if let Some((bytes, total)) = now {

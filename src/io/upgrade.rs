@@ -92,11 +92,12 @@ fn refused(socket: &Socket, response: &Response, mut body: Vec<u8>, patience: &m
     let wanted = length.unwrap_or(if body.is_empty() { 1 } else { body.len() }).min(MAX_BODY);
     let mut stream = Stream(socket);
     let mut buffer = [0; MAX_BODY];
+    let until = patience.soon();
     while body.len() < wanted {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => body.extend_from_slice(&buffer[..n]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience.wait_shortly(Stage::Upgrade).is_ok() => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience.wait_before(until, Stage::Upgrade).is_ok() => {}
             Err(_) => break,
         }
     }

@@ -77,11 +77,14 @@ impl Target {
     }
 }
 
+/// A URL as it may be shown: without credentials, and without a query, which may hold a token.
 fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}://...{}", &url[..scheme], &url[at..]),
-        _ => url.to_owned(),
-    }
+    let scheme = url.find("://").map_or("", |end| &url[..end + 3]);
+    let shown = match url.rfind('@') {
+        Some(at) => format!("{scheme}...{}", &url[at..]),
+        None => url.to_owned(),
+    };
+    shown.split_once('?').map_or(shown.clone(), |(before, _)| format!("{before}?..."))
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -119,8 +122,10 @@ mod tests {
         let t = Target::proxy("http://us%40er:p%3aw@proxy:3128").unwrap();
         assert_eq!(t.credentials.as_deref(), Some("us@er:p:w"));
         assert_eq!((t.authority.as_str(), t.host_port().as_str()), ("proxy:3128", "proxy:3128"));
-        let e = Target::websocket("ftp://u:geheim@h").unwrap_err();
-        assert!(!e.message().contains("geheim"), "{e}");
+        for url in ["ftp://u:geheim@h", "u:geheim@h:80", "http:/u:geheim@h", "ws://h:99999/ws?token=geheim"] {
+            let e = Target::websocket(url).unwrap_err();
+            assert!(!e.message().contains("geheim"), "{e}");
+        }
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Inbound<S> {
     arriving: Message,
     dropped: Dropped,
     problem: Option<Error>,
+    /// Bytes of the message that was completed last.
+    completed: Option<u64>,
 }
 
 /// The WebSocket message that is arriving.
@@ -87,7 +89,9 @@ const SMALL: usize = 64 << 10;
 
 impl<S> Inbound<S> {
     /// For a new connection.
-    pub fn new(limits: Limits, pool: BufferPool) -> Inbound<S> {
+    pub fn new(mut limits: Limits, pool: BufferPool) -> Inbound<S> {
+        // Places in a message are numbers of 32 bit.
+        limits.message_size = limits.message_size.min(u64::from(u32::MAX));
         Inbound {
             protocol: None,
             limits,
@@ -98,6 +102,7 @@ impl<S> Inbound<S> {
             arriving: Message::None,
             dropped: Dropped::default(),
             problem: None,
+            completed: None,
         }
     }
 
@@ -136,6 +141,11 @@ impl<S> Inbound<S> {
             Message::Ignored => None,
             _ => self.chunks.progress(),
         }
+    }
+
+    /// Bytes of the message that was completed last, once.
+    pub fn take_completed(&mut self) -> Option<u64> {
+        self.completed.take()
     }
 
     /// A WebSocket message begins. `size` is the length of its first frame.
@@ -240,16 +250,23 @@ impl<S> Inbound<S> {
                 Err(Error::new(Code::Protocol, message))
             }
             Message::Chunk(chunk) => match self.chunks.end(chunk)? {
-                Some(message) => self.addressed(Protocol::V2, message),
+                Some(message) => {
+                    self.completed = Some(message.len() as u64);
+                    self.addressed(Protocol::V2, message)
+                }
                 None => Ok(None),
             },
             Message::Attachment(data) => {
+                self.completed = Some(data.len() as u64);
                 if !self.attachments.receive(Bytes::from_owner(data))? {
                     self.dropped.malformed += 1;
                 }
                 Ok(None)
             }
-            Message::Text(text) => self.addressed(Protocol::V1, text),
+            Message::Text(text) => {
+                self.completed = Some(text.len() as u64);
+                self.addressed(Protocol::V1, text)
+            }
         }
     }
 

@@ -46,6 +46,7 @@ impl Args {
 
     /// Adds positional arguments from the text of a JSON array.
     pub fn add_json(&mut self, text: &str) -> Result<()> {
+        self.between_arguments()?;
         let document = parse_json(text, &self.attachments)?;
         if document.root().kind() != Kind::Array {
             return Err(Error::new(Code::Json, "args must be a JSON array, such as [1, 2]"));
@@ -55,6 +56,7 @@ impl Args {
 
     /// Adds keyword arguments from the text of a JSON object.
     pub fn add_keywords_json(&mut self, text: &str) -> Result<()> {
+        self.between_arguments()?;
         let document = parse_json(text, &self.attachments)?;
         if document.root().kind() != Kind::Map {
             return Err(Error::new(Code::Json, "kwargs must be a JSON object, such as {\"size\": 3}"));
@@ -67,14 +69,16 @@ impl Args {
 
     /// The next value that goes through [`target`](Args::target) is the keyword argument `name`.
     pub fn keyword(&mut self, name: &str) -> Result<()> {
-        if !self.target().is_settled() {
-            return Err(Error::new(
-                Code::Argument,
-                "a keyword argument can only begin where the one before is complete",
-            ));
-        }
+        self.between_arguments()?;
         self.keywords.key(name)?;
         self.to_keywords = true;
+        Ok(())
+    }
+
+    fn between_arguments(&mut self) -> Result<()> {
+        if !self.target().is_settled() {
+            return Err(Error::new(Code::Argument, "an argument can only begin where the one before is complete"));
+        }
         Ok(())
     }
 

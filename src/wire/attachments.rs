@@ -17,6 +17,9 @@ pub const ATTACHMENT_METHOD: &str = "wslink.binary.attachment";
 /// How many announced attachments may be missing; servers announce one at a time.
 const MAX_ANNOUNCED: usize = 65_536;
 
+/// The longest key that is taken; servers count: `wslink_bin17`.
+const MAX_KEY: usize = 256;
+
 /// Attachments announced and attachments received.
 #[derive(Debug, Default)]
 pub struct Attachments {
@@ -42,6 +45,9 @@ impl Attachments {
             let Some(key) = key.as_str() else {
                 return Err(Error::new(Code::Protocol, "an attachment is announced with a key that is no string"));
             };
+            if key.len() > MAX_KEY {
+                return Err(Error::new(Code::Protocol, format!("an attachment key of {} bytes", key.len())));
+            }
             if self.announced.len() >= MAX_ANNOUNCED {
                 return Err(Error::new(Code::Protocol, format!("{MAX_ANNOUNCED} attachments announced and none sent")));
             }

@@ -100,6 +100,21 @@ impl MessageBuf {
         Ok(&mut self.data[self.filled..end])
     }
 
+    /// Memory that is taken.
+    pub fn capacity(&self) -> usize {
+        self.data.capacity()
+    }
+
+    /// Makes sure of some room, of exactly `size` bytes if this is the beginning and they are few.
+    pub fn reserve(&mut self, size: usize) -> Result<()> {
+        if self.data.is_empty() && size < SMALLEST_KEPT {
+            self.data = vec![0; size];
+        } else if self.filled == self.data.len() {
+            self.grow()?;
+        }
+        Ok(())
+    }
+
     /// `n` bytes of what [`room`](MessageBuf::room) gave were written.
     pub fn advance(&mut self, n: usize) {
         self.filled = (self.filled + n).min(self.data.len());

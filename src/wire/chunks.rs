@@ -12,6 +12,9 @@ pub const HEADER_SIZE: usize = 12;
 /// How many chunks of one message may wait for what precedes them; servers send in order.
 const MAX_AHEAD: usize = 4096;
 
+/// What an entry of the map of chunks out of order costs, about.
+const AHEAD_COST: u64 = 128;
+
 /// What stands before the data of every chunk: three little-endian 32-bit numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkHeader {
@@ -59,6 +62,8 @@ struct Unfinished {
     data: MessageBuf,
     /// Chunks that came before what precedes them.
     ahead: BTreeMap<u32, MessageBuf>,
+    /// Memory that `ahead` takes, which may be much more than its bytes.
+    ahead_memory: u64,
     held: u64,
 }
 
@@ -119,7 +124,7 @@ impl Chunks {
                     self.drop_oldest();
                 }
                 let data = self.pool.take(total as usize);
-                self.unfinished.push(Unfinished { id, total, data, ahead: BTreeMap::new(), held: 0 });
+                self.unfinished.push(Unfinished { id, total, data, ahead: BTreeMap::new(), ahead_memory: 0, held: 0 });
                 self.unfinished.len() - 1
             }
         };
@@ -138,6 +143,7 @@ impl Chunks {
                 return bad(format!("more than {MAX_AHEAD} chunks out of order"));
             }
             message.ahead.insert(offset, MessageBuf::default());
+            message.ahead_memory += AHEAD_COST;
         }
         Ok(Arriving { id, offset, in_order })
     }
@@ -149,7 +155,7 @@ impl Chunks {
             return bad("the message of this chunk was given up");
         };
         // What already came from further on ends the room.
-        let after = chunk.offset + u32::from(!chunk.in_order);
+        let after = chunk.offset.saturating_add(u32::from(!chunk.in_order));
         let end = message.ahead.range(after..).next().map_or(message.total, |(&offset, _)| offset) as usize;
         let (start, part) = if chunk.in_order {
             (0, &mut message.data)
@@ -159,10 +165,16 @@ impl Chunks {
                 None => return bad("the message of this chunk was given up"),
             }
         };
-        match end - (start + part.len()) {
-            0 => Ok(&mut []),
-            left => part.room(left.min(most)),
+        let left = end - (start + part.len());
+        if left == 0 {
+            return Ok(&mut []);
         }
+        let before = part.capacity();
+        part.reserve(left.min(most))?;
+        if !chunk.in_order {
+            message.ahead_memory += (part.capacity() - before) as u64;
+        }
+        part.room(left.min(most))
     }
 
     /// `n` bytes were written to what [`room`](Chunks::room) gave.
@@ -175,7 +187,7 @@ impl Chunks {
                 part.advance(n);
             }
         }
-        let held: u64 = self.unfinished.iter().map(|u| u.held).sum();
+        let held: u64 = self.unfinished.iter().map(|u| u.held + u.ahead_memory).sum();
         if held > self.limits.unfinished_bytes {
             return Err(limit("unfinished messages", held, self.limits.unfinished_bytes, "max_unfinished_bytes"));
         }
@@ -193,6 +205,7 @@ impl Chunks {
         }
         // A chunk without data leaves nothing behind.
         message.ahead.retain(|_, part| !part.is_empty());
+        message.ahead_memory = message.ahead.values().map(|part| part.capacity() as u64 + AHEAD_COST).sum();
         Ok((message.data.len() == message.total as usize).then(|| self.unfinished.remove(index).data))
     }
 

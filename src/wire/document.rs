@@ -85,6 +85,11 @@ impl Document {
         self.bytes.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// How much memory the document takes: its bytes, its attachments and the index of its values.
+    pub fn memory(&self) -> usize {
+        self.wire_size() + self.tape.capacity() * size_of::<Node>()
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

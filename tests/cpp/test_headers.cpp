@@ -5,6 +5,7 @@
 #include <wslink/config.hpp>
 #include <wslink/convert.hpp>
 
+#include <wslink.h> // once more, by itself
 #include <wslink.hpp>
 
 #include "check.hpp"

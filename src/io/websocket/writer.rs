@@ -5,6 +5,7 @@
 use crate::session::calls::CallId;
 use crate::wire::outgoing::Outgoing;
 use rand::Rng;
+use rand::rngs::StdRng;
 use std::collections::VecDeque;
 use std::io;
 use tungstenite::protocol::frame::FrameHeader;
@@ -25,6 +26,15 @@ pub enum ControlFrame {
     Pong(Vec<u8>),
     /// Nothing is sent after this one.
     Close(u16),
+}
+
+/// Puts a control frame behind the others. Of pongs only the newest is sent (RFC 6455 section 5.5.3 allows
+/// that), so that a server that pings and does not read fills nothing.
+pub fn queue_control(waiting: &mut VecDeque<ControlFrame>, frame: ControlFrame) {
+    if matches!(frame, ControlFrame::Pong(_)) {
+        waiting.retain(|other| !matches!(other, ControlFrame::Pong(_)));
+    }
+    waiting.push_back(frame);
 }
 
 /// A message and the call that it belongs to.
@@ -53,6 +63,8 @@ pub struct Writer {
     closing: bool,
     bytes_out: u64,
     done: Vec<Queued>,
+    /// Its own generator: that of the thread is gone when a session is freed at the exit of the process.
+    masks: StdRng,
 }
 
 /// How a flush ended.
@@ -78,6 +90,7 @@ impl Writer {
             closing: false,
             bytes_out: 0,
             done: Vec::new(),
+            masks: rand::make_rng(),
         }
     }
 
@@ -88,7 +101,9 @@ impl Writer {
         controls: impl IntoIterator<Item = ControlFrame>,
     ) {
         self.messages.extend(messages);
-        self.controls.extend(controls);
+        for control in controls {
+            queue_control(&mut self.controls, control);
+        }
     }
 
     /// Bytes written since the last time they were taken.
@@ -206,7 +221,7 @@ impl Writer {
     }
 
     fn head(&mut self, opcode: OpCode, len: u64) -> [u8; 4] {
-        let mask = rand::rng().next_u32().to_ne_bytes();
+        let mask = self.masks.next_u32().to_ne_bytes();
         let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
         // Writing to a Vec cannot fail.
         let _ = header.format(len, &mut self.scratch);
