@@ -18,14 +18,14 @@ use std::ffi::{c_char, c_void};
 pub struct wslink_args(Args);
 
 impl wslink_args {
-    /// The content.
-    pub(super) fn content(&self) -> &Args {
-        &self.0
+    /// The content, leaving nothing behind.
+    pub(super) fn take(&mut self) -> Args {
+        std::mem::take(&mut self.0)
     }
 
-    /// Removes what was sent.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// The content again, which was not used.
+    pub(super) fn put_back(&mut self, content: Args) {
+        self.0 = content;
     }
 }
 
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn wslink_args_free(args: *mut wslink_args) {
 pub unsafe extern "C" fn wslink_args_clear(args: *mut wslink_args) {
     infallible((), || {
         if let Ok(args) = pointer::borrow_mut(args, "args") {
-            args.clear();
+            args.0.clear();
         }
     });
 }

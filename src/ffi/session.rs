@@ -9,7 +9,7 @@ use super::error::wslink_error;
 use super::guard::{fallible, infallible};
 use super::pointer::{self, wslink_str};
 use crate::error::{Code, Error, Result};
-use crate::io::delivery::Policy;
+use crate::io::delivery::{CompletionCallback, Policy};
 use crate::io::session::{Handle, Session};
 use crate::session::core::closed_error;
 use crate::wire::args::Args;
@@ -269,15 +269,20 @@ pub unsafe extern "C" fn wslink_session_close_wait(
     fallible(err, || handle(session)?.close_wait(Duration::from_millis(timeout_ms.into())).map(|()| WSLINK_OK))
 }
 
-/// Calls with the content of the arguments, which are emptied if that succeeds.
-fn with_args<R>(args: *mut wslink_args, call: impl FnOnce(&Args) -> Result<R>) -> Result<R> {
-    if args.is_null() {
+/// Calls with the content of the arguments, which is put back if that fails. After success the handle is not
+/// touched any more: a completion on another thread may have freed it.
+fn with_args<R, E>(args: *mut wslink_args, call: impl FnOnce(&Args) -> Result<R, E>) -> Result<R, E> {
+    let Ok(holder) = pointer::borrow_mut(args, "args") else {
         return call(&Args::new());
+    };
+    let content = holder.take();
+    let done = call(&content);
+    if done.is_err()
+        && let Ok(holder) = pointer::borrow_mut(args, "args")
+    {
+        holder.put_back(content);
     }
-    let holder = pointer::borrow_mut(args, "args")?;
-    let done = call(holder.content())?;
-    holder.clear();
-    Ok(done)
+    done
 }
 
 /// Calls a method of the server. `args` may be NULL for none; on success its content is taken, on failure it
@@ -301,16 +306,20 @@ pub unsafe extern "C" fn wslink_session_call(
         let method = pointer::str(method, "method")?;
         let options = call_options(options)?;
         let completion = completion.ok_or_else(|| Error::new(Code::Null, "completion is NULL"))?;
-        let id = with_args(args, |args| {
-            session.call_with(method, args, milliseconds(options.timeout_ms), move |outcome| match outcome {
-                Ok(reply) => completion(user.pointer(), as_handle(&reply), std::ptr::null()),
-                Err(error) => {
-                    let error = wslink_error::new(error);
-                    completion(user.pointer(), std::ptr::null(), &raw const error);
-                }
-            })
-        })?;
-        pointer::store_opt(call, id);
+        let completion: CompletionCallback = Box::new(move |outcome| match outcome {
+            Ok(reply) => completion(user.pointer(), as_handle(&reply), std::ptr::null()),
+            Err(error) => {
+                let error = wslink_error::new(error);
+                completion(user.pointer(), std::ptr::null(), &raw const error);
+            }
+        });
+        // The completion may free what it finds in `user`, even before this function returns: so the id is
+        // written first; and if the call is refused, `user` is dropped last.
+        let timeout = milliseconds(options.timeout_ms);
+        with_args(args, |args| {
+            session.call_accepted(method, args, timeout, completion, |id: u64| pointer::store_opt(call, id))
+        })
+        .map_err(|(error, _user)| error)?;
         Ok(WSLINK_OK)
     })
 }

@@ -2,7 +2,7 @@
 //! inside callbacks, where waiting ones refuse instead of waiting for themselves.
 
 use super::config::{Config, Delivery};
-use super::delivery::{Outcome, Policy, Publication, Subscription};
+use super::delivery::{CompletionCallback, Outcome, Policy, Publication, Subscription};
 use super::establish::WAKER;
 use super::shared::{Completion, Locked, Order, Shared, Waiter};
 use super::thread::IoThread;
@@ -205,7 +205,7 @@ impl Handle {
         timeout: Option<Duration>,
         completion: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<CallId> {
-        self.begin(method, &args, timeout, Completion::Callback(Box::new(completion)))
+        self.call_with(method, &args, timeout, completion)
     }
 
     /// The same with arguments that stay with the caller, also if the call is accepted.
@@ -216,26 +216,47 @@ impl Handle {
         timeout: Option<Duration>,
         completion: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<CallId> {
-        self.begin(method, args, timeout, Completion::Callback(Box::new(completion)))
+        let completion = Completion::Callback(Box::new(completion));
+        self.begin(method, args, timeout, completion, |_| ()).map_err(|(error, _)| error)
     }
 
-    fn begin(&self, method: &str, args: &Args, timeout: Option<Duration>, completion: Completion) -> Result<CallId> {
+    /// The same for callers that must not touch what the completion may have freed: `accepted` learns the id
+    /// before the completion can run (it must not use the session), and the completion comes back if the call is
+    /// not accepted.
+    pub fn call_accepted(
+        &self,
+        method: &str,
+        args: &Args,
+        timeout: Option<Duration>,
+        completion: CompletionCallback,
+        accepted: impl FnOnce(CallId),
+    ) -> Result<(), (Error, CompletionCallback)> {
+        match self.begin(method, args, timeout, Completion::Callback(completion), accepted) {
+            Ok(_) => Ok(()),
+            Err((error, Completion::Callback(completion))) => Err((error, completion)),
+            // It is the one that was given.
+            Err((error, Completion::Waiter(_))) => Err((error, Box::new(|_| ()))),
+        }
+    }
+
+    fn begin(
+        &self,
+        method: &str,
+        args: &Args,
+        timeout: Option<Duration>,
+        completion: Completion,
+        accepted: impl FnOnce(CallId),
+    ) -> Result<CallId, (Error, Completion)> {
         let waiting = self.0.link.waiting();
         if waiting > self.0.config.send_queue_bytes {
-            return Err(Error::new(
-                Code::Limit,
-                format!(
-                    "{waiting} bytes of earlier calls wait to be sent, and the limit is {} (option send_queue_bytes)",
-                    self.0.config.send_queue_bytes
-                ),
-            ));
+            let message = format!(
+                "{waiting} bytes of earlier calls wait to be sent, and the limit is {} (option send_queue_bytes)",
+                self.0.config.send_queue_bytes
+            );
+            return Err((Error::new(Code::Limit, message), completion));
         }
         let now = Instant::now();
-        match self.0.with_core(|core| core.call(now, method, args, timeout, completion)) {
-            Ok(id) => Ok(id),
-            // The completion is dropped here, without a lock.
-            Err((error, _completion)) => Err(error),
-        }
+        self.0.with_core(|core| core.call(now, method, args, timeout, completion).inspect(|id| accepted(*id)))
     }
 
     /// Calls a method and waits for the outcome.
@@ -248,7 +269,8 @@ impl Handle {
         self.may_wait("call_wait")?;
         let waiter = Waiter::new();
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        let id = self.begin(method, args, None, Completion::Waiter(Arc::clone(&waiter)))?;
+        let completion = Completion::Waiter(Arc::clone(&waiter));
+        let id = self.begin(method, args, None, completion, |_| ()).map_err(|(error, _)| error)?;
         if let Some(outcome) = waiter.wait(deadline) {
             return outcome;
         }
