@@ -526,7 +526,7 @@ impl<C, S: Clone> Core<C, S> {
             return;
         }
         if !self.calls.is_empty() {
-            // A server does not answer pings while a method runs (wire-protocol section 1.4).
+            // A server does not answer pings while a method runs.
             self.last_heard = Some(now);
             self.pinged = false;
         } else if self.pinged {
