@@ -961,8 +961,8 @@ bool wslink_iter_next(struct wslink_iter *iter,
 
 /**
  * Copies an array of numbers, at most `capacity` of them, and writes how many there are to `*count` (may
- * be NULL). False if the value is not an array or has an element that is no number; `out` is then partly
- * written. Integers are rounded to the nearest double.
+ * be NULL). False if the value is not an array, or one of the elements that would be copied is no number; `out`
+ * is then partly written. Integers are rounded to the nearest double.
  */
 WSLINK_API
 bool wslink_value_copy_doubles(struct wslink_value value,
@@ -1624,7 +1624,8 @@ int32_t wslink_session_subscription_counts(const struct wslink_session *session,
  * Runs callbacks that wait, at most `max_events` of them (0: as many as wait), on this thread. Waits up to
  * `timeout_ms` for the first one (0: not at all, negative: without end). Returns how many were run, or a
  * negative code: `WSLINK_ERR_REENTRANT` from inside such a callback, `WSLINK_ERR_STATE` if callbacks run on
- * the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile.
+ * the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these callbacks:
+ * it must not be used again.
  */
 WSLINK_API
 int32_t wslink_session_dispatch(const struct wslink_session *session,

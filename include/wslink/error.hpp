@@ -242,6 +242,11 @@ public:
     fail(std::move(why), err_);
     return false;
   }
+  /// Gives up what a C function reported: it is no failure here.
+  std::int32_t forgive() noexcept {
+    error::from_c(std::exchange(raw_, nullptr));
+    return 0;
+  }
 
 private:
   wslink_error *raw_ = nullptr;

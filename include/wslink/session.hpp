@@ -353,7 +353,8 @@ public:
   }
 
   /// Runs callbacks that wait, at most `most` of them (0: as many as wait), on this thread; waits up to `wait` for the
-  /// first one. Returns how many were run. Rethrows what a callback threw, see set_exception_hook().
+  /// first one. Returns how many were run; 0 if the session was ended meanwhile, perhaps by one of them. Rethrows what
+  /// a callback threw, see set_exception_hook().
   std::size_t dispatch(std::chrono::milliseconds wait = std::chrono::milliseconds(0), std::uint32_t most = 0,
                        error *err = nullptr) const {
     return dispatch(link_, wait, most, err);
@@ -439,6 +440,8 @@ private:
       std::rethrow_exception(std::move(first));
     }
 #endif
+    if (count == WSLINK_ERR_CLOSED && link && !link->get())
+      count = out.forgive();
     return out.check(count) ? static_cast<std::size_t>(count) : 0;
   }
 

@@ -448,7 +448,8 @@ pub unsafe extern "C" fn wslink_session_subscription_counts(
 /// Runs callbacks that wait, at most `max_events` of them (0: as many as wait), on this thread. Waits up to
 /// `timeout_ms` for the first one (0: not at all, negative: without end). Returns how many were run, or a
 /// negative code: `WSLINK_ERR_REENTRANT` from inside such a callback, `WSLINK_ERR_STATE` if callbacks run on
-/// the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile.
+/// the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these callbacks:
+/// it must not be used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_dispatch(
     session: *const wslink_session,

@@ -220,8 +220,8 @@ fn copy<T: Number>(value: wslink_value, out: *mut T, capacity: usize, count: *mu
 }
 
 /// Copies an array of numbers, at most `capacity` of them, and writes how many there are to `*count` (may
-/// be NULL). False if the value is not an array or has an element that is no number; `out` is then partly
-/// written. Integers are rounded to the nearest double.
+/// be NULL). False if the value is not an array, or one of the elements that would be copied is no number; `out`
+/// is then partly written. Integers are rounded to the nearest double.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_doubles(
     value: wslink_value,

@@ -199,6 +199,7 @@ pub struct EventQueue {
     changed: Condvar,
     callbacks: Callbacks,
     most_bytes: u64,
+    wants_progress: bool,
     /// Publications go through the waiting room of their subscription.
     waiting_rooms: bool,
 }
@@ -207,12 +208,20 @@ impl EventQueue {
     /// `waiting_rooms`: publications wait as their subscription says; otherwise they are dispatched at
     /// once anyway.
     pub fn new(callbacks: Callbacks, most_bytes: u64, waiting_rooms: bool) -> EventQueue {
-        EventQueue { inner: Mutex::default(), changed: Condvar::new(), callbacks, most_bytes, waiting_rooms }
+        let wants_progress = callbacks.progress.is_set();
+        EventQueue {
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            callbacks,
+            most_bytes,
+            wants_progress,
+            waiting_rooms,
+        }
     }
 
     /// Whether somebody is told about progress.
     pub fn wants_progress(&self) -> bool {
-        self.callbacks.progress.is_set()
+        self.wants_progress
     }
 
     /// Puts events in. Runs no code of the application, so that it may be called under a lock; what is
@@ -337,12 +346,16 @@ impl EventQueue {
             count += 1;
             self.run(entry);
         }
-        let more = {
+        let (more, stopped) = {
             let mut inner = self.inner.lock();
             inner.dispatcher = None;
-            !inner.entries.is_empty() && !inner.stopped
+            (!inner.entries.is_empty(), inner.stopped)
         };
         self.changed.notify_all();
+        if stopped {
+            // Perhaps from inside one of these callbacks: a loop around this must not go on.
+            return Err(closed_error());
+        }
         if more {
             self.callbacks.wakeup.run(|f| f());
         }

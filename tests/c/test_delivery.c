@@ -330,10 +330,11 @@ static void free_inside(kind which, int32_t delivery) {
     }
   }
   if (delivery == WSLINK_DELIVERY_QUEUED) {
-    while (probe_drops(&frees) == 0) {
-      /* Never negative: it returns after the callback in which the session was freed. */
-      CHECK(wslink_session_dispatch(session, 0, -1, NULL) > 0);
-    }
+    int32_t result;
+    do {
+      result = wslink_session_dispatch(session, 0, -1, NULL);
+    } while (result > 0);
+    CHECK_INT(result, WSLINK_ERR_CLOSED);
   }
   probe_wait_drops(&frees, 1);
   probe_wait_drops(&other, 1);

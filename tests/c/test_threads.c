@@ -183,7 +183,8 @@ static void free_waits_for_a_callback_on_another_thread(void) {
     CHECK_INT(probe_drops(&p), 1);
     if (delivery == WSLINK_DELIVERY_QUEUED) {
       join(&dispatcher);
-      CHECK_INT(dispatcher.result, 1);
+      /* The callback may have returned before free had stopped the session. */
+      CHECK(dispatcher.result == 1 || dispatcher.result == WSLINK_ERR_CLOSED);
     }
     probe_end(&p, 1);
   }
