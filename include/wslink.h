@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * wslink: client for the servers of VTK, ParaView and trame. Generated from src/ffi; do not edit.
  *
  * Conventions

@@ -216,12 +216,14 @@ private:
   std::uint64_t id_ = 0;
 };
 
+/// @cond
 // Parameters instead of a template, because only those take nested braces: session.call("m", {1, {2, 3}}).
 #define WSLINK_ITEMS                                                                                                   \
   const item &a1 = item::none(), const item &a2 = item::none(), const item &a3 = item::none(),                         \
              const item &a4 = item::none(), const item &a5 = item::none(), const item &a6 = item::none(),              \
              const item &a7 = item::none(), const item &a8 = item::none(), const item &a9 = item::none(),              \
              const item &a10 = item::none(), const item &a11 = item::none(), const item &a12 = item::none()
+/// @endcond
 
 /// A connection to one server, with the thread that serves it. Ends when it is destroyed: calls in flight are completed
 /// as code::closed, it waits for callbacks that run on other threads, and no callback runs afterwards. It may be

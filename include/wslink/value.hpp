@@ -235,6 +235,7 @@ private:
   value now_;
 };
 
+/// A key and a value of a map.
 struct value::item {
   wslink::value key;   ///< Mostly a string; in protocol 2 a key may be of any kind.
   wslink::value value; ///< What it stands for.
