@@ -262,6 +262,11 @@ public:
   }
   /// The first failure since the last clear() or call, if any.
   const error &failure() const noexcept { return failure_; }
+  /// Makes the call fail with `why`, unless something has failed before: for a to_args that cannot add its value.
+  args &fail(error why) {
+    keep(std::move(why));
+    return *this;
+  }
 
 private:
   friend class item;
