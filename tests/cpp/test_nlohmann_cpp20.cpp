@@ -1,0 +1,2 @@
+// The same in C++20.
+#include "test_nlohmann.cpp"
