@@ -225,6 +225,8 @@ private:
              const item &a10 = item::none(), const item &a11 = item::none(), const item &a12 = item::none()
 /// @endcond
 
+class event_source;
+
 /// A connection to one server, with the thread that serves it. Ends when it is destroyed: calls in flight are completed
 /// as code::closed, it waits for callbacks that run on other threads, and no callback runs afterwards. It may be
 /// destroyed anywhere, also inside its callbacks. Any thread may use it while it is there.
@@ -403,6 +405,7 @@ public:
   }
 
 private:
+  friend class event_source;
   session() noexcept = default;
 
   template <class F>
