@@ -92,32 +92,32 @@ static int free_in_an_exit_handler(void) {
 
 /* What a plugin does: the library comes and goes while the program runs. This program links to the library too, so
  * it is the copy at another path that is loaded; see the build. */
-#define LOAD(library, name) (*(void **)&name = dlsym(library, #name))
+#define LOAD(library, name) (*(void **)&name = dlsym(library, "wslink_" #name))
 
 static int load_and_unload(void) {
   for (int i = 0; i < 3; i++) {
     void *library = dlopen(WSLINK_TEST_COPY, RTLD_NOW | RTLD_LOCAL);
-    int32_t (*wslink_config_new)(const char *, wslink_config **, wslink_error **);
-    int32_t (*wslink_session_new)(const wslink_config *, wslink_session **, wslink_error **);
-    int32_t (*wslink_session_connect_wait)(const wslink_session *, wslink_error **);
-    void (*wslink_session_free)(wslink_session *);
-    void (*wslink_config_free)(wslink_config *);
+    int32_t (*config_new)(const char *, wslink_config **, wslink_error **);
+    int32_t (*session_new)(const wslink_config *, wslink_session **, wslink_error **);
+    int32_t (*session_connect_wait)(const wslink_session *, wslink_error **);
+    void (*session_free)(wslink_session *);
+    void (*config_free)(wslink_config *);
     wslink_config *config = NULL;
     wslink_session *session = NULL;
     if (!library) {
       printf("%s\n", dlerror());
       return 1;
     }
-    LOAD(library, wslink_config_new);
-    LOAD(library, wslink_session_new);
-    LOAD(library, wslink_session_connect_wait);
-    LOAD(library, wslink_session_free);
-    LOAD(library, wslink_config_free);
-    MUST(wslink_config_new(server_url(2), &config, NULL) == WSLINK_OK);
-    MUST(wslink_session_new(config, &session, NULL) == WSLINK_OK);
-    MUST(wslink_session_connect_wait(session, NULL) == WSLINK_OK);
-    wslink_config_free(config);
-    wslink_session_free(session);
+    LOAD(library, config_new);
+    LOAD(library, session_new);
+    LOAD(library, session_connect_wait);
+    LOAD(library, session_free);
+    LOAD(library, config_free);
+    MUST(config_new(server_url(2), &config, NULL) == WSLINK_OK);
+    MUST(session_new(config, &session, NULL) == WSLINK_OK);
+    MUST(session_connect_wait(session, NULL) == WSLINK_OK);
+    config_free(config);
+    session_free(session);
     MUST(dlclose(library) == 0);
   }
   return STATUS;
