@@ -93,6 +93,10 @@ add_library(wslink::wslink SHARED IMPORTED GLOBAL)
 add_dependencies(wslink::wslink wslink_cargo)
 set_target_properties(wslink::wslink PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_SOURCE_DIR}/include"
                                                 INTERFACE_COMPILE_DEFINITIONS "$<$<BOOL:${WIN32}>:WSLINK_SHARED>")
+if(wslink_top_level)
+  # Elsewhere compilers keep silent about the headers of an imported library; here they shall speak (CMake 3.23).
+  set_property(TARGET wslink::wslink PROPERTY IMPORTED_NO_SYSTEM ON)
+endif()
 wslink_locations(wslink::wslink IMPORTED_LOCATION "${WSLINK_LIB_DIR}/${WSLINK_FILE}")
 if(WSLINK_IMPLIB)
   wslink_locations(wslink::wslink IMPORTED_IMPLIB "${WSLINK_LIB_DIR}/${WSLINK_IMPLIB}")
