@@ -60,7 +60,10 @@ inline bool fits_qt(std::size_t size) noexcept {
   return size <= static_cast<std::make_unsigned_t<qt_size>>(std::numeric_limits<qt_size>::max());
 }
 inline QString to_qstring(std::string_view text) {
-  return QString::fromUtf8(text.data(), static_cast<qt_size>(text.size()));
+  QString made = QString::fromUtf8(text.data(), static_cast<qt_size>(text.size()));
+  if (text.substr(0, 3) == "\xEF\xBB\xBF") // which Qt leaves out
+    made.prepend(QChar(0xFEFF));
+  return made;
 }
 
 /// Calls an object to its event loop, from any thread.

@@ -1,0 +1,27 @@
+# The tests of the adapters for Qt (both versions) and GLib, which need them.
+#
+# Not under ThreadSanitizer: the packages of Qt and GLib are compiled without it, so that it does not see how their event
+# loops synchronise, and takes what is posted from one thread to another for a race.
+if(WSLINK_SANITIZE MATCHES "thread")
+  return()
+endif()
+
+find_package(Qt6 REQUIRED COMPONENTS Core Gui)
+find_package(Qt5 5.15 REQUIRED COMPONENTS Core Gui)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(GLIB REQUIRED IMPORTED_TARGET glib-2.0)
+
+# wslink_toolkit_test(name source libraries...): the test `cpp.name` of cpp/source, against both servers.
+function(wslink_toolkit_test name source)
+  add_executable(test_cpp_${name} cpp/${source})
+  target_link_libraries(test_cpp_${name} PRIVATE wslink::cpp wslink_options Threads::Threads ${ARGN})
+  set_target_properties(test_cpp_${name} PROPERTIES CXX_STANDARD ${WSLINK_TEST_CXX_STANDARD} CXX_STANDARD_REQUIRED ON
+                                                    CXX_EXTENSIONS OFF)
+  add_test(NAME cpp.${name} COMMAND ${wslink_with_servers} $<TARGET_FILE:test_cpp_${name}>)
+endfunction()
+
+wslink_toolkit_test(qt test_qt.cpp Qt6::Core)
+wslink_toolkit_test(qt_types test_qt_types.cpp Qt6::Gui)
+wslink_toolkit_test(qt5 test_qt.cpp Qt5::Core)
+wslink_toolkit_test(qt5_types test_qt_types.cpp Qt5::Gui)
+wslink_toolkit_test(glib test_glib.cpp PkgConfig::GLIB)
