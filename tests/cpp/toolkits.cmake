@@ -25,3 +25,13 @@ wslink_toolkit_test(qt_types test_qt_types.cpp Qt6::Gui)
 wslink_toolkit_test(qt5 test_qt.cpp Qt5::Core)
 wslink_toolkit_test(qt5_types test_qt_types.cpp Qt5::Gui)
 wslink_toolkit_test(glib test_glib.cpp PkgConfig::GLIB)
+
+# The examples, on each server. Qt draws into memory.
+set(wslink_on_each "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/c/with_servers.py" --each URL --)
+if(TARGET qt_viewer)
+  add_test(NAME example.qt_viewer COMMAND ${wslink_on_each} $<TARGET_FILE:qt_viewer> URL --frames 5)
+  set_property(TEST example.qt_viewer PROPERTY ENVIRONMENT QT_QPA_PLATFORM=offscreen)
+endif()
+if(TARGET glib_loop)
+  add_test(NAME example.glib_loop COMMAND ${wslink_on_each} $<TARGET_FILE:glib_loop> URL 5)
+endif()
