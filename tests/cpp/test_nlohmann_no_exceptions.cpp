@@ -12,7 +12,7 @@ SERVER_TEST(json_goes_both_ways) {
   const wslink::session session = check::ready(url);
   const json sent = {{"list", {1, -2, 2.5, nullptr, true, "text"}}, {"binary", json::binary({1, 2, 3})}};
   wslink::error err;
-  const auto came = session.call("test.echo", wslink::args_from(json{sent}, sent), &err).get<json>(&err);
+  const auto came = session.call("test.echo", wslink::args_from(json::array({sent}), sent), &err).get<json>(&err);
   CHECK(!err && came["args"][0] == sent && came["kwargs"] == sent);
 }
 
