@@ -13,8 +13,18 @@ from pathlib import Path
 C = ["c99", "c11"]
 CXX = ["c++17", "c++20"]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror", "-fsyntax-only"]
-# Adapters for other libraries are compiled by those of the tests that have the library.
-ADAPTERS = {"nlohmann.hpp", "qt.hpp", "glib.hpp", "compat.hpp"}
+# Adapters need the library that they are for: what pkg-config calls it, in each version that they are for.
+ADAPTERS = {
+    "nlohmann.hpp": ["nlohmann_json"],
+    "qt.hpp": ["Qt6Core", "Qt6Core Qt6Gui", "Qt5Core", "Qt5Core Qt5Gui"],
+    "glib.hpp": ["glib-2.0"],
+}
+
+
+def flags_of(modules):
+    """The options for other libraries, whose headers are not what is checked."""
+    done = subprocess.run(["pkg-config", "--cflags", *modules.split()], text=True, capture_output=True, check=True)
+    return ["-fPIC", *done.stdout.replace("-I", "-isystem").split()]
 
 
 def compiles(compiler, language, standard, include, header, *options):
@@ -32,10 +42,15 @@ def main():
     include, c_compiler, cxx_compiler = sys.argv[1:]
     jobs = [(c_compiler, "c", standard, include, "wslink.h") for standard in C]
     root = Path(include)
-    headers = sorted(path for path in root.rglob("*.hpp") if path.name not in ADAPTERS)
-    for header in ["wslink.h", *(str(path.relative_to(root)) for path in headers)]:
-        jobs += [(cxx_compiler, "c++", standard, include, header) for standard in CXX]
-    jobs.append((cxx_compiler, "c++", "c++17", include, "wslink.hpp", "-fno-exceptions", "-fno-rtti"))
+    for path in [root / "wslink.h", *sorted(root.rglob("*.hpp"))]:
+        header = str(path.relative_to(root))
+        for flags in map(flags_of, ADAPTERS[path.name]) if path.parent.name == "adapters" else [[]]:
+            jobs += [(cxx_compiler, "c++", standard, include, header, *flags) for standard in CXX]
+    without = ["-fno-exceptions", "-fno-rtti"]
+    jobs.append((cxx_compiler, "c++", "c++17", include, "wslink.hpp", *without))
+    for adapter in ["qt.hpp", "glib.hpp"]:  # their libraries are used in such programs
+        flags = [*flags_of(ADAPTERS[adapter][0]), *without]
+        jobs.append((cxx_compiler, "c++", "c++17", include, f"wslink/adapters/{adapter}", *flags))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         fine = list(pool.map(lambda job: compiles(*job), jobs))
     sys.exit(0 if all(fine) else 1)
