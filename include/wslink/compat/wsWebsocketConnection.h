@@ -7,6 +7,7 @@
 #ifndef WSLINK_COMPAT_WSWEBSOCKETCONNECTION_H
 #define WSLINK_COMPAT_WSWEBSOCKETCONNECTION_H
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
 #include <functional>
@@ -118,15 +119,14 @@ public:
     std::lock_guard<std::mutex> lock(line->bell_->mutex);
     line->thread_ = std::thread(run, line);
   }
-  /// Ends the thread. Once, after start(). In a callback it ends when that returns.
-  void stop() {
-    bell_->ring(&bell::stopped);
-    if (thread_.get_id() == std::this_thread::get_id()) {
-      thread_.detach();
-    } else {
-      thread_.join();
-    }
-  }
+  /// Lets the thread end after the callback that it runs.
+  void stop() { bell_->ring(&bell::stopped); }
+  /// Whether the thread is here, in a callback.
+  bool is_here() const noexcept { return thread_.get_id() == std::this_thread::get_id(); }
+  /// Whether the thread has ended.
+  bool is_over() const { return bell_->is(&bell::over); }
+  /// Waits for the thread, or leaves it to itself if it is here. Once, after stop().
+  void leave() { is_here() ? thread_.detach() : thread_.join(); }
 
 private:
   struct bell {
@@ -134,6 +134,7 @@ private:
     std::condition_variable rung;
     bool events = false;
     bool stopped = false;
+    bool over = false;
 
     void ring(bool bell::*why) {
       std::lock_guard<std::mutex> lock(mutex);
@@ -147,9 +148,9 @@ private:
       events = false;
       return !stopped;
     }
-    bool is_stopped() {
+    bool is(bool bell::*what) {
       std::lock_guard<std::mutex> lock(mutex);
-      return stopped;
+      return this->*what;
     }
   };
 
@@ -157,9 +158,11 @@ private:
     error failed;
     while (line->bell_->wait()) {
       // One at a time, to see when a callback stops it.
-      while (!line->bell_->is_stopped() && line->session_.dispatch(std::chrono::milliseconds(0), 1, &failed) > 0) {
+      while (!line->bell_->is(&bell::stopped) &&
+             line->session_.dispatch(std::chrono::milliseconds(0), 1, &failed) > 0) {
       }
     }
+    line->bell_->ring(&bell::over);
   }
 
   std::shared_ptr<bell> bell_;
@@ -199,6 +202,8 @@ public:
   ~wsWebsocketConnection() {
     wslink::error unseen;
     end(take(), unseen);
+    for (const auto &line : ended_)
+      line->leave();
   }
 
   /// Connects to `ws://host:port/target` and waits until the server has accepted the secret. A connection that was
@@ -333,12 +338,23 @@ private:
     std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(now_, connection());
   }
-  static void end(connection &&before, wslink::error &err) {
-    if (!before.line)
-      return;
-    before.subscriptions.clear();
-    before.line->session().close(std::chrono::seconds(3), &err);
-    before.line->stop();
+  void end(connection &&before, wslink::error &err) {
+    std::vector<std::shared_ptr<wslink::detail::compat_line>> over; // destroyed without the lock
+    if (before.line) {
+      before.subscriptions.clear();
+      before.line->session().close(std::chrono::seconds(3), &err);
+      before.line->stop();
+      if (!before.line->is_here())
+        before.line->leave();
+    }
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (before.line && before.line->is_here())
+      ended_.push_back(before.line);
+    const auto first = std::partition(ended_.begin(), ended_.end(), [](const auto &line) { return !line->is_over(); });
+    over.assign(first, ended_.end());
+    ended_.erase(first, ended_.end());
+    for (const auto &line : over)
+      line->leave();
   }
   /// With the lock.
   bool listen(const std::string &topic) {
@@ -355,6 +371,8 @@ private:
   const std::shared_ptr<wslink::detail::compat_state> state_ = std::make_shared<wslink::detail::compat_state>();
   std::mutex mutex_;
   connection now_;
+  /// Ended in their own callbacks, which may still run.
+  std::vector<std::shared_ptr<wslink::detail::compat_line>> ended_;
 };
 
 #endif // WSLINK_COMPAT_WSWEBSOCKETCONNECTION_H

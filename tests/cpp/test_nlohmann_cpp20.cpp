@@ -1,2 +1,0 @@
-// The same in C++20.
-#include "test_nlohmann.cpp"
