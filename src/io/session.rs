@@ -74,6 +74,7 @@ impl Session {
             first_call: rand::random::<u64>() >> 12,
             first_key: rand::random::<u64>() >> 11,
             first_message: rand::random(),
+            delays: rand::random(),
         };
         let shared = Arc::new(Shared::new(config, Arc::clone(&waker), seeds));
         let io = IoThread::new(Arc::clone(&shared), poll, waker);

@@ -196,10 +196,7 @@ void on_publication(void *user, wslink_str topic, const wslink_document *message
   called(user, wslink_error_code(error), message);
 }
 
-void on_state(void *user, int32_t state, const wslink_error *reason) {
-  (void)reason;
-  called(user, state, NULL);
-}
+void on_state(void *user, const wslink_state_change *change) { called(user, change->state, NULL); }
 
 void on_progress(void *user, const wslink_progress *progress) {
   CHECK(progress->bytes <= progress->total);
