@@ -1568,13 +1568,13 @@ WSLINK_API void wslink_session_free(struct wslink_session *session);
 
 /**
  * Begins to connect and returns at once; the state callback tells how it goes. Allowed when the session is
- * idle or closed.
+ * idle or closed, and while it waits to reconnect: then the attempt begins now.
  */
 WSLINK_API int32_t wslink_session_connect(const struct wslink_session *session, struct wslink_error **err);
 
 /**
  * Connects and waits until the session is ready or has failed; the connect timeout of the configuration
- * applies. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+ * applies, to each attempt if `wslink_reconnect_options.at_first` asks for several. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
  */
 WSLINK_API
 int32_t wslink_session_connect_wait(const struct wslink_session *session,

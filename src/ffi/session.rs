@@ -124,14 +124,14 @@ pub unsafe extern "C" fn wslink_session_free(session: *mut wslink_session) {
 }
 
 /// Begins to connect and returns at once; the state callback tells how it goes. Allowed when the session is
-/// idle or closed.
+/// idle or closed, and while it waits to reconnect: then the attempt begins now.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_connect(session: *const wslink_session, err: *mut *mut wslink_error) -> i32 {
     fallible(err, || handle(session)?.connect().map(|()| WSLINK_OK))
 }
 
 /// Connects and waits until the session is ready or has failed; the connect timeout of the configuration
-/// applies. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+/// applies, to each attempt if `wslink_reconnect_options.at_first` asks for several. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_connect_wait(
     session: *const wslink_session,
