@@ -37,6 +37,8 @@
 #define WSLINK_CALL_OPTIONS_INIT { sizeof(wslink_call_options), 0 }
 /** Begins the options of a subscription. */
 #define WSLINK_SUBSCRIBE_OPTIONS_INIT { sizeof(wslink_subscribe_options), 0, 0 }
+/** Begins the options of reconnecting. */
+#define WSLINK_RECONNECT_OPTIONS_INIT { sizeof(wslink_reconnect_options), 0, 500, 30000, 0, 0 }
 /** Begins the statistics of a session. */
 #define WSLINK_STATS_INIT { sizeof(wslink_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -266,9 +268,15 @@
 #define WSLINK_STATE_READY 2
 
 /**
- * The connection ended without being asked to; `WSLINK_STATE_CLOSED` follows.
+ * The connection ended without being asked to; `WSLINK_STATE_RECONNECTING` or `WSLINK_STATE_CLOSED` follows.
  */
 #define WSLINK_STATE_LOST 3
+
+/**
+ * Waiting for the next attempt to connect (`wslink_config_set_reconnect`), which `wslink_session_connect` begins at
+ * once.
+ */
+#define WSLINK_STATE_RECONNECTING 4
 
 /**
  * Closing in agreement with the server.
@@ -522,15 +530,77 @@ typedef struct wslink_iter {
 typedef void (*wslink_drop_fn)(void *user);
 
 /**
+ * When a session connects again by itself. Begin with `WSLINK_RECONNECT_OPTIONS_INIT`, so that members of later
+ * versions have their defaults.
+ */
+typedef struct wslink_reconnect_options {
+  /**
+   * `sizeof(wslink_reconnect_options)`.
+   */
+  size_t size;
+  /**
+   * So many attempts in a row, from one loss to the next ready session. 0 (default): without end.
+   */
+  uint32_t attempts;
+  /**
+   * Milliseconds before the first attempt, at least 1; doubled with every further one. What is really waited is
+   * chosen by chance between half of it and all of it. Default 500.
+   */
+  uint32_t first_delay_ms;
+  /**
+   * The delay grows to this, in milliseconds. Default 30000.
+   */
+  uint32_t longest_delay_ms;
+  /**
+   * The whole time for attempts since the loss, in milliseconds. 0 (default): without end.
+   */
+  uint32_t total_ms;
+  /**
+   * Not 0: also if the very first connection fails, so that `wslink_session_connect` and
+   * `wslink_session_connect_wait` wait for a server that is not up yet. Default 0.
+   */
+  int32_t at_first;
+} wslink_reconnect_options;
+
+/**
+ * Asked before every attempt to reconnect whether the failure is worth it: true to try again. `attempt` is the number
+ * that the attempt would have. Runs on the I/O thread, must answer at once, and must not use the session.
+ */
+typedef bool (*wslink_reconnect_filter_fn)(void *user, const struct wslink_error *reason, uint32_t attempt);
+
+/**
  * Receives a line of the log, NUL-terminated, borrowed. Runs on any thread, and must not use the session.
  */
 typedef void (*wslink_log_fn)(void *user, int32_t level, const char *line);
 
 /**
- * Told about every change of state. `reason` says why for `WSLINK_STATE_LOST` and for a
- * `WSLINK_STATE_CLOSED` that was not asked for, otherwise it is NULL; borrowed for the callback.
+ * A state that was entered, and why. Later versions may add members at the end.
  */
-typedef void (*wslink_state_fn)(void *user, int32_t state, const struct wslink_error *reason);
+typedef struct wslink_state_change {
+  /**
+   * One of `WSLINK_STATE_...`.
+   */
+  int32_t state;
+  /**
+   * For `WSLINK_STATE_RECONNECTING`, and for `WSLINK_STATE_CONNECTING` after it: the number of the attempt,
+   * counted from the last time the session was ready. Otherwise 0.
+   */
+  uint32_t attempt;
+  /**
+   * For `WSLINK_STATE_RECONNECTING`: milliseconds until that attempt. Otherwise 0.
+   */
+  uint64_t delay_ms;
+  /**
+   * Why, for `WSLINK_STATE_LOST`, `WSLINK_STATE_RECONNECTING`, and a `WSLINK_STATE_CLOSED` that was not asked
+   * for; otherwise NULL. Borrowed for the callback.
+   */
+  const struct wslink_error *reason;
+} wslink_state_change;
+
+/**
+ * Told about every change of state; `change` is borrowed for the callback.
+ */
+typedef void (*wslink_state_fn)(void *user, const struct wslink_state_change *change);
 
 /**
  * How far a large message is.
@@ -1276,6 +1346,27 @@ int32_t wslink_config_set_heartbeat(struct wslink_config *config,
                                     struct wslink_error **err);
 
 /**
+ * Connect again by itself when the connection is lost: calls in flight are completed as
+ * `WSLINK_ERR_CONNECTION_LOST` and never repeated, subscriptions stay, the server sees a new client. NULL (default):
+ * not. A refused secret is never tried again.
+ */
+WSLINK_API
+int32_t wslink_config_set_reconnect(struct wslink_config *config,
+                                    const struct wslink_reconnect_options *options,
+                                    struct wslink_error **err);
+
+/**
+ * Asked before every attempt to reconnect; without it, attempts are made after failures for which
+ * `wslink_error_is_retriable` is true.
+ */
+WSLINK_API
+int32_t wslink_config_set_reconnect_filter(struct wslink_config *config,
+                                           wslink_reconnect_filter_fn callback,
+                                           void *user,
+                                           wslink_drop_fn drop,
+                                           struct wslink_error **err);
+
+/**
  * Largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Memory is
  * taken as it arrives, not as it is announced. 1 GiB if not set.
  */
@@ -1477,13 +1568,13 @@ WSLINK_API void wslink_session_free(struct wslink_session *session);
 
 /**
  * Begins to connect and returns at once; the state callback tells how it goes. Allowed when the session is
- * idle or closed.
+ * idle or closed, and while it waits to reconnect: then the attempt begins now.
  */
 WSLINK_API int32_t wslink_session_connect(const struct wslink_session *session, struct wslink_error **err);
 
 /**
  * Connects and waits until the session is ready or has failed; the connect timeout of the configuration
- * applies. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+ * applies, to each attempt if `wslink_reconnect_options.at_first` asks for several. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
  */
 WSLINK_API
 int32_t wslink_session_connect_wait(const struct wslink_session *session,

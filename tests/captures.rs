@@ -396,7 +396,7 @@ fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
     let mut options = Options { protocol: Some(capture.protocol), ..Options::default() };
     options.connect_timeout = Duration::from_secs(5);
     // The recording client counts from 0, so our ids are the recorded ones.
-    let seeds = Seeds { first_call: 0, first_key: 0, first_message: 0 };
+    let seeds = Seeds { first_call: 0, first_key: 0, first_message: 0, delays: 0 };
     let mut core: Core<Json, String> = Core::new(options, seeds);
     *core.topics() = topics(capture);
     let mut inbound = Inbound::new(Limits::default(), BufferPool::new(0));

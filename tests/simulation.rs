@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
-use wslink::session::core::{Core, Effect, Seeds, State};
+use wslink::session::core::{Core, Effect, Seeds, State, StateChange};
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::options::Options;
+use wslink::session::reconnect::Reconnect;
 use wslink::wire::buffer::BufferPool;
 use wslink::wire::limits::Limits;
 use wslink::wire::msgpack::encode::Encode;
@@ -165,7 +166,13 @@ struct Application {
     next: u64,
     completed: u64,
     last_publication: Option<u64>,
-    closed: bool,
+    state: Option<State>,
+    /// The attempt to reconnect that was announced last, and when it is due.
+    attempt: Option<(u32, Instant)>,
+    /// When the connection was lost that is to be made again.
+    lost_at: Option<Instant>,
+    /// How often it was ready again without being asked to connect.
+    reconnected: u64,
 }
 
 struct World {
@@ -178,6 +185,9 @@ struct World {
     connected: bool,
     ping_pending: bool,
     parts: Vec<u8>,
+    reconnect: Option<Reconnect>,
+    /// The application asks to connect now.
+    in_a_hurry: bool,
     trace: bool,
 }
 
@@ -187,8 +197,20 @@ impl World {
         let now = Instant::now();
         let protocol = if chance.one_in(2) { Protocol::V1 } else { Protocol::V2 };
         let heartbeat = chance.one_in(3).then(|| Duration::from_secs(5));
-        let options = Options { heartbeat, ..Options::default() };
-        let seeds = Seeds { first_call: chance.below(1 << 52), first_key: 1, first_message: chance.next() as u32 };
+        let reconnect = chance.one_in(2).then(|| Reconnect {
+            attempts: chance.one_in(2).then(|| 1 + chance.below(4) as u32),
+            first_delay: Duration::from_millis(chance.below(2000)),
+            longest_delay: Duration::from_millis(chance.below(8000)),
+            total: chance.one_in(3).then(|| Duration::from_secs(1 + chance.below(20))),
+            at_first: chance.one_in(2),
+        });
+        let options = Options { heartbeat, reconnect, ..Options::default() };
+        let seeds = Seeds {
+            first_call: chance.below(1 << 52),
+            first_key: 1,
+            first_message: chance.next() as u32,
+            delays: chance.next(),
+        };
         let mut core = Core::new(options, seeds);
         core.topics().subscribe("topic", "subscriber");
         let mut world = World {
@@ -200,6 +222,8 @@ impl World {
             connected: false,
             ping_pending: false,
             parts: Vec::new(),
+            reconnect,
+            in_a_hurry: false,
             trace,
             chance,
         };
@@ -221,7 +245,13 @@ impl World {
     fn effects(&mut self) {
         while let Some(effect) = self.core.take_effect() {
             match effect {
-                Effect::Connect(_) => {
+                Effect::Connect(until) => {
+                    assert!(until > self.now, "an attempt that cannot succeed");
+                    if self.chance.one_in(8) {
+                        let (code, again) = [(Code::Connect, true), (Code::Tls, false)][self.chance.below(2) as usize];
+                        self.core.failed(Error::new(code, "no connection").retriable_if(again));
+                        continue;
+                    }
                     let protocol = self.server.protocol;
                     self.server = World::server(protocol);
                     self.inbound = Inbound::new(Limits::default(), BufferPool::new(1 << 20));
@@ -263,16 +293,58 @@ impl World {
                     );
                     self.app.last_publication = Some(i);
                 }
-                Effect::State(change) => {
-                    self.note(|| format!("{:?} {:?}", change.state, change.error));
-                    self.app.closed = change.state == State::Closed;
-                    if self.app.closed {
-                        assert!(self.app.open.is_empty(), "closed with open calls");
-                    }
+                Effect::Judge(error, _) => {
+                    assert!(self.reconnect.is_some() && error.code() != Code::Auth);
+                    let again = if self.chance.one_in(10) { self.chance.one_in(2) } else { error.is_retriable() };
+                    self.core.judged(self.now, again);
                 }
+                Effect::State(change) => self.entered(&change),
             }
         }
         assert_eq!(self.core.calls_in_flight(), self.app.open.len());
+    }
+
+    /// States follow each other as the documentation says, and reconnecting keeps to its policy.
+    fn entered(&mut self, change: &StateChange) {
+        self.note(|| format!("{:?} {} {:?} {:?}", change.state, change.attempt, change.delay, change.error));
+        let before = self.app.state.replace(change.state);
+        let may_follow: &[Option<State>] = match change.state {
+            State::Connecting => &[None, Some(State::Closed), Some(State::Reconnecting)],
+            State::Ready => &[Some(State::Connecting)],
+            State::Lost | State::Closing => &[Some(State::Ready)],
+            State::Reconnecting => &[Some(State::Lost), Some(State::Connecting)],
+            _ => &[Some(State::Connecting), Some(State::Lost), Some(State::Reconnecting), Some(State::Closing)],
+        };
+        assert!(may_follow.contains(&before), "{:?} after {before:?}", change.state);
+        match change.state {
+            State::Reconnecting => {
+                let policy = self.reconnect.expect("nobody asked to reconnect");
+                let number = self.app.attempt.map_or(1, |(n, _)| n + 1);
+                assert_eq!(change.attempt, number, "attempts are counted from the last time that all was well");
+                assert!(policy.attempts.is_none_or(|most| number <= most), "too many attempts");
+                assert!(change.delay <= policy.longest_delay);
+                let due = self.now + change.delay;
+                let lost_at = *self.app.lost_at.get_or_insert(self.now);
+                assert!(policy.total.is_none_or(|total| due < lost_at + total), "an attempt that begins too late");
+                assert!(change.error.is_some());
+                self.app.attempt = Some((number, due));
+            }
+            State::Connecting => {
+                assert_eq!(change.attempt, self.app.attempt.map_or(0, |(n, _)| n));
+                if let Some((_, due)) = self.app.attempt {
+                    assert!(self.now >= due || self.in_a_hurry, "an attempt before its time");
+                }
+            }
+            State::Ready | State::Closed => {
+                self.app.reconnected += u64::from(change.state == State::Ready && self.app.attempt.is_some());
+                self.app.attempt = None;
+                self.app.lost_at = None;
+                // What was published meanwhile is gone.
+                assert!(change.state == State::Ready || self.app.open.is_empty(), "closed with open calls");
+            }
+            State::Lost => assert!(self.app.open.is_empty(), "a call outlives its connection"),
+            _ => {}
+        }
     }
 
     fn send(&mut self, mut message: Outgoing) {
@@ -293,7 +365,7 @@ impl World {
         self.note(|| format!("end of the connection: {why}"));
         self.connected = false;
         self.server.to_client.clear();
-        self.core.lost(self.now, Error::new(Code::ConnectionLost, why));
+        self.core.lost(self.now, Error::new(Code::ConnectionLost, why).retriable_if(true));
     }
 
     /// One message arrives, in pieces of any size.
@@ -365,10 +437,12 @@ impl World {
             _ => {}
         }
         self.effects();
-        if self.app.closed && self.chance.one_in(3) {
-            self.app.closed = false;
+        let may_connect = matches!(self.core.state(), State::Closed | State::Reconnecting);
+        if may_connect && self.chance.one_in(if self.reconnect.is_some() { 20 } else { 3 }) {
+            self.in_a_hurry = true;
             self.core.connect(self.now).unwrap();
             self.effects();
+            self.in_a_hurry = false;
         }
     }
 
@@ -413,18 +487,19 @@ impl World {
     }
 
     /// The end: everything that was accepted is completed.
-    fn finish(mut self) -> u64 {
+    fn finish(mut self) -> (u64, u64) {
         self.core.close(self.now, Duration::ZERO);
         self.core.tick(self.now + Duration::from_secs(1));
         self.effects();
         assert!(self.app.open.is_empty());
         assert_eq!(self.app.completed, self.app.next, "one completion for each accepted call");
         assert_eq!(self.core.counts().calls, self.app.next);
-        self.app.completed
+        (self.app.completed, self.app.reconnected)
     }
 }
 
-fn run(seed: u64, trace: bool) -> u64 {
+/// Returns how many calls were completed, and how often the session was ready again.
+fn run(seed: u64, trace: bool) -> (u64, u64) {
     let mut world = World::new(seed, trace);
     for _ in 0..200 {
         world.step();
@@ -440,16 +515,23 @@ fn every_session_keeps_its_promises() {
         return;
     }
     let sessions = number("WSLINK_SESSIONS").unwrap_or(20_000);
-    let mut calls = 0;
+    let (mut calls, mut reconnected) = (0, 0);
     for seed in 0..sessions {
         match std::panic::catch_unwind(|| run(seed, false)) {
-            Ok(completed) => calls += completed,
+            Ok((completed, again)) => {
+                calls += completed;
+                reconnected += again;
+            }
             Err(cause) => {
                 println!("failed: WSLINK_SEED={seed} cargo test --test simulation -- --nocapture");
                 std::panic::resume_unwind(cause);
             }
         }
     }
-    println!("{sessions} sessions, {calls} calls");
+    println!("{sessions} sessions, {calls} calls, reconnected {reconnected} times");
+    assert!(
+        reconnected > sessions / 10,
+        "the simulation hardly reconnects: {reconnected} times in {sessions} sessions"
+    );
     assert!(calls > sessions * 5, "the simulation hardly gets to calls: {calls} in {sessions} sessions");
 }

@@ -14,9 +14,10 @@ enum class state : std::int32_t {
   idle = WSLINK_STATE_IDLE,             ///< Not asked to connect yet.
   connecting = WSLINK_STATE_CONNECTING, ///< On the way: resolving, connecting, TLS, upgrade, hello.
   ready = WSLINK_STATE_READY,           ///< Open: calls are possible.
-  lost = WSLINK_STATE_LOST,             ///< The connection ended without being asked to; closed follows.
-  closing = WSLINK_STATE_CLOSING,       ///< Closing in agreement with the server.
-  closed = WSLINK_STATE_CLOSED          ///< Over; it may be connected again.
+  lost = WSLINK_STATE_LOST, ///< The connection ended without being asked to; reconnecting or closed follows.
+  reconnecting = WSLINK_STATE_RECONNECTING, ///< Waiting for the next attempt; session::connect() begins it at once.
+  closing = WSLINK_STATE_CLOSING,           ///< Closing in agreement with the server.
+  closed = WSLINK_STATE_CLOSED              ///< Over; it may be connected again.
 };
 
 /// The generation of the wire protocol.
@@ -46,7 +47,22 @@ inline const char *to_text(state s) noexcept { return wslink_state_text(static_c
 /// A state that was entered, and why.
 struct state_change {
   wslink::state state; ///< The state.
-  error reason;        ///< For state::lost, and for a state::closed that was not asked for.
+  error reason;        ///< For state::lost, state::reconnecting, and a state::closed that was not asked for.
+  /// For state::reconnecting, and state::connecting after it: the number of the attempt, counted from the last time
+  /// that the session was ready. Otherwise 0.
+  std::uint32_t attempt = 0;
+  std::chrono::milliseconds delay{0}; ///< For state::reconnecting: how long until that attempt.
+};
+
+/// When a session connects again by itself.
+struct reconnect_policy {
+  std::uint32_t attempts = 0; ///< In a row, from one loss to the next ready session; 0: without end.
+  /// Before the first attempt, at least 1 ms; doubled with every further one. What is really waited is chosen by chance
+  /// between half of it and all of it.
+  std::chrono::milliseconds first_delay{500};
+  std::chrono::milliseconds longest_delay{30000}; ///< The delay grows to this.
+  std::chrono::milliseconds total{0};             ///< For all attempts since the loss; zero: without end.
+  bool at_first = false; ///< Also if the very first connection fails: the server need not be up yet.
 };
 
 /// How far a large message (256 KiB and more) is: `incoming`, `transfer` (tells transfers apart), `call` (to which an
@@ -114,6 +130,27 @@ public:
   config &heartbeat(std::chrono::duration<Rep, Period> time, error *err = nullptr) {
     std::uint32_t ms = time == time.zero() ? 0 : detail::to_ms(time);
     return set(err, [&](auto **e) { return wslink_config_set_heartbeat(handle_, ms, e); });
+  }
+  /// Connect again by itself when the connection is lost: calls in flight fail as code::connection_lost and are never
+  /// repeated, subscriptions stay, the server sees a new client. A refused secret is never tried again.
+  config &reconnect(const reconnect_policy &policy = {}, error *err = nullptr) {
+    wslink_reconnect_options options = WSLINK_RECONNECT_OPTIONS_INIT;
+    options.attempts = policy.attempts;
+    options.first_delay_ms = detail::to_ms(policy.first_delay);
+    options.longest_delay_ms = detail::to_ms(policy.longest_delay);
+    options.total_ms = policy.total == policy.total.zero() ? 0 : detail::to_ms(policy.total);
+    options.at_first = policy.at_first;
+    return set(err, [&](auto **e) { return wslink_config_set_reconnect(handle_, &options, e); });
+  }
+  /// Asked before every attempt to reconnect whether the failure is worth it: `bool(const error& reason, std::uint32_t
+  /// attempt)`; without it, attempts are made after failures that error::is_retriable() says are. Runs on the I/O
+  /// thread, must answer at once, and must not use the session.
+  template <class F>
+  config &reconnect_filter(F &&callback, error *err = nullptr) {
+    return hand_over(std::forward<F>(callback), err, [&](auto *f, auto **e) {
+      using target = std::remove_pointer_t<decltype(f)>;
+      return wslink_config_set_reconnect_filter(handle_, run_filter<target>, f, detail::destroy<target>, e);
+    });
   }
   /// Largest message that is accepted; 1 GiB if not set.
   config &max_message_size(std::uint64_t bytes, error *err = nullptr) {
@@ -227,9 +264,16 @@ private:
     detail::guarded_alone([&] { (*static_cast<F *>(user))(static_cast<log_level>(level), line); });
   }
   template <class F>
-  static void run_state(void *user, std::int32_t now, const wslink_error *reason) noexcept {
+  static bool run_filter(void *user, const wslink_error *reason, std::uint32_t attempt) noexcept {
+    bool again = false;
+    detail::guarded_alone([&] { again = (*static_cast<F *>(user))(error::copy_of(reason), attempt); });
+    return again;
+  }
+  template <class F>
+  static void run_state(void *user, const wslink_state_change *now) noexcept {
     detail::guarded([&] {
-      const state_change change{static_cast<wslink::state>(now), error::copy_of(reason)};
+      const state_change change{static_cast<wslink::state>(now->state), error::copy_of(now->reason), now->attempt,
+                                std::chrono::milliseconds(now->delay_ms)};
       (*static_cast<F *>(user))(change);
     });
   }

@@ -270,12 +270,13 @@ public:
   /// Whether there is a session.
   explicit operator bool() const noexcept { return c_ptr() != nullptr; }
 
-  /// Connects and waits until the session is ready or has failed. Not on the I/O thread.
+  /// Connects and waits until the session is ready or has failed; with reconnect_policy::at_first, until the attempts
+  /// are used up. Not on the I/O thread.
   bool connect(error *err = nullptr) const {
     detail::outlet out(err);
     return out.check(wslink_session_connect_wait(c_ptr(), out.c()));
   }
-  /// Begins to connect; config::on_state() tells how it goes.
+  /// Begins to connect; config::on_state() tells how it goes. While the session waits to reconnect: at once.
   bool begin_connect(error *err = nullptr) const {
     detail::outlet out(err);
     return out.check(wslink_session_connect(c_ptr(), out.c()));

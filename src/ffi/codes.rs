@@ -91,8 +91,11 @@ pub const WSLINK_STATE_IDLE: i32 = 0;
 pub const WSLINK_STATE_CONNECTING: i32 = 1;
 /// Open: calls are possible.
 pub const WSLINK_STATE_READY: i32 = 2;
-/// The connection ended without being asked to; `WSLINK_STATE_CLOSED` follows.
+/// The connection ended without being asked to; `WSLINK_STATE_RECONNECTING` or `WSLINK_STATE_CLOSED` follows.
 pub const WSLINK_STATE_LOST: i32 = 3;
+/// Waiting for the next attempt to connect (`wslink_config_set_reconnect`), which `wslink_session_connect` begins at
+/// once.
+pub const WSLINK_STATE_RECONNECTING: i32 = 4;
 /// Closing in agreement with the server.
 pub const WSLINK_STATE_CLOSING: i32 = 5;
 /// Over; `wslink_session_connect` may be called again.
@@ -197,6 +200,7 @@ const _: () = assert!(
         && WSLINK_STATE_CONNECTING == State::Connecting as i32
         && WSLINK_STATE_READY == State::Ready as i32
         && WSLINK_STATE_LOST == State::Lost as i32
+        && WSLINK_STATE_RECONNECTING == State::Reconnecting as i32
         && WSLINK_STATE_CLOSING == State::Closing as i32
         && WSLINK_STATE_CLOSED == State::Closed as i32
         && WSLINK_KIND_NULL == Kind::Null as i32

@@ -7,6 +7,7 @@ use super::guard::{fallible, infallible};
 use super::pointer;
 use crate::error::{Code, Error, Result};
 use crate::io::config::{Config, Delivery, LogLevel};
+use crate::session::reconnect::Reconnect;
 use crate::wire::Protocol;
 use crate::wire::builder::Builder;
 use crate::wire::document::Document;
@@ -37,9 +38,50 @@ pub struct wslink_progress {
     pub total: u64,
 }
 
-/// Told about every change of state. `reason` says why for `WSLINK_STATE_LOST` and for a
-/// `WSLINK_STATE_CLOSED` that was not asked for, otherwise it is NULL; borrowed for the callback.
-pub type wslink_state_fn = Option<extern "C" fn(user: *mut c_void, state: i32, reason: *const wslink_error)>;
+/// A state that was entered, and why. Later versions may add members at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_state_change {
+    /// One of `WSLINK_STATE_...`.
+    pub state: i32,
+    /// For `WSLINK_STATE_RECONNECTING`, and for `WSLINK_STATE_CONNECTING` after it: the number of the attempt,
+    /// counted from the last time the session was ready. Otherwise 0.
+    pub attempt: u32,
+    /// For `WSLINK_STATE_RECONNECTING`: milliseconds until that attempt. Otherwise 0.
+    pub delay_ms: u64,
+    /// Why, for `WSLINK_STATE_LOST`, `WSLINK_STATE_RECONNECTING`, and a `WSLINK_STATE_CLOSED` that was not asked
+    /// for; otherwise NULL. Borrowed for the callback.
+    pub reason: *const wslink_error,
+}
+
+/// When a session connects again by itself. Begin with `WSLINK_RECONNECT_OPTIONS_INIT`, so that members of later
+/// versions have their defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wslink_reconnect_options {
+    /// `sizeof(wslink_reconnect_options)`.
+    pub size: usize,
+    /// So many attempts in a row, from one loss to the next ready session. 0 (default): without end.
+    pub attempts: u32,
+    /// Milliseconds before the first attempt, at least 1; doubled with every further one. What is really waited is
+    /// chosen by chance between half of it and all of it. Default 500.
+    pub first_delay_ms: u32,
+    /// The delay grows to this, in milliseconds. Default 30000.
+    pub longest_delay_ms: u32,
+    /// The whole time for attempts since the loss, in milliseconds. 0 (default): without end.
+    pub total_ms: u32,
+    /// Not 0: also if the very first connection fails, so that `wslink_session_connect` and
+    /// `wslink_session_connect_wait` wait for a server that is not up yet. Default 0.
+    pub at_first: i32,
+}
+
+/// Told about every change of state; `change` is borrowed for the callback.
+pub type wslink_state_fn = Option<extern "C" fn(user: *mut c_void, change: *const wslink_state_change)>;
+
+/// Asked before every attempt to reconnect whether the failure is worth it: true to try again. `attempt` is the number
+/// that the attempt would have. Runs on the I/O thread, must answer at once, and must not use the session.
+pub type wslink_reconnect_filter_fn =
+    Option<extern "C" fn(user: *mut c_void, reason: *const wslink_error, attempt: u32) -> bool>;
 
 /// Told how far large messages are (256 KiB and more).
 pub type wslink_progress_fn = Option<extern "C" fn(user: *mut c_void, progress: *const wslink_progress)>;
@@ -178,6 +220,62 @@ pub unsafe extern "C" fn wslink_config_set_heartbeat(
 ) -> i32 {
     change(config, err, |c| {
         c.config.session.heartbeat = (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()));
+        Ok(())
+    })
+}
+
+/// Connect again by itself when the connection is lost: calls in flight are completed as
+/// `WSLINK_ERR_CONNECTION_LOST` and never repeated, subscriptions stay, the server sees a new client. NULL (default):
+/// not. A refused secret is never tried again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_config_set_reconnect(
+    config: *mut wslink_config,
+    options: *const wslink_reconnect_options,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    change(config, err, |c| {
+        if options.is_null() {
+            return c.config.set_reconnect(None);
+        }
+        let defaults = Reconnect::default();
+        let given = pointer::options(
+            options,
+            wslink_reconnect_options {
+                size: size_of::<wslink_reconnect_options>(),
+                attempts: 0,
+                first_delay_ms: defaults.first_delay.as_millis() as u32,
+                longest_delay_ms: defaults.longest_delay.as_millis() as u32,
+                total_ms: 0,
+                at_first: 0,
+            },
+        )?;
+        c.config.set_reconnect(Some(Reconnect {
+            attempts: (given.attempts > 0).then_some(given.attempts),
+            first_delay: Duration::from_millis(given.first_delay_ms.into()),
+            longest_delay: Duration::from_millis(given.longest_delay_ms.into()),
+            total: (given.total_ms > 0).then(|| Duration::from_millis(given.total_ms.into())),
+            at_first: given.at_first != 0,
+        }))
+    })
+}
+
+/// Asked before every attempt to reconnect; without it, attempts are made after failures for which
+/// `wslink_error_is_retriable` is true.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_config_set_reconnect_filter(
+    config: *mut wslink_config,
+    callback: wslink_reconnect_filter_fn,
+    user: *mut c_void,
+    drop: wslink_drop_fn,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    let user = UserData::new(user, drop);
+    change(config, err, |c| {
+        let callback = callback.ok_or_else(|| Error::new(Code::Null, "callback is NULL"))?;
+        c.config.set_reconnect_filter(move |reason, attempt| {
+            let reason = wslink_error::new(reason.clone());
+            callback(user.pointer(), &raw const reason, attempt)
+        });
         Ok(())
     })
 }
@@ -448,8 +546,13 @@ pub unsafe extern "C" fn wslink_config_on_state(
         let callback = callback.ok_or_else(|| Error::new(Code::Null, "callback is NULL"))?;
         c.config.on_state(move |change| {
             let reason = change.error.clone().map(wslink_error::new);
-            let reason = reason.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-            callback(user.pointer(), change.state as i32, reason);
+            let entered = wslink_state_change {
+                state: change.state as i32,
+                attempt: change.attempt,
+                delay_ms: change.delay.as_millis() as u64,
+                reason: reason.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+            };
+            callback(user.pointer(), &raw const entered);
         });
         Ok(())
     })

@@ -159,6 +159,24 @@ pub fn slice_mut<'a, T>(pointer: *mut T, len: usize, what: &str) -> Result<&'a m
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
 }
 
+/// Options that begin with their size: what the caller knows of them, over the defaults.
+pub fn options<T: Copy>(given: *const T, defaults: T) -> Result<T> {
+    if given.is_null() {
+        return Ok(defaults);
+    }
+    // The size is the first member; only that much of the struct is known to be there.
+    let size = *borrow(given.cast::<usize>(), "options")?;
+    if size < size_of::<usize>() {
+        return Err(Error::new(Code::Argument, "options: size is not set; begin with the ..._INIT macro"));
+    }
+    let mut merged = defaults;
+    let n = size.min(size_of::<T>());
+    let from = slice(given.cast::<u8>(), n, "options")?;
+    let to = slice_mut((&raw mut merged).cast::<u8>(), n, "options")?;
+    to.copy_from_slice(from);
+    Ok(merged)
+}
+
 /// Copies text into a buffer of the caller as `snprintf` does: cut to fit, always NUL-terminated if
 /// `size` is not 0. Returns the length of the whole text.
 pub fn copy_text(text: &str, buffer: *mut c_char, size: usize) -> usize {

@@ -94,24 +94,6 @@ fn handle(session: *const wslink_session) -> Result<Handle> {
     pointer::borrow(session, "session").map(|s| s.0.handle())
 }
 
-/// Options that begin with their size: what the caller knows of them, over the defaults.
-fn options<T: Copy>(given: *const T, defaults: T) -> Result<T> {
-    if given.is_null() {
-        return Ok(defaults);
-    }
-    // The size is the first member; only that much of the struct is known to be there.
-    let size = *pointer::borrow(given.cast::<usize>(), "options")?;
-    if size < size_of::<usize>() {
-        return Err(Error::new(Code::Argument, "options: size is not set; begin with the ..._INIT macro"));
-    }
-    let mut merged = defaults;
-    let n = size.min(size_of::<T>());
-    let from = pointer::slice(given.cast::<u8>(), n, "options")?;
-    let to = pointer::slice_mut((&raw mut merged).cast::<u8>(), n, "options")?;
-    to.copy_from_slice(from);
-    Ok(merged)
-}
-
 fn milliseconds(ms: u32) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms.into()))
 }
@@ -142,14 +124,14 @@ pub unsafe extern "C" fn wslink_session_free(session: *mut wslink_session) {
 }
 
 /// Begins to connect and returns at once; the state callback tells how it goes. Allowed when the session is
-/// idle or closed.
+/// idle or closed, and while it waits to reconnect: then the attempt begins now.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_connect(session: *const wslink_session, err: *mut *mut wslink_error) -> i32 {
     fallible(err, || handle(session)?.connect().map(|()| WSLINK_OK))
 }
 
 /// Connects and waits until the session is ready or has failed; the connect timeout of the configuration
-/// applies. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+/// applies, to each attempt if `wslink_reconnect_options.at_first` asks for several. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_connect_wait(
     session: *const wslink_session,
@@ -326,7 +308,7 @@ pub unsafe extern "C" fn wslink_session_call(
 
 fn call_options(given: *const wslink_call_options) -> Result<wslink_call_options> {
     let defaults = wslink_call_options { size: size_of::<wslink_call_options>(), timeout_ms: 0 };
-    options(given, defaults)
+    pointer::options(given, defaults)
 }
 
 /// Calls a method and waits for the outcome. `args` may be NULL for none; on success its content is taken, on
@@ -404,7 +386,7 @@ fn policy(given: *const wslink_subscribe_options) -> Result<Policy> {
         policy: WSLINK_POLICY_ALL,
         capacity: 0,
     };
-    let options = options(given, defaults)?;
+    let options = pointer::options(given, defaults)?;
     match (options.policy, options.capacity as usize) {
         (WSLINK_POLICY_ALL, 0) => Ok(Policy::default()),
         (WSLINK_POLICY_ALL, n) => Ok(Policy::All(n)),

@@ -86,6 +86,7 @@ pub extern "C" fn wslink_state_text(state: i32) -> *const c_char {
         codes::WSLINK_STATE_CONNECTING => "connecting",
         codes::WSLINK_STATE_READY => "ready",
         codes::WSLINK_STATE_LOST => "lost",
+        codes::WSLINK_STATE_RECONNECTING => "reconnecting",
         codes::WSLINK_STATE_CLOSING => "closing",
         codes::WSLINK_STATE_CLOSED => "closed",
         _ => "unknown state",

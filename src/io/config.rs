@@ -6,6 +6,7 @@ use super::tls::TlsOptions;
 use super::url::Target;
 use crate::error::{Code, Error, Result};
 use crate::session::options::Options;
+use crate::session::reconnect::Reconnect;
 use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::http::{HeaderName, HeaderValue};
@@ -56,6 +57,9 @@ pub struct Progress {
 
 /// Told about the progress of large messages.
 pub type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
+
+/// Asked whether a failure is worth another attempt to connect, which would have this number.
+pub type ReconnectFilter = dyn Fn(&Error, u32) -> bool + Send + Sync;
 
 /// Called when there is something to dispatch.
 pub type WakeupCallback = dyn Fn() + Send + Sync;
@@ -119,6 +123,7 @@ pub struct Config {
     pub(crate) on_state: Option<Arc<StateCallback>>,
     pub(crate) on_progress: Option<Arc<ProgressCallback>>,
     pub(crate) on_wakeup: Option<Arc<WakeupCallback>>,
+    pub(crate) reconnect_filter: Option<Arc<ReconnectFilter>>,
 }
 
 /// The smallest message of which progress is told.
@@ -142,6 +147,7 @@ impl Config {
             on_state: None,
             on_progress: None,
             on_wakeup: None,
+            reconnect_filter: None,
         })
     }
 
@@ -187,6 +193,31 @@ impl Config {
     /// Told about the progress of messages of [`PROGRESS_FROM`] bytes or more.
     pub fn on_progress(&mut self, callback: impl Fn(&Progress) + Send + Sync + 'static) {
         self.on_progress = Some(Arc::new(callback));
+    }
+
+    /// Connect again by itself when the connection is lost; `None` (default): not.
+    pub fn set_reconnect(&mut self, reconnect: Option<Reconnect>) -> Result<()> {
+        if let Some(policy) = reconnect {
+            if policy.first_delay.is_zero() {
+                let message =
+                    "reconnecting without a delay would keep the processor and the server busy; use 1 ms or more";
+                return Err(Error::new(Code::Argument, message));
+            }
+            if policy.longest_delay < policy.first_delay {
+                let (first, longest) = (policy.first_delay, policy.longest_delay);
+                let message = format!("the first delay ({first:?}) is longer than the longest ({longest:?})");
+                return Err(Error::new(Code::Argument, message));
+            }
+        }
+        self.session.reconnect = reconnect;
+        Ok(())
+    }
+
+    /// Asked before every attempt to reconnect whether the failure is worth it; without this, an attempt is made if
+    /// [`Error::is_retriable`]. A refused secret ends the session without asking. Called on the I/O thread, and must
+    /// answer at once; it must not use the session.
+    pub fn set_reconnect_filter(&mut self, filter: impl Fn(&Error, u32) -> bool + Send + Sync + 'static) {
+        self.reconnect_filter = Some(Arc::new(filter));
     }
 
     /// Called, on any thread, whenever `dispatch` has something to do after it had nothing.

@@ -5,7 +5,7 @@
 //! session is set so, on the I/O thread.
 
 use super::callback::{Entered, Slot, guarded};
-use super::config::{Progress, ProgressCallback, WakeupCallback};
+use super::config::{Progress, ProgressCallback, ReconnectFilter, WakeupCallback};
 use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
 use crate::wire::document::Document;
@@ -176,6 +176,8 @@ pub struct Callbacks {
     pub progress: Slot<ProgressCallback>,
     /// Something waits for `dispatch`.
     pub wakeup: Slot<WakeupCallback>,
+    /// Whether a failure is worth another attempt to connect.
+    pub reconnect: Slot<ReconnectFilter>,
 }
 
 /// Reports of progress are left out when so many events wait: they are of use only while they are new.
@@ -222,6 +224,13 @@ impl EventQueue {
     /// Whether somebody is told about progress.
     pub fn wants_progress(&self) -> bool {
         self.wants_progress
+    }
+
+    /// Whether the application thinks that a failure is worth another attempt to connect.
+    pub fn worth_an_attempt(&self, error: &Error, attempt: u32) -> bool {
+        let mut worth = error.is_retriable();
+        self.callbacks.reconnect.run(|filter| worth = filter(error, attempt));
+        worth
     }
 
     /// Puts events in. Runs no code of the application, so that it may be called under a lock; what is
@@ -425,6 +434,7 @@ impl EventQueue {
             }
         }
         self.callbacks.wakeup.clear();
+        self.callbacks.reconnect.clear();
         self.callbacks.progress.clear();
         self.callbacks.state.clear();
     }

@@ -74,6 +74,7 @@ impl Session {
             first_call: rand::random::<u64>() >> 12,
             first_key: rand::random::<u64>() >> 11,
             first_message: rand::random(),
+            delays: rand::random(),
         };
         let shared = Arc::new(Shared::new(config, Arc::clone(&waker), seeds));
         let io = IoThread::new(Arc::clone(&shared), poll, waker);
@@ -132,7 +133,7 @@ impl Drop for Session {
 }
 
 impl Handle {
-    /// Begins to connect; the state tells how it goes.
+    /// Begins to connect; the state tells how it goes. While the session waits to reconnect: at once.
     pub fn connect(&self) -> Result<()> {
         self.0.with_locked(|locked| {
             if locked.freed {
@@ -143,7 +144,8 @@ impl Handle {
     }
 
     /// Connects and waits until the session is ready or has failed. The configured connect timeout
-    /// applies.
+    /// applies; to each attempt, if there may be several
+    /// ([`Reconnect::at_first`](crate::session::reconnect::Reconnect::at_first)).
     pub fn connect_wait(&self) -> Result<()> {
         self.may_wait("connect_wait")?;
         let endings = self.0.look(|locked| locked.endings);

@@ -142,6 +142,7 @@ impl Shared {
         callbacks.state.set(config.on_state.take());
         callbacks.progress.set(config.on_progress.take());
         callbacks.wakeup.set(config.on_wakeup.take());
+        callbacks.reconnect.set(config.reconnect_filter.take());
         let queue = EventQueue::new(callbacks, config.queue_bytes, config.delivery == Delivery::Queued);
         let core = Core::new(config.session.clone(), seeds);
         Shared {
@@ -203,7 +204,7 @@ impl Shared {
         let mut events = Vec::new();
         let mut waiters = Vec::new();
         let mut must_wake = false;
-        let (mut sends, mut put) = (false, None);
+        let (mut sends, mut put, mut judge) = (false, None, None);
         let result;
         {
             let mut locked = self.locked.lock();
@@ -235,6 +236,7 @@ impl Shared {
                     }
                     Effect::Complete(Completion::Waiter(waiter), outcome) => waiters.push((waiter, outcome)),
                     Effect::Publish(to, outcome) => events.push(Event::Publish(to, outcome)),
+                    Effect::Judge(error, attempt) => judge = Some((error, attempt)),
                     Effect::State(change) => {
                         if change.state == State::Closed {
                             locked.endings += 1;
@@ -258,6 +260,9 @@ impl Shared {
         if let Some(put) = put {
             self.tell(put);
         }
+        if let Some((error, attempt)) = judge {
+            self.judge(&error, attempt);
+        }
         // The I/O thread sees to everything before it sleeps.
         if !self.on_io_thread() {
             if sends {
@@ -268,6 +273,15 @@ impl Shared {
             }
         }
         result
+    }
+
+    fn judge(&self, error: &Error, attempt: u32) {
+        let again = self.queue.worth_an_attempt(error, attempt);
+        self.log(LogLevel::Info, || match again {
+            true => format!("worth attempt {attempt} to reconnect: {error}"),
+            false => format!("not worth another attempt to connect: {error}"),
+        });
+        self.with_core(|core| core.judged(Instant::now(), again));
     }
 
     /// Hands received messages to the state machine.

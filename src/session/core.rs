@@ -1,4 +1,4 @@
-//! The state machine of one session: connection states, calls in flight, heartbeat, closing.
+//! The state machine of one session: connection states, calls in flight, heartbeat, reconnecting, closing.
 //!
 //! Methods take the time and change the state; what is to be done about it comes out of
 //! [`Core::take_effect`] in order. The caller holds no lock while it acts on an effect that runs code of
@@ -8,6 +8,7 @@ use super::calls::{CallId, Calls};
 use super::hello::{Answer, Hello, Next, Send};
 use super::inbound::Received;
 use super::options::Options;
+use super::reconnect::Attempts;
 use super::topics::Topics;
 use crate::error::{Code, Error, Result, Stage};
 use crate::wire::Protocol;
@@ -30,8 +31,10 @@ pub enum State {
     Connecting = 1,
     /// Open: calls are possible.
     Ready = 2,
-    /// The connection ended without being asked to; [`State::Closed`] follows.
+    /// The connection ended without being asked to; [`State::Reconnecting`] or [`State::Closed`] follows.
     Lost = 3,
+    /// Waiting for the next attempt to connect, which `connect` begins at once.
+    Reconnecting = 4,
     /// Closing in agreement with the server.
     Closing = 5,
     /// Over; `connect` may be called again.
@@ -43,8 +46,13 @@ pub enum State {
 pub struct StateChange {
     /// The state.
     pub state: State,
-    /// The reason for `Lost`, and for `Closed` if it was not asked for.
+    /// The reason for `Lost` and `Reconnecting`, and for `Closed` if it was not asked for.
     pub error: Option<Error>,
+    /// For `Reconnecting`, and for `Connecting` after it: the number of the attempt, counted from the last time the
+    /// session was ready. Otherwise 0.
+    pub attempt: u32,
+    /// For `Reconnecting`: how long it is until that attempt. Otherwise 0.
+    pub delay: Duration,
 }
 
 /// What the surroundings have to do, in this order.
@@ -64,6 +72,9 @@ pub enum Effect<C, S> {
     Complete(C, Result<Arc<Document>>),
     /// A publication for its subscribers.
     Publish(Arc<[S]>, Result<Arc<Document>>),
+    /// Ask whether this failure is worth another attempt, which would have this number, and answer with
+    /// [`Core::judged`].
+    Judge(Error, u32),
     /// Tell the application.
     State(StateChange),
 }
@@ -102,6 +113,12 @@ enum Phase {
     Closing {
         deadline: Instant,
     },
+    /// Asked whether to try again.
+    Judged,
+    /// Waiting for the next attempt.
+    Waiting {
+        until: Instant,
+    },
     Closed,
 }
 
@@ -114,6 +131,8 @@ pub struct Seeds {
     pub first_key: u64,
     /// Where message ids begin.
     pub first_message: u32,
+    /// Makes the delays of reconnecting differ between clients.
+    pub delays: u64,
 }
 
 /// The state machine. `C` receives the outcome of a call, `S` publications.
@@ -133,6 +152,9 @@ pub struct Core<C, S> {
     last_heard: Option<Instant>,
     pinged: bool,
     failure: Option<Error>,
+    attempts: Attempts,
+    /// The session was ready since it was last asked to connect.
+    was_ready: bool,
 }
 
 /// The prefix of the ids of our calls: `rpc:<clientID>:`.
@@ -162,6 +184,8 @@ impl<C, S: Clone> Core<C, S> {
             last_heard: None,
             pinged: false,
             failure: None,
+            attempts: Attempts::new(seeds.delays),
+            was_ready: false,
             options,
         }
     }
@@ -178,11 +202,12 @@ impl<C, S: Clone> Core<C, S> {
             Phase::Opening { .. } => State::Connecting,
             Phase::Ready => State::Ready,
             Phase::Closing { .. } => State::Closing,
+            Phase::Judged | Phase::Waiting { .. } => State::Reconnecting,
             Phase::Closed => State::Closed,
         }
     }
 
-    /// Why the session is closed, if it was not asked for.
+    /// Why the session is closed, if it was not asked for, or why it has to reconnect.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
     }
@@ -216,7 +241,7 @@ impl<C, S: Clone> Core<C, S> {
     pub fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Opening { deadline, .. } => Some(deadline),
-            Phase::Closing { deadline } => Some(deadline),
+            Phase::Closing { deadline } | Phase::Waiting { until: deadline } => Some(deadline),
             Phase::Ready => self.options.heartbeat.and_then(|every| Some(after(self.last_heard?, every))),
             _ => None,
         };
@@ -224,19 +249,32 @@ impl<C, S: Clone> Core<C, S> {
         [phase, hello, self.calls.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Connect.
+    /// Connect. While the session waits to reconnect: at once.
     pub fn connect(&mut self, now: Instant) -> Result<()> {
         match self.phase {
-            Phase::Idle | Phase::Closed => {}
+            Phase::Idle | Phase::Closed => {
+                self.failure = None;
+                self.was_ready = false;
+                self.attempts.reset();
+            }
+            Phase::Waiting { .. } => {}
             _ => return Err(Error::new(Code::State, "the session is connected or connecting already")),
         }
+        self.attempt(now);
+        Ok(())
+    }
+
+    fn attempt(&mut self, now: Instant) {
+        let last = self.options.reconnect.and_then(|policy| self.attempts.deadline(&policy));
+        if last.is_some_and(|last| last <= now) {
+            return self.closed(self.failure.clone());
+        }
         let deadline = after(now, self.options.connect_timeout);
-        self.failure = None;
+        let deadline = last.map_or(deadline, |last| last.min(deadline));
         self.hello = Hello::new(self.options.protocol);
         self.phase = Phase::Opening { deadline, connected: false };
-        self.announce(State::Connecting, None);
+        self.announce_attempt(State::Connecting, None, self.attempts.made(), Duration::ZERO);
         self.effects.push_back(Effect::Connect(deadline));
-        Ok(())
     }
 
     /// The WebSocket connection is open.
@@ -260,7 +298,7 @@ impl<C, S: Clone> Core<C, S> {
     /// No connection came about.
     pub fn failed(&mut self, error: Error) {
         if matches!(self.phase, Phase::Opening { .. }) {
-            self.closed(Some(error));
+            self.over(error);
         }
     }
 
@@ -349,11 +387,14 @@ impl<C, S: Clone> Core<C, S> {
                 self.pinged = false;
                 self.format.protocol = protocol;
                 self.format.chunk_size = Format::chunk_size(self.peer.max_msg_size.unwrap_or(512 << 10));
+                self.was_ready = true;
+                self.failure = None;
+                self.attempts.reset();
                 self.announce(State::Ready, None);
             }
             Next::Fail(error) => {
                 self.effects.push_back(Effect::Drop);
-                self.closed(Some(error));
+                self.over(error);
             }
         }
     }
@@ -387,14 +428,42 @@ impl<C, S: Clone> Core<C, S> {
                 };
                 self.go_on(now, next);
             }
-            Phase::Opening { connected: false, .. } => self.closed(Some(error)),
+            Phase::Opening { connected: false, .. } => self.over(error),
             Phase::Ready => {
                 self.end_calls(|| error.clone());
                 self.announce(State::Lost, Some(error.clone()));
-                self.closed(Some(error));
+                self.over(error);
             }
             Phase::Closing { .. } => self.closed(None),
-            Phase::Idle | Phase::Closed => {}
+            Phase::Idle | Phase::Judged | Phase::Waiting { .. } | Phase::Closed => {}
+        }
+    }
+
+    /// Connecting has failed, or the connection was lost.
+    fn over(&mut self, error: Error) {
+        let wanted = self.options.reconnect.is_some_and(|policy| self.was_ready || policy.at_first);
+        // The same secret will be refused again, and servers may count.
+        if !wanted || error.code() == Code::Auth {
+            return self.closed(Some(error));
+        }
+        self.phase = Phase::Judged;
+        self.failure = Some(error.clone());
+        self.effects.push_back(Effect::Judge(error, self.attempts.made() + 1));
+    }
+
+    /// The answer to [`Effect::Judge`]: whether to try again.
+    pub fn judged(&mut self, now: Instant, again: bool) {
+        if self.phase != Phase::Judged {
+            return;
+        }
+        let failure = self.failure.clone();
+        let policy = self.options.reconnect.filter(|_| again);
+        match policy.and_then(|policy| self.attempts.next(now, &policy)) {
+            Some((attempt, delay)) => {
+                self.phase = Phase::Waiting { until: after(now, delay) };
+                self.announce_attempt(State::Reconnecting, failure, attempt, delay);
+            }
+            None => self.closed(failure),
         }
     }
 
@@ -420,7 +489,11 @@ impl<C, S: Clone> Core<C, S> {
     }
 
     fn announce(&mut self, state: State, error: Option<Error>) {
-        self.effects.push_back(Effect::State(StateChange { state, error }));
+        self.announce_attempt(state, error, 0, Duration::ZERO);
+    }
+
+    fn announce_attempt(&mut self, state: State, error: Option<Error>, attempt: u32, delay: Duration) {
+        self.effects.push_back(Effect::State(StateChange { state, error, attempt, delay }));
     }
 
     /// Begins a call. The completion comes back if it was not accepted.
@@ -436,6 +509,10 @@ impl<C, S: Clone> Core<C, S> {
         match self.phase {
             Phase::Ready => {}
             Phase::Closed | Phase::Closing { .. } => return failed(closed_error(), completion),
+            Phase::Judged | Phase::Waiting { .. } => {
+                let message = "the connection was lost, and the session waits to reconnect: wait for state ready";
+                return failed(Error::new(Code::State, message).retriable_if(true), completion);
+            }
             _ => {
                 let message = "the session is not ready: connect, and wait for state ready";
                 return failed(Error::new(Code::State, message), completion);
@@ -488,6 +565,7 @@ impl<C, S: Clone> Core<C, S> {
                 self.effects.push_back(Effect::Close(1000));
             }
             Phase::Closing { ref mut deadline } => *deadline = (*deadline).min(after(now, timeout)),
+            Phase::Judged | Phase::Waiting { .. } => self.closed(None),
             Phase::Closed => {}
         }
     }
@@ -503,7 +581,7 @@ impl<C, S: Clone> Core<C, S> {
             Phase::Opening { deadline, .. } if now >= deadline => {
                 let error = self.hello.timed_out(self.options.connect_timeout);
                 self.effects.push_back(Effect::Drop);
-                self.closed(Some(error));
+                self.over(error);
             }
             Phase::Opening { .. } => {
                 let next = self.hello.tick(now);
@@ -513,6 +591,7 @@ impl<C, S: Clone> Core<C, S> {
                 self.effects.push_back(Effect::Drop);
                 self.closed(None);
             }
+            Phase::Waiting { until } if now >= until => self.attempt(now),
             Phase::Ready => self.beat(now),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! The state machine by itself: what comes out for what goes in.
 
 use super::*;
+use crate::session::reconnect::Reconnect;
 use crate::wire::envelope::{Content, classify};
 use crate::wire::json::parse::parse;
 
@@ -30,6 +31,7 @@ fn effects(core: &mut TestCore) -> Vec<String> {
             Effect::Complete(call, Ok(_)) => format!("{call} ok"),
             Effect::Complete(call, Err(e)) => format!("{call} {:?}", e.code()),
             Effect::Publish(..) => "publish".into(),
+            Effect::Judge(error, attempt) => format!("judge {:?} {attempt}", error.code()),
             Effect::State(change) => match change.error {
                 None => format!("{:?}", change.state),
                 Some(e) => format!("{:?} {:?}", change.state, e.code()),
@@ -40,7 +42,7 @@ fn effects(core: &mut TestCore) -> Vec<String> {
 
 fn ready(now: Instant, heartbeat: Option<Duration>) -> TestCore {
     let options = Options { heartbeat, ..Options::default() };
-    let mut core = TestCore::new(options, Seeds { first_call: 100, first_key: 1, first_message: 1 });
+    let mut core = TestCore::new(options, Seeds { first_call: 100, first_key: 1, first_message: 1, delays: 1 });
     core.connect(now).unwrap();
     core.opened(now);
     reply(&mut core, now, Protocol::V2, r#"{"id": "system:c0:0", "result": {"clientID": "c7", "maxMsgSize": 1000}}"#);
@@ -159,7 +161,8 @@ fn the_heartbeat_is_suspended_while_calls_are_in_flight() {
 #[test]
 fn connecting_has_one_deadline() {
     let now = Instant::now();
-    let mut core = TestCore::new(Options::default(), Seeds { first_call: 1, first_key: 1, first_message: 1 });
+    let mut core =
+        TestCore::new(Options::default(), Seeds { first_call: 1, first_key: 1, first_message: 1, delays: 1 });
     core.connect(now).unwrap();
     core.opened(now);
     core.tick(now + seconds(20));
@@ -170,10 +173,121 @@ fn connecting_has_one_deadline() {
 #[test]
 fn a_hello_reply_without_client_id_is_no_session() {
     let now = Instant::now();
-    let mut core = TestCore::new(Options::default(), Seeds { first_call: 1, first_key: 1, first_message: 1 });
+    let mut core =
+        TestCore::new(Options::default(), Seeds { first_call: 1, first_key: 1, first_message: 1, delays: 1 });
     core.connect(now).unwrap();
     core.opened(now);
     effects(&mut core);
     reply(&mut core, now, Protocol::V2, r#"{"id": "system:c0:0", "result": {"clientID": 5}}"#);
     assert_eq!(effects(&mut core), ["drop", "Closed Hello"]);
+}
+
+fn hello_reply(core: &mut TestCore, now: Instant) {
+    reply(core, now, Protocol::V2, r#"{"id": "system:c0:0", "result": {"clientID": "c8", "maxMsgSize": 1000}}"#);
+}
+
+fn reconnecting(policy: Reconnect) -> Options {
+    Options { reconnect: Some(policy), ..Options::default() }
+}
+
+fn lost_error() -> Error {
+    Error::new(Code::ConnectionLost, "cut").retriable_if(true)
+}
+
+const SEEDS: Seeds = Seeds { first_call: 100, first_key: 1, first_message: 1, delays: 1 };
+
+#[test]
+fn a_lost_connection_is_made_again_with_a_new_hello_and_the_calls_are_not() {
+    let now = Instant::now();
+    let mut core = TestCore::new(reconnecting(Reconnect::default()), SEEDS);
+    core.connect(now).unwrap();
+    core.opened(now);
+    hello_reply(&mut core, now);
+    core.topics().subscribe("t", "s");
+    call(&mut core, now, "a", None);
+    effects(&mut core);
+
+    core.lost(now, lost_error());
+    assert_eq!(effects(&mut core), ["a ConnectionLost", "Lost ConnectionLost", "judge ConnectionLost 1"]);
+    core.judged(now, true);
+    assert_eq!(effects(&mut core), ["Reconnecting ConnectionLost"]);
+    assert_eq!(core.failure().unwrap().code(), Code::ConnectionLost);
+    let (error, _) = core.call(now, "m", &Args::new(), None, "b").unwrap_err();
+    assert!(error.code() == Code::State && error.is_retriable(), "{error}");
+
+    let due = core.deadline().unwrap();
+    core.tick(due - Duration::from_millis(1));
+    assert!(effects(&mut core).is_empty(), "too early");
+    core.tick(due);
+    assert_eq!(effects(&mut core), ["Connecting", "connect"]);
+    core.opened(due);
+    assert_eq!(effects(&mut core), ["send", "ping"]);
+    hello_reply(&mut core, due);
+    assert_eq!(effects(&mut core), ["Ready"]);
+    assert!(core.failure().is_none());
+    assert_eq!(core.topics().snapshot().get("t").unwrap()[..], ["s"]);
+}
+
+#[test]
+fn reconnecting_ends_with_the_attempts_the_verdict_or_a_refused_secret() {
+    let now = Instant::now();
+    let policy = Reconnect { attempts: Some(1), at_first: true, ..Reconnect::default() };
+    let mut core = TestCore::new(reconnecting(policy), SEEDS);
+    let refused = || Error::new(Code::Connect, "refused").retriable_if(true);
+    core.connect(now).unwrap();
+    core.failed(refused());
+    core.judged(now, true);
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "judge Connect 1", "Reconnecting Connect"]);
+    core.tick(core.deadline().unwrap());
+    core.failed(refused());
+    core.judged(now, true);
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "judge Connect 2", "Closed Connect"]);
+
+    core.connect(now).unwrap();
+    core.failed(refused());
+    core.judged(now, false);
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "judge Connect 1", "Closed Connect"]);
+
+    core.connect(now).unwrap();
+    core.opened(now);
+    effects(&mut core);
+    reply(
+        &mut core,
+        now,
+        Protocol::V2,
+        r#"{"id": "system:c0:0", "error": {"code": -32000, "message": "Authentication failed"}}"#,
+    );
+    assert_eq!(effects(&mut core), ["drop", "Closed Auth"]);
+}
+
+#[test]
+fn without_at_first_only_a_session_that_was_ready_reconnects() {
+    let now = Instant::now();
+    let mut core = TestCore::new(reconnecting(Reconnect::default()), SEEDS);
+    core.connect(now).unwrap();
+    core.failed(Error::new(Code::Connect, "refused").retriable_if(true));
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "Closed Connect"]);
+}
+
+#[test]
+fn whoever_waits_to_reconnect_can_be_hurried_and_closed() {
+    let now = Instant::now();
+    let mut core = TestCore::new(reconnecting(Reconnect { at_first: true, ..Reconnect::default() }), SEEDS);
+    core.connect(now).unwrap();
+    core.failed(lost_error());
+    core.judged(now, true);
+    effects(&mut core);
+    core.connect(now).unwrap();
+    assert_eq!(effects(&mut core), ["Connecting", "connect"]);
+    core.failed(lost_error());
+    core.judged(now, true);
+    core.close(now, seconds(9));
+    assert_eq!(effects(&mut core), ["judge ConnectionLost 2", "Reconnecting ConnectionLost", "Closed"]);
+    assert_eq!(core.deadline(), None);
+    // Closed before the answer: it comes too late.
+    core.connect(now).unwrap();
+    core.failed(lost_error());
+    core.close(now, seconds(9));
+    core.judged(now, true);
+    assert_eq!(effects(&mut core), ["Connecting", "connect", "judge ConnectionLost 1", "Closed"]);
 }

@@ -6,6 +6,7 @@
 //! * [`core`]: connection states, calls in flight, heartbeat. Shared between threads under one lock.
 //! * [`hello`]: which generation the server speaks, and opening the session.
 //! * [`calls`]: calls in flight and their deadlines.
+//! * [`reconnect`]: how often, how soon and how long a lost connection is made again.
 //! * [`topics`]: who wants which publications.
 
 pub mod calls;
@@ -13,4 +14,5 @@ pub mod core;
 pub mod hello;
 pub mod inbound;
 pub mod options;
+pub mod reconnect;
 pub mod topics;

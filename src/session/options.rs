@@ -1,5 +1,6 @@
 //! What a session is told before it connects.
 
+use super::reconnect::Reconnect;
 use crate::wire::Protocol;
 use crate::wire::builder::Builder;
 use crate::wire::document::Document;
@@ -26,6 +27,8 @@ pub struct Options {
     /// Ping when nothing was heard for this long, and give the connection up when nothing is heard for
     /// as long again. Suspended while calls are in flight, because servers do not answer then.
     pub heartbeat: Option<Duration>,
+    /// Whether and when to connect again by itself; `None`: never.
+    pub reconnect: Option<Reconnect>,
     /// Largest message that a generation 1 server takes.
     pub v1_upload_limit: u64,
 }
@@ -39,6 +42,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(20),
             limits: Limits::default(),
             heartbeat: None,
+            reconnect: None,
             v1_upload_limit: 4_194_303,
         }
     }
@@ -52,6 +56,7 @@ impl std::fmt::Debug for Options {
             .field("connect_timeout", &self.connect_timeout)
             .field("limits", &self.limits)
             .field("heartbeat", &self.heartbeat)
+            .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }
 }

@@ -196,9 +196,12 @@ void on_publication(void *user, wslink_str topic, const wslink_document *message
   called(user, wslink_error_code(error), message);
 }
 
-void on_state(void *user, int32_t state, const wslink_error *reason) {
-  (void)reason;
-  called(user, state, NULL);
+void on_state(void *user, const wslink_state_change *change) { called(user, change->state, NULL); }
+
+bool on_reconnect(void *user, const wslink_error *reason, uint32_t attempt) {
+  CHECK(reason != NULL);
+  called(user, (int32_t)attempt, NULL);
+  return true;
 }
 
 void on_progress(void *user, const wslink_progress *progress) {

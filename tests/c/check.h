@@ -85,7 +85,8 @@ void probe_let_go(probe *p);
 
 void on_completion(void *user, const wslink_document *reply, const wslink_error *error);
 void on_publication(void *user, wslink_str topic, const wslink_document *message, const wslink_error *error);
-void on_state(void *user, int32_t state, const wslink_error *reason);
+void on_state(void *user, const wslink_state_change *change);
+bool on_reconnect(void *user, const wslink_error *reason, uint32_t attempt);
 void on_progress(void *user, const wslink_progress *progress);
 void on_wakeup(void *user);
 void on_log(void *user, int32_t level, const char *line);

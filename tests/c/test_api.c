@@ -309,7 +309,9 @@ static void config_without_handle(void) {
   FAILS(WSLINK_ERR_NULL, wslink_config_on_state(NULL, on_state, &p, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_on_progress(NULL, on_progress, &p, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_on_wakeup(NULL, on_wakeup, &p, on_drop, &err));
-  probe_end(&p, 4);
+  FAILS(WSLINK_ERR_NULL, wslink_config_set_reconnect(NULL, NULL, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_config_set_reconnect_filter(NULL, on_reconnect, &p, on_drop, &err));
+  probe_end(&p, 5);
 }
 
 static void bad_config(void) {
@@ -393,7 +395,8 @@ static void callbacks_of_a_config(void) {
   FAILS(WSLINK_ERR_NULL, wslink_config_on_state(config, NULL, &bad, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_on_progress(config, NULL, &bad, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_on_wakeup(config, NULL, &bad, on_drop, &err));
-  probe_end(&bad, 6);
+  FAILS(WSLINK_ERR_NULL, wslink_config_set_reconnect_filter(config, NULL, &bad, on_drop, &err));
+  probe_end(&bad, 7);
 
   SUCCEEDS(wslink_config_set_log(config, WSLINK_LOG_DEBUG, on_log, &log, on_drop, &err));
   SUCCEEDS(wslink_config_on_state(config, on_state, &first, on_drop, &err));
@@ -588,6 +591,40 @@ static void sizes_of_structs(void) {
   probe_end(&sub, 2);
 }
 
+static void nobody_listens_and_the_session_tries_again(void) {
+  char url[64];
+  int port = refusing_port(url, sizeof url);
+  wslink_config *config = NULL;
+  wslink_session *session;
+  wslink_reconnect_options options = WSLINK_RECONNECT_OPTIONS_INIT;
+  probe state, filter;
+  probe_init(&state);
+  probe_init(&filter);
+
+  MUST(wslink_config_new(url, &config, NULL) == WSLINK_OK);
+  options.first_delay_ms = 0;
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_config_set_reconnect(config, &options, &err));
+  options.first_delay_ms = 1;
+  options.longest_delay_ms = 0;
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_config_set_reconnect(config, &options, &err));
+  options.longest_delay_ms = 2;
+  options.attempts = 2;
+  options.at_first = 1;
+  SUCCEEDS(wslink_config_set_reconnect(config, &options, &err));
+  SUCCEEDS(wslink_config_set_reconnect_filter(config, on_reconnect, &filter, on_drop, &err));
+  SUCCEEDS(wslink_config_on_state(config, on_state, &state, on_drop, &err));
+  session = session_of(config);
+  FAILS(WSLINK_ERR_CONNECT, wslink_session_connect_wait(session, &err));
+  /* Connecting three times, reconnecting twice, closed. */
+  dispatch_until(session, &state, 6);
+  CHECK_INT(state.last, WSLINK_STATE_CLOSED);
+  CHECK_INT(probe_calls(&filter), 3);
+  wslink_session_free(session);
+  probe_end(&filter, 1);
+  probe_end(&state, 1);
+  close(port);
+}
+
 static void nobody_listens(void) {
   char url[64];
   int port = refusing_port(url, sizeof url);
@@ -644,6 +681,7 @@ int main(int argc, char **argv) {
       TEST(subscriptions_without_a_connection),
       TEST(sizes_of_structs),
       TEST(nobody_listens),
+      TEST(nobody_listens_and_the_session_tries_again),
   };
   return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -114,6 +114,44 @@ TEST(an_empty_session_fails_instead_of_crashing) {
   CHECK(!session);
 }
 
+TEST(a_session_tries_again_as_its_policy_and_its_filter_say) {
+  std::atomic<int> alive{0};
+  std::vector<std::uint32_t> attempts;
+  std::vector<wslink::state> states;
+  wslink::config config("ws://127.0.0.1:1/ws");
+  wslink::reconnect_policy policy;
+  policy.at_first = true;
+  policy.first_delay = 1ms;
+  policy.longest_delay = 2ms;
+  config.reconnect(policy);
+  config.reconnect_filter([&, mark = check::counted(alive)](const wslink::error &reason, std::uint32_t attempt) {
+    CHECK(reason.code() == wslink::code::connect && reason.is_retriable());
+    return attempt < 3;
+  });
+  config.on_state([&](const wslink::state_change &now) {
+    states.push_back(now.state);
+    if (now.state == wslink::state::reconnecting) {
+      attempts.push_back(now.attempt);
+      CHECK(now.reason && now.delay <= 2ms);
+    }
+  });
+  {
+    wslink::session session(config);
+    config = wslink::config("ws://127.0.0.1:1/ws");
+    wslink::error err;
+    CHECK(!session.connect(&err) && err.code() == wslink::code::connect);
+    CHECK(session.dispatch_until([&] { return !states.empty() && states.back() == wslink::state::closed; }, 20s));
+    CHECK(alive == 1);
+  }
+  CHECK(alive == 0);
+  CHECK((attempts == std::vector<std::uint32_t>{1, 2}));
+
+  wslink::error err;
+  policy.first_delay = 1s;
+  config.reconnect(policy, &err);
+  CHECK(err.code() == wslink::code::argument);
+}
+
 TEST(calls_before_ready_are_refused_and_callbacks_dropped) {
   wslink::session session(wslink::config("ws://127.0.0.1:1/ws"));
   std::atomic<int> alive{0};
