@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?[^)]*\) | ^\s*\[[^\]]+\]:\s*(\S+) | (?:src|srcset|href)="([^"]+)" """, re.X | re.M)
+LINK = re.compile(
+    r"""\]\(\s*<?([^)\s>]+)>?[^)]*\) | ^\s*\[[^\]]+\]:\s*(\S+) | (?:src|srcset|href)="([^"]+)" """, re.X | re.M
+)
 
 
 def without_code(text):

@@ -25,6 +25,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = {"run", "output", "file", "c++20"}
@@ -32,10 +33,12 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 # A statement may show how a value is got, without a use of it.
 STATEMENTS = ["-Wno-unused-variable", "-Wno-unused-but-set-variable"]
 TIMEOUT = 120
+# What a server publishes for one program, all others hear too.
+ONE_PROGRAM = Lock()
 
 HEADERS = {
-    "cpp": "wslink.hpp algorithm array chrono cmath cstdio cstdlib cstring fstream functional future iostream map memory "
-    "mutex optional string string_view thread utility vector",
+    "cpp": "wslink.hpp algorithm array chrono cmath cstdio cstdlib cstring fstream functional future iostream map "
+    "memory mutex optional string string_view thread utility vector",
     "c": "wslink.h stdint.h stdio.h stdlib.h string.h",
 }
 BEFORE = {
@@ -160,15 +163,16 @@ def compile_block(block, options, folder):
 def run_program(block, program, url, folder):
     """Run a program against a server; raises if it fails or prints something else than its page says."""
     try:
-        done = subprocess.run(
-            [program, url],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        with ONE_PROGRAM:
+            done = subprocess.run(
+                [program, url],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
     except subprocess.TimeoutExpired as late:
         raise RuntimeError(f"with {url}: still running after {TIMEOUT} s") from late
     if done.returncode != 0:
