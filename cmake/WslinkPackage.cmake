@@ -1,7 +1,13 @@
 # Packages, by cpack: .deb and .tar.gz, each with the components apart.
 set(CPACK_PACKAGE_NAME wslink)
 set(CPACK_PACKAGE_VENDOR "wslink")
-set(CPACK_PACKAGE_CONTACT "The wslink developers <wslink@localhost>")
+# The maintainer of a package is who makes it, named as Debian's own tools expect.
+set(wslink_maintainer "$ENV{DEBFULLNAME} <$ENV{DEBEMAIL}>")
+if(NOT DEFINED ENV{DEBEMAIL})
+  set(wslink_maintainer "unnamed builder of wslink <nobody@localhost>")
+endif()
+set(WSLINK_PACKAGE_MAINTAINER "${wslink_maintainer}" CACHE STRING "Maintainer of the packages: Name <address>")
+set(CPACK_PACKAGE_CONTACT "${WSLINK_PACKAGE_MAINTAINER}")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_VERBATIM_VARIABLES ON)
 set(CPACK_STRIP_FILES ON)
@@ -12,6 +18,13 @@ set(CPACK_COMPONENTS_ALL runtime dev)
 if(TARGET wslink-cli)
   list(APPEND CPACK_COMPONENTS_ALL tools)
 endif()
+
+set(CPACK_COMPONENT_RUNTIME_DESCRIPTION
+    "Remote procedure calls, publish/subscribe and binary attachments over a\nWebSocket. This is the library that programs run with.")
+set(CPACK_COMPONENT_DEV_DESCRIPTION
+    "Remote procedure calls, publish/subscribe and binary attachments over a\nWebSocket. These are the headers for C and C++, the CMake package and the\npkg-config file.")
+set(CPACK_COMPONENT_TOOLS_DESCRIPTION
+    "Remote procedure calls, publish/subscribe and binary attachments over a\nWebSocket. This is the command line, wslink-cli.")
 
 set(CPACK_GENERATOR TGZ)
 set(CPACK_ARCHIVE_COMPONENT_INSTALL ON)
@@ -27,12 +40,16 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME libwslink${WSLINK_ABI})
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA "${PROJECT_SOURCE_DIR}/cmake/debian/triggers")
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libwslink-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libwslink${WSLINK_ABI} (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME wslink-cli)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION utils)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS "${WSLINK_LIB_DIR}")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "libwslink${WSLINK_ABI} (= ${PROJECT_VERSION})")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 
