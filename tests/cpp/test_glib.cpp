@@ -17,6 +17,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// What GLib warns of ends the program.
+[[maybe_unused]] const GLogLevelFlags fatal =
+    g_log_set_always_fatal(static_cast<GLogLevelFlags>(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING));
+
 // Lets the loop of a context (nullptr: the default one) run until `done()`; false if that takes too long.
 bool run_until(const std::function<bool()> &done, GMainContext *context = nullptr) {
   bool late = false;
@@ -77,6 +81,8 @@ SERVER_TEST(everything_comes_by_the_main_context) {
   session.request("test.publish", "t.glib", 3).then([](wslink::outcome &&) {});
   CHECK(run_until([&] { return sum != 0 && heard.size() == 3; }));
   CHECK(sum == 6 && heard == std::vector<int>({0, 1, 2}));
+  settle();
+  CHECK(!g_main_context_pending(nullptr)); // an idle session does not keep the loop busy
   session.begin_close();
   CHECK(run_until([&] { return states.back() == wslink::state::closed; }));
 }
