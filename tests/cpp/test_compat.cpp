@@ -257,7 +257,7 @@ SERVER_TEST(callbacks_may_call_and_wait) {
   ear channel, more;
   CHECK(ws.subscribe("compat.topic", [&](const json &message) {
     json args = {message["result"]["value"], 5};
-    json list = {args};
+    json list = json::array({args}); // braces alone differ from compiler to compiler
     json sum;
     CHECK(ws.send("myprotocol.add", &sum, &list));
     CHECK(ws.subscribe("compat.more", [&](const json &m) { more.hear(m["result"]["value"]); }));
