@@ -120,15 +120,16 @@ def blocks_of(path, page):
     return blocks
 
 
-def library_flags(text):
-    """The flags of the libraries besides wslink that the text includes."""
-    flags = []
+def library_flags(block):
+    """The flags of the libraries besides wslink that the block includes."""
+    text, flags = block.text, []
+    wanted = ["--cflags", "--libs"] if block.is_program else ["--cflags"]
     for pattern, candidates in MODULES:
         if not re.search(rf"#include.*({pattern})", text):
             continue
         for modules in candidates:
             found = subprocess.run(
-                ["pkg-config", "--cflags", "--libs", *modules.split()], capture_output=True, text=True, check=False
+                ["pkg-config", *wanted, *modules.split()], capture_output=True, text=True, check=False
             )
             if found.returncode == 0:
                 # Their headers are not ours to have warnings about.
@@ -153,7 +154,7 @@ def compile_block(block, options, folder):
         command += ["-o", str(program), str(library), f"-Wl,-rpath,{library.parent}", "-pthread"]
     else:
         command += ["-fsyntax-only", *STATEMENTS]
-    command += library_flags(block.text)
+    command += library_flags(block)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
