@@ -283,16 +283,6 @@ impl World {
                         ),
                     }
                 }
-                Effect::Publish(to, outcome) => {
-                    assert_eq!(to[..], ["subscriber"]);
-                    let i = result(&outcome.unwrap()).as_u64().unwrap();
-                    assert_eq!(
-                        i,
-                        self.app.last_publication.map_or(0, |last| last + 1),
-                        "lost, repeated or out of order"
-                    );
-                    self.app.last_publication = Some(i);
-                }
                 Effect::Judge(error, _) => {
                     assert!(self.reconnect.is_some() && error.code() != Code::Auth);
                     let again = if self.chance.one_in(10) { self.chance.one_in(2) } else { error.is_retriable() };
@@ -382,9 +372,19 @@ impl World {
         } else {
             self.piecewise(text, &payload)
         };
-        if let Some(received) = received {
+        if received.is_some() {
             self.core.heard(self.now);
-            self.core.received(self.now, received);
+        }
+        match received {
+            Some(Received::Reply { protocol, id, outcome }) => self.core.reply(self.now, protocol, &id, outcome),
+            Some(Received::Publication { to, outcome }) => {
+                assert_eq!(to[..], ["subscriber"]);
+                let i = result(&outcome.unwrap()).as_u64().unwrap();
+                let next = self.app.last_publication.map_or(0, |last| last + 1);
+                assert_eq!(i, next, "lost, repeated or out of order");
+                self.app.last_publication = Some(i);
+            }
+            None => {}
         }
     }
 

@@ -161,7 +161,11 @@ fn ws_at_a_tls_port_and_wss_at_a_plain_port_name_the_mistake() {
     assert_eq!((e.code(), e.stage()), (Code::Tls, Stage::Tls), "{e}");
     assert!(e.message().contains("use ws:// instead of wss://"), "{e}");
 
-    let ends = ScriptedServer::start(|conn, _| conn.reset_at_end());
+    let ends = ScriptedServer::start(|conn, _| {
+        // Not before the handshake has begun: that would be a failure to connect.
+        conn.stream().peek(&mut [0]).unwrap();
+        conn.reset_at_end();
+    });
     let e = error_of(Config::new(&ends.url().replace("ws:", "wss:")).unwrap());
     assert_eq!((e.code(), e.stage()), (Code::Tls, Stage::Tls), "{e}");
 }

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
 
@@ -83,6 +83,19 @@ impl Subscription {
     fn run(&self, outcome: &Outcome) {
         self.delivered.fetch_add(1, Relaxed);
         self.callback.run(|f| f(Publication { topic: &self.topic, outcome }));
+    }
+
+    /// Gives the callback what was taken from the queue, unless it ends on the way.
+    fn run_all(&self, outcomes: &mut Vec<Outcome>, stopping: &AtomicBool) {
+        if let Some(entered) = self.enter() {
+            for outcome in outcomes.iter() {
+                if stopping.load(SeqCst) || !self.give(&entered, outcome) {
+                    break;
+                }
+            }
+            self.leave(entered);
+        }
+        outcomes.clear();
     }
 
     /// Enters the callback, to give it several publications in a row.
@@ -167,6 +180,22 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Takes the publications out for which this entry and those of the same subscription behind it stand. Where only
+    /// the last ones count, one at a time: newer ones may still take the place of the others.
+    fn take_waiting(&mut self, subscription: &Arc<Subscription>, most: usize, into: &mut Vec<Outcome>) {
+        let most = if matches!(subscription.policy, Policy::All(_)) { most } else { 1 };
+        let same = |entry: &Entry| matches!(entry, Entry::Waiting(other) if Arc::ptr_eq(other, subscription));
+        let behind = self.entries.iter().take(most - 1).take_while(|entry| same(entry)).count();
+        self.entries.drain(..behind);
+        let mut waiting = subscription.waiting.lock();
+        let n = waiting.len().min(behind + 1);
+        into.extend(waiting.drain(..n));
+        let bytes: u64 = into.iter().map(memory).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// The callbacks of a session that are not bound to a call or a topic.
 #[derive(Default)]
 pub struct Callbacks {
@@ -182,6 +211,9 @@ pub struct Callbacks {
 
 /// Reports of progress are left out when so many events wait: they are of use only while they are new.
 const MAX_WAITING_WITH_PROGRESS: usize = 10_000;
+
+/// So many publications of one subscription are taken out of the queue together.
+const TOGETHER: usize = 64;
 
 /// What is left to do after events were put in.
 #[derive(Default)]
@@ -202,6 +234,8 @@ pub struct EventQueue {
     callbacks: Callbacks,
     most_bytes: u64,
     wants_progress: bool,
+    /// The same as `stopped`, to be looked at between publications.
+    stopping: AtomicBool,
     /// Publications go through the waiting room of their subscription.
     waiting_rooms: bool,
 }
@@ -217,6 +251,7 @@ impl EventQueue {
             callbacks,
             most_bytes,
             wants_progress,
+            stopping: AtomicBool::new(false),
             waiting_rooms,
         }
     }
@@ -250,10 +285,11 @@ impl EventQueue {
                     _ => inner.entries.push_back(Entry::Progress(progress)),
                 },
                 Event::Publish(to, outcome) => {
-                    for subscription in to.iter() {
-                        put.dropped.extend(self.publish(&mut inner, subscription, &outcome));
+                    let Some((last, others)) = to.split_last() else { continue };
+                    for subscription in others {
+                        put.dropped.extend(self.publish(&mut inner, subscription, outcome.clone()));
                     }
-                    put.dropped.push(outcome);
+                    put.dropped.extend(self.publish(&mut inner, last, outcome));
                 }
             }
         }
@@ -280,23 +316,23 @@ impl EventQueue {
     }
 
     /// Returns what was dropped for it, to be freed without the lock.
-    fn publish(&self, inner: &mut Inner, subscription: &Arc<Subscription>, outcome: &Outcome) -> Option<Outcome> {
+    fn publish(&self, inner: &mut Inner, subscription: &Arc<Subscription>, outcome: Outcome) -> Option<Outcome> {
         if !self.waiting_rooms {
-            inner.entries.push_back(Entry::Publish(Arc::clone(subscription), outcome.clone()));
+            inner.entries.push_back(Entry::Publish(Arc::clone(subscription), outcome));
             return None;
         }
         let mut waiting = subscription.waiting.lock();
-        let size = memory(outcome);
+        let size = memory(&outcome);
         let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
         let mut dropped = None;
         match subscription.policy {
             Policy::All(most) if full || waiting.len() >= most => {
                 subscription.dropped.fetch_add(1, Relaxed);
-                return None;
+                return Some(outcome);
             }
             Policy::Last(_) if full && waiting.is_empty() => {
                 subscription.dropped.fetch_add(1, Relaxed);
-                return None;
+                return Some(outcome);
             }
             // The newcomer takes the turn of the oldest.
             Policy::Last(most) if full || waiting.len() >= most.max(1) => {
@@ -306,7 +342,7 @@ impl EventQueue {
             }
             _ => inner.entries.push_back(Entry::Waiting(Arc::clone(subscription))),
         }
-        waiting.push_back(outcome.clone());
+        waiting.push_back(outcome);
         inner.bytes += size;
         dropped
     }
@@ -340,20 +376,30 @@ impl EventQueue {
             // Those that come meanwhile are for the next time: a server may publish without end.
             most = most.min(inner.entries.len());
         }
-        let mut count = 0;
+        let (mut count, mut together) = (0, Vec::new());
         while count < most {
             let entry = {
                 let mut inner = self.inner.lock();
                 // Freed from inside a callback: nothing may run any more.
                 let entry = if inner.stopped { None } else { inner.entries.pop_front() };
+                if let Some(Entry::Waiting(subscription)) = &entry {
+                    inner.take_waiting(subscription, (most - count).min(TOGETHER), &mut together);
+                }
                 if inner.entries.is_empty() {
                     inner.settle();
                 }
                 entry
             };
             let Some(entry) = entry else { break };
-            count += 1;
-            self.run(entry);
+            // Nothing waits if it was unsubscribed since.
+            count += together.len().max(1);
+            match entry {
+                Entry::Waiting(subscription) => subscription.run_all(&mut together, &self.stopping),
+                Entry::Complete(callback, outcome) => guarded(|| callback(outcome)),
+                Entry::Publish(subscription, outcome) => subscription.run(&outcome),
+                Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
+                Entry::Progress(progress) => self.callbacks.progress.run(|f| f(&progress)),
+            }
         }
         let (more, stopped) = {
             let mut inner = self.inner.lock();
@@ -371,27 +417,6 @@ impl EventQueue {
         Ok(count)
     }
 
-    fn run(&self, entry: Entry) {
-        match entry {
-            Entry::Complete(callback, outcome) => guarded(|| callback(outcome)),
-            Entry::Publish(subscription, outcome) => subscription.run(&outcome),
-            Entry::Waiting(subscription) => {
-                let outcome = subscription.waiting.lock().pop_front();
-                // None: unsubscribed since.
-                if let Some(outcome) = outcome {
-                    let size = memory(&outcome);
-                    {
-                        let mut inner = self.inner.lock();
-                        inner.bytes = inner.bytes.saturating_sub(size);
-                    }
-                    subscription.run(&outcome);
-                }
-            }
-            Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
-            Entry::Progress(progress) => self.callbacks.progress.run(|f| f(&progress)),
-        }
-    }
-
     /// How many events wait.
     pub fn waiting(&self) -> usize {
         self.inner.lock().entries.len()
@@ -407,6 +432,7 @@ impl EventQueue {
 
     /// Nothing is dispatched from now on. Whoever waits in [`dispatch`](EventQueue::dispatch) is told.
     pub fn stop(&self) {
+        self.stopping.store(true, SeqCst);
         let mut inner = self.inner.lock();
         inner.stopped = true;
         inner.settle();
@@ -418,6 +444,7 @@ impl EventQueue {
     pub fn close(&self) {
         let me = thread::current().id();
         let entries = {
+            self.stopping.store(true, SeqCst);
             let mut inner = self.inner.lock();
             inner.stopped = true;
             inner.closed = true;

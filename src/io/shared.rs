@@ -131,6 +131,17 @@ pub struct Shared {
     transfers: AtomicU64,
 }
 
+/// What is left to do when the state machine was changed.
+#[derive(Default)]
+struct Todo {
+    events: Vec<Event>,
+    put: Option<Put>,
+    waiters: Vec<(Arc<Waiter>, Outcome)>,
+    judge: Option<(Error, u32)>,
+    sends: bool,
+    must_wake: bool,
+}
+
 /// A call from another thread than the I/O thread writes at most so much itself.
 const CALLER_FLUSH: usize = 256 << 10;
 
@@ -201,78 +212,109 @@ impl Shared {
 
     /// The same, with the orders.
     pub fn with_locked<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> R {
-        let mut events = Vec::new();
-        let mut waiters = Vec::new();
-        let mut must_wake = false;
-        let (mut sends, mut put, mut judge) = (false, None, None);
-        let result;
+        let mut todo = Todo::default();
+        let result = {
+            let mut locked = self.locked.lock();
+            let result = change(&mut locked);
+            self.take_effects(&mut locked, &mut todo);
+            self.settle(&locked, &mut todo);
+            result
+        };
+        self.carry_out(todo);
+        result
+    }
+
+    /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
+    pub fn receive(&self, now: Instant, batch: &mut Vec<Received<Arc<Subscription>>>) {
+        self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
+        let mut todo = Todo { events: Vec::with_capacity(batch.len()), ..Todo::default() };
         {
             let mut locked = self.locked.lock();
-            result = change(&mut locked);
-            while let Some(effect) = locked.core.take_effect() {
-                match effect {
-                    Effect::Send(message, call) => {
-                        sends = true;
-                        self.link.push((message, call));
-                    }
-                    Effect::Ping => {
-                        sends = true;
-                        self.link.push_control(ControlFrame::Ping);
-                    }
-                    Effect::Close(code) => {
-                        sends = true;
-                        self.link.push_control(ControlFrame::Close(code));
-                    }
-                    Effect::Connect(deadline) => {
-                        must_wake = true;
-                        locked.orders.push_back(Order::Connect(deadline));
-                    }
-                    Effect::Drop => {
-                        must_wake = true;
-                        locked.orders.push_back(Order::Drop);
-                    }
-                    Effect::Complete(Completion::Callback(callback), outcome) => {
-                        events.push(Event::Complete(callback, outcome));
-                    }
-                    Effect::Complete(Completion::Waiter(waiter), outcome) => waiters.push((waiter, outcome)),
-                    Effect::Publish(to, outcome) => events.push(Event::Publish(to, outcome)),
-                    Effect::Judge(error, attempt) => judge = Some((error, attempt)),
-                    Effect::State(change) => {
-                        if change.state == State::Closed {
-                            locked.endings += 1;
-                            locked.last_failure.clone_from(&change.error);
-                        }
-                        self.state_changed.notify_all();
-                        events.push(Event::State(change));
+            locked.core.heard(now);
+            for message in batch.drain(..) {
+                match message {
+                    Received::Publication { to, outcome } => todo.events.push(Event::Publish(to, outcome)),
+                    Received::Reply { protocol, id, outcome } => {
+                        locked.core.reply(now, protocol, &id, outcome);
+                        self.take_effects(&mut locked, &mut todo);
                     }
                 }
             }
-            let deadline = locked.core.deadline();
-            must_wake |= deadline.is_some_and(|at| locked.armed.is_none_or(|armed| at < armed));
-            if !events.is_empty() {
-                // Under the lock, so that events are in the order in which they came about.
-                put = Some(self.queue.put(events.into_iter()));
+            self.settle(&locked, &mut todo);
+        }
+        self.carry_out(todo);
+    }
+
+    /// Does under the lock what has to be done there about the effects, and notes the rest.
+    fn take_effects(&self, locked: &mut Locked, todo: &mut Todo) {
+        while let Some(effect) = locked.core.take_effect() {
+            match effect {
+                Effect::Send(message, call) => {
+                    todo.sends = true;
+                    self.link.push((message, call));
+                }
+                Effect::Ping => {
+                    todo.sends = true;
+                    self.link.push_control(ControlFrame::Ping);
+                }
+                Effect::Close(code) => {
+                    todo.sends = true;
+                    self.link.push_control(ControlFrame::Close(code));
+                }
+                Effect::Connect(deadline) => {
+                    todo.must_wake = true;
+                    locked.orders.push_back(Order::Connect(deadline));
+                }
+                Effect::Drop => {
+                    todo.must_wake = true;
+                    locked.orders.push_back(Order::Drop);
+                }
+                Effect::Complete(Completion::Callback(callback), outcome) => {
+                    todo.events.push(Event::Complete(callback, outcome));
+                }
+                Effect::Complete(Completion::Waiter(waiter), outcome) => todo.waiters.push((waiter, outcome)),
+                Effect::Judge(error, attempt) => todo.judge = Some((error, attempt)),
+                Effect::State(change) => {
+                    if change.state == State::Closed {
+                        locked.endings += 1;
+                        locked.last_failure.clone_from(&change.error);
+                    }
+                    self.state_changed.notify_all();
+                    todo.events.push(Event::State(change));
+                }
             }
         }
-        for (waiter, outcome) in waiters {
+    }
+
+    /// The last thing under the lock: events are put in the queue in the order in which they came about.
+    fn settle(&self, locked: &Locked, todo: &mut Todo) {
+        let deadline = locked.core.deadline();
+        todo.must_wake |= deadline.is_some_and(|at| locked.armed.is_none_or(|armed| at < armed));
+        if !todo.events.is_empty() {
+            todo.put = Some(self.queue.put(todo.events.drain(..)));
+        }
+    }
+
+    /// What is done without the lock.
+    fn carry_out(&self, mut todo: Todo) {
+        for (waiter, outcome) in todo.waiters {
             waiter.complete(outcome);
         }
-        if let Some(put) = put {
+        if let Some(put) = todo.put {
             self.tell(put);
         }
-        if let Some((error, attempt)) = judge {
+        if let Some((error, attempt)) = todo.judge {
             self.judge(&error, attempt);
         }
         // The I/O thread sees to everything before it sleeps.
         if !self.on_io_thread() {
-            if sends {
-                must_wake |= self.flush(CALLER_FLUSH);
+            if todo.sends {
+                todo.must_wake |= self.flush(CALLER_FLUSH);
             }
-            if must_wake {
+            if todo.must_wake {
                 self.wake();
             }
         }
-        result
     }
 
     fn judge(&self, error: &Error, attempt: u32) {
@@ -282,15 +324,6 @@ impl Shared {
             false => format!("not worth another attempt to connect: {error}"),
         });
         self.with_core(|core| core.judged(Instant::now(), again));
-    }
-
-    /// Hands received messages to the state machine.
-    pub fn receive(&self, now: Instant, batch: &mut Vec<Received<Arc<Subscription>>>) {
-        self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
-        self.with_core(|core| {
-            core.heard(now);
-            batch.drain(..).for_each(|message| core.received(now, message));
-        });
     }
 
     fn tell(&self, put: Put) {

@@ -6,7 +6,6 @@
 
 use super::calls::{CallId, Calls};
 use super::hello::{Answer, Hello, Next, Send};
-use super::inbound::Received;
 use super::options::Options;
 use super::reconnect::Attempts;
 use super::topics::Topics;
@@ -57,7 +56,7 @@ pub struct StateChange {
 
 /// What the surroundings have to do, in this order.
 #[derive(Debug)]
-pub enum Effect<C, S> {
+pub enum Effect<C> {
     /// Open a connection, until this time.
     Connect(Instant),
     /// Send a message.
@@ -70,8 +69,6 @@ pub enum Effect<C, S> {
     Drop,
     /// A call is over.
     Complete(C, Result<Arc<Document>>),
-    /// A publication for its subscribers.
-    Publish(Arc<[S]>, Result<Arc<Document>>),
     /// Ask whether this failure is worth another attempt, which would have this number, and answer with
     /// [`Core::judged`].
     Judge(Error, u32),
@@ -135,7 +132,7 @@ pub struct Seeds {
     pub delays: u64,
 }
 
-/// The state machine. `C` receives the outcome of a call, `S` publications.
+/// The state machine. `C` receives the outcome of a call, `S` publications, which do not pass through here.
 #[derive(Debug)]
 pub struct Core<C, S> {
     options: Options,
@@ -148,7 +145,7 @@ pub struct Core<C, S> {
     calls: Calls<C>,
     counts: CallCounts,
     topics: Topics<S>,
-    effects: VecDeque<Effect<C, S>>,
+    effects: VecDeque<Effect<C>>,
     last_heard: Option<Instant>,
     pinged: bool,
     failure: Option<Error>,
@@ -191,7 +188,7 @@ impl<C, S: Clone> Core<C, S> {
     }
 
     /// The next thing to do.
-    pub fn take_effect(&mut self) -> Option<Effect<C, S>> {
+    pub fn take_effect(&mut self) -> Option<Effect<C>> {
         self.effects.pop_front()
     }
 
@@ -332,14 +329,6 @@ impl<C, S: Clone> Core<C, S> {
             Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),
             None if number.is_some_and(|n| self.calls.was_begun(n)) => self.counts.late_replies += 1,
             None => self.counts.unknown_replies += 1,
-        }
-    }
-
-    /// A message came in.
-    pub fn received(&mut self, now: Instant, received: Received<S>) {
-        match received {
-            Received::Reply { protocol, id, outcome } => self.reply(now, protocol, &id, outcome),
-            Received::Publication { to, outcome } => self.effects.push_back(Effect::Publish(to, outcome)),
         }
     }
 

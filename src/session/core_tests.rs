@@ -30,7 +30,6 @@ fn effects(core: &mut TestCore) -> Vec<String> {
             Effect::Drop => "drop".into(),
             Effect::Complete(call, Ok(_)) => format!("{call} ok"),
             Effect::Complete(call, Err(e)) => format!("{call} {:?}", e.code()),
-            Effect::Publish(..) => "publish".into(),
             Effect::Judge(error, attempt) => format!("judge {:?} {attempt}", error.code()),
             Effect::State(change) => match change.error {
                 None => format!("{:?}", change.state),

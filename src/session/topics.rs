@@ -1,11 +1,12 @@
 //! Who wants which publications. Subscribing is filtering in the client: the server sends every
 //! publication to every client.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// The subscribers of every topic, as one immutable value that the reader holds without a lock.
-pub type Snapshot<S> = Arc<HashMap<Box<str>, Arc<[S]>>>;
+/// The subscribers of every topic, as one immutable value that the reader holds without a lock. A tree, because it is
+/// asked for every publication, and most programs have but a few topics.
+pub type Snapshot<S> = Arc<BTreeMap<Box<str>, Arc<[S]>>>;
 
 /// The subscriptions of a session. `S` is whatever receives publications.
 #[derive(Debug)]
