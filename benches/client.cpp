@@ -9,8 +9,10 @@
 //   fanin N              N small publications to a subscription
 //   fanin-nobody N       the same without a subscription
 //   blob SIZE N          N publications of SIZE bytes
-//   structured KIND N R  R replies with N floats, records or strings, every value read
+//   structured KIND N R  R replies with N floats, records or strings, every value read: floats and strings one by one,
+//                        the fields of records by key
 //   bulk N R             the same for floats, copied in one call
+//   decode KIND N R      decodes such a reply R times from memory and reads every value, floats in one call; no server
 //   upload SIZE N        N uploads of SIZE bytes, by reference
 //   connect N            connect, hello, close
 #include <sys/resource.h>
@@ -26,6 +28,8 @@
 #include <mutex>
 #include <string>
 #include <vector>
+
+#include "messages.hpp"
 
 namespace {
 
@@ -163,41 +167,74 @@ uint8_t pattern(size_t p) {
   return uint8_t(p * 31 + p / 251);
 }
 
-// Every value below, in order.
-void see(wslink_value v, double &sum) {
-  double d;
-  bool b;
-  wslink_str s;
-  switch (wslink_value_kind(v)) {
-  case WSLINK_KIND_BOOL:
-    wslink_value_get_bool(v, &b);
-    sum += b;
-    break;
-  case WSLINK_KIND_INT:
-  case WSLINK_KIND_UINT:
-  case WSLINK_KIND_FLOAT:
-    wslink_value_get_double(v, &d);
-    sum += d;
-    break;
-  case WSLINK_KIND_STRING:
-    wslink_value_get_string(v, &s);
-    sum += double(s.len);
-    break;
-  case WSLINK_KIND_ARRAY:
-  case WSLINK_KIND_MAP: {
-    wslink_iter it = wslink_value_iter(v);
-    wslink_value key, value;
-    bool map = wslink_value_kind(v) == WSLINK_KIND_MAP;
-    while (wslink_iter_next(&it, &key, &value)) {
-      if (map)
-        see(key, sum);
-      see(value, sum);
-    }
-    break;
+// The sum of all numbers, of the sizes of all strings and of the keys.
+double see_floats(wslink_value list) {
+  double sum = 0, v;
+  wslink_value each;
+  wslink_iter it = wslink_value_iter(list);
+  while (wslink_iter_next(&it, nullptr, &each)) {
+    if (!wslink_value_get_double(each, &v))
+      die("float");
+    sum += v;
   }
-  default:
-    break;
+  return sum;
+}
+
+double see_strings(wslink_value list) {
+  size_t sum = 0;
+  wslink_str v;
+  wslink_value each;
+  wslink_iter it = wslink_value_iter(list);
+  while (wslink_iter_next(&it, nullptr, &each)) {
+    if (!wslink_value_get_string(each, &v))
+      die("string");
+    sum += v.len;
   }
+  return double(sum);
+}
+
+double see_records(wslink_value list) {
+  static const wslink_str id = str("id"), name = str("name"), visible = str("visible"), opacity = str("opacity"),
+                          position = str("position"), parent = str("parent"), mtime = str("mtime"), kind = str("kind");
+  static const double keys = 2 + 4 + 7 + 7 + 8 + 6 + 5 + 4;
+  double sum = 0;
+  wslink_value record;
+  wslink_iter it = wslink_value_iter(list);
+  while (wslink_iter_next(&it, nullptr, &record)) {
+    wslink_value v;
+    wslink_str s = {nullptr, 0}, k = {nullptr, 0};
+    double i, o, p[3], t, above = 0;
+    bool b;
+    size_t n;
+    bool all = wslink_value_find(record, id, &v) && wslink_value_get_double(v, &i) &&      //
+               wslink_value_find(record, name, &v) && wslink_value_get_string(v, &s) &&    //
+               wslink_value_find(record, visible, &v) && wslink_value_get_bool(v, &b) &&   //
+               wslink_value_find(record, opacity, &v) && wslink_value_get_double(v, &o) && //
+               wslink_value_find(record, position, &v) &&                                  //
+               wslink_value_copy_doubles(v, p, 3, &n) && n == 3 &&                         //
+               wslink_value_find(record, parent, &v) &&                                    //
+               (wslink_value_get_double(v, &above) || wslink_value_is_null(v)) &&          //
+               wslink_value_find(record, mtime, &v) && wslink_value_get_double(v, &t) &&   //
+               wslink_value_find(record, kind, &v) && wslink_value_get_string(v, &k);
+    if (!all)
+      die("record");
+    sum += i + double(s.len) + b + o + p[0] + p[1] + p[2] + above + t + double(k.len) + keys;
+  }
+  return sum;
+}
+
+double see(const std::string &kind, wslink_value list) {
+  return kind == "floats" ? see_floats(list) : kind == "strings" ? see_strings(list) : see_records(list);
+}
+
+double see_in_bulk(wslink_value list, std::vector<double> &to) {
+  to.resize(wslink_value_size(list));
+  if (!wslink_value_copy_doubles(list, to.data(), to.size(), nullptr))
+    die("copy");
+  double sum = 0;
+  for (double v : to)
+    sum += v;
+  return sum;
 }
 
 struct Calls {
@@ -283,6 +320,30 @@ int main(int argc, char **argv) {
     m.report(argc, argv, protocol, double(n), 0, double(n));
     return 0;
   }
+  if (workload == "decode") {
+    const char *p = getenv("WSLINK_PROTOCOL");
+    bool json = p && atoi(p) == 1;
+    std::string kind = argc > 3 ? argv[3] : "floats";
+    long n = number(1, 1), repeats = number(2, 1);
+    std::string text = (json ? bench::message<bench::Json> : bench::message<bench::Msgpack>)(kind, size_t(n));
+    auto *data = reinterpret_cast<const uint8_t *>(text.data());
+    double sum = 0;
+    std::vector<double> out;
+    m.begin();
+    for (long i = 0; i < repeats; i++) {
+      double t = now();
+      wslink_error *e = nullptr;
+      const wslink_document *d = nullptr;
+      if (wslink_document_decode(data, text.size(), json ? WSLINK_ENCODING_JSON : WSLINK_ENCODING_MSGPACK, &d, &e))
+        die("decode", e);
+      wslink_value result = wslink_document_result(d);
+      sum = kind == "floats" ? see_in_bulk(result, out) : see(kind, result);
+      wslink_document_unref(d);
+      m.laps.push_back(now() - t);
+    }
+    m.report(argc, argv, json ? 1 : 2, double(n) * double(repeats), double(text.size()) * double(repeats), sum);
+    return 0;
+  }
   Client c;
   bool waits = workload == "latency" || workload == "structured" || workload == "bulk" || workload == "upload";
   c.open(argv[1], !waits);
@@ -360,7 +421,7 @@ int main(int argc, char **argv) {
     const char *kind = bulk ? "floats" : argv[3];
     long n = number(bulk ? 0 : 1, 1), repeats = number(bulk ? 1 : 2, 1);
     double sum = 0, bytes = 0;
-    std::vector<double> out(bulk ? size_t(n) : 0);
+    std::vector<double> out;
     auto ask = [&](long count) {
       wslink_args_add_string(c.args, str(kind), nullptr);
       wslink_args_add_int(c.args, count, nullptr);
@@ -371,15 +432,7 @@ int main(int argc, char **argv) {
     for (long i = 0; i < repeats; i++) {
       double t = now();
       const wslink_document *d = ask(n);
-      sum = 0;
-      if (bulk) {
-        if (!wslink_value_copy_doubles(wslink_document_result(d), out.data(), out.size(), nullptr))
-          die("copy");
-        for (double v : out)
-          sum += v;
-      } else {
-        see(wslink_document_result(d), sum);
-      }
+      sum = bulk ? see_in_bulk(wslink_document_result(d), out) : see(kind, wslink_document_result(d));
       bytes += double(wslink_document_wire_size(d));
       wslink_document_unref(d);
       m.laps.push_back(now() - t);

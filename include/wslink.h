@@ -410,6 +410,16 @@
 #define WSLINK_JSON_TAGGED 1
 
 /**
+ * JSON text, as protocol 1 sends it: with Python's `NaN`, `Infinity` and integers of any size.
+ */
+#define WSLINK_ENCODING_JSON 1
+
+/**
+ * msgpack, as protocol 2 sends it.
+ */
+#define WSLINK_ENCODING_MSGPACK 2
+
+/**
  * How large the buffer for the key of an attachment must be, NUL included.
  */
 #define WSLINK_ATTACHMENT_KEY_SIZE 32
@@ -466,13 +476,10 @@ typedef struct wslink_value {
    */
   const struct wslink_document *document;
   /**
-   * Private.
+   * Private: where in the document. One number, because two halves that are written one by one and read at once
+   * make the processor wait.
    */
-  uint32_t node;
-  /**
-   * Private.
-   */
-  uint32_t element;
+  uint64_t place;
 } wslink_value;
 
 /**
@@ -886,10 +893,26 @@ WSLINK_API const struct wslink_document *wslink_document_ref(const struct wslink
 WSLINK_API void wslink_document_unref(const struct wslink_document *document);
 
 /**
- * The value that a reply or publication brought (the `result` of the message). Lives as long as the
- * document. For NULL a view of nothing, of which every getter says so.
+ * Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value.
+ * `encoding` is `WSLINK_ENCODING_JSON` or `WSLINK_ENCODING_MSGPACK`. The `size` bytes at `data` are copied; they
+ * must be one value and nothing else, at most 4 GiB. Attachments that JSON text names stay strings. On success
+ * `*document` belongs to the caller, who unrefs it. Fails with `WSLINK_ERR_JSON`, `WSLINK_ERR_UTF8`,
+ * `WSLINK_ERR_PROTOCOL` (malformed msgpack) or `WSLINK_ERR_LIMIT`. Any thread may call this; memory of earlier
+ * documents of this function, at most 64 MiB in the process, is used again.
  */
-WSLINK_API struct wslink_value wslink_document_result(const struct wslink_document *document);
+WSLINK_API
+int32_t wslink_document_decode(const uint8_t *data,
+                               size_t size,
+                               int32_t encoding,
+                               const struct wslink_document **document,
+                               struct wslink_error **err);
+
+/**
+ * The value that a reply or publication brought (the `result` of the message; the whole message if it has none).
+ * Lives as long as the document. For NULL a view of nothing, of which every getter says so.
+ */
+WSLINK_API
+struct wslink_value wslink_document_result(const struct wslink_document *document);
 
 /**
  * The whole message as it came, a map with `id` and `result`.

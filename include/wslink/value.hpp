@@ -44,6 +44,12 @@ enum class json_style : std::int32_t {
   tagged = WSLINK_JSON_TAGGED ///< Nothing is lost: `{"$float": "NaN"}`, `{"$bytes": hex}`, ...
 };
 
+/// How a message is written.
+enum class encoding : std::int32_t {
+  json = WSLINK_ENCODING_JSON,      ///< JSON text, as protocol 1 sends it.
+  msgpack = WSLINK_ENCODING_MSGPACK ///< msgpack, as protocol 2 sends it.
+};
+
 /// The data of a msgpack extension. A view, valid as long as the document.
 struct ext_view {
   std::int8_t type = 0; ///< From -128 to 127; -1 is msgpack's timestamp.
@@ -96,7 +102,7 @@ public:
   struct item;
 
   /// A view of nothing.
-  value() noexcept : view_{nullptr, 0, 0} {}
+  value() noexcept : view_{nullptr, 0} {}
   /// The C++ form of a C view.
   explicit value(wslink_value view) noexcept : view_(view) {}
   /// The C form.
@@ -128,7 +134,7 @@ public:
 
   /// The value of a string key of a map; a view of nothing if it is no map or has no such key.
   value operator[](std::string_view key) const noexcept {
-    wslink_value found{nullptr, 0, 0};
+    wslink_value found{nullptr, 0};
     wslink_value_find(view_, detail::view_of(key), &found);
     return value(found);
   }
@@ -212,7 +218,7 @@ public:
   const value *operator->() const noexcept { return &now_; }
   /// The next one.
   iterator &operator++() noexcept {
-    wslink_value found{nullptr, 0, 0};
+    wslink_value found{nullptr, 0};
     wslink_iter_next(&rest_, nullptr, &found);
     now_ = value(found);
     return *this;
@@ -231,7 +237,7 @@ public:
   friend bool operator!=(const iterator &a, const iterator &b) noexcept { return !(a == b); }
 
 private:
-  wslink_iter rest_{{nullptr, 0, 0}, 0, false};
+  wslink_iter rest_{{nullptr, 0}, 0, false};
   value now_;
 };
 
@@ -260,7 +266,7 @@ public:
   const item *operator->() const noexcept { return &now_; }
   /// The next one.
   item_iterator &operator++() noexcept {
-    wslink_value key{nullptr, 0, 0}, found{nullptr, 0, 0};
+    wslink_value key{nullptr, 0}, found{nullptr, 0};
     wslink_iter_next(&rest_, &key, &found);
     now_ = item{wslink::value(key), wslink::value(found)};
     return *this;
@@ -279,7 +285,7 @@ public:
   friend bool operator!=(const item_iterator &a, const item_iterator &b) noexcept { return !(a == b); }
 
 private:
-  wslink_iter rest_{{nullptr, 0, 0}, 0, false};
+  wslink_iter rest_{{nullptr, 0}, 0, false};
   item now_;
 };
 
@@ -306,7 +312,7 @@ inline value::iterator value::end() const noexcept { return iterator(); }
 inline value::item_range value::items() const noexcept { return item_range(view_); }
 
 inline value value::operator[](std::size_t index) const noexcept {
-  wslink_value found{nullptr, 0, 0};
+  wslink_value found{nullptr, 0};
   if (kind() == wslink::kind::map) {
     value last; // of equal keys the last one counts, as in Python
     for (const item &pair : items()) {
@@ -321,7 +327,7 @@ inline value value::operator[](std::size_t index) const noexcept {
 }
 
 inline value error::remote_data() const noexcept {
-  wslink_value data{nullptr, 0, 0};
+  wslink_value data{nullptr, 0};
   if (handle_)
     wslink_error_remote_data(handle_, &data);
   return value(data);
@@ -410,6 +416,15 @@ public:
   }
   /// A further owner of a C document that is borrowed.
   static document share_c(const wslink_document *handle) noexcept { return from_c(wslink_document_ref(handle)); }
+  /// Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value. The bytes
+  /// are copied. On failure the exception, or `*err` and an empty document.
+  static document decode(bytes_view message, encoding how, error *err = nullptr) {
+    detail::outlet out(err);
+    const wslink_document *decoded = nullptr;
+    out.check(
+        wslink_document_decode(message.data(), message.size(), static_cast<std::int32_t>(how), &decoded, out.c()));
+    return from_c(decoded);
+  }
   /// Gives the ownership up: wslink_document_unref() must be called with the result.
   const wslink_document *release() noexcept { return std::exchange(handle_, nullptr); }
   /// The C document, borrowed.

@@ -157,6 +157,11 @@ pub const WSLINK_JSON_PLAIN: i32 = 0;
 /// Nothing is lost: `{"$float": "NaN"}`, `{"$bytes": hex}`, `{"$ext": ...}`, `{"$map": [[key, value], ...]}`.
 pub const WSLINK_JSON_TAGGED: i32 = 1;
 
+/// JSON text, as protocol 1 sends it: with Python's `NaN`, `Infinity` and integers of any size.
+pub const WSLINK_ENCODING_JSON: i32 = 1;
+/// msgpack, as protocol 2 sends it.
+pub const WSLINK_ENCODING_MSGPACK: i32 = 2;
+
 // The numbers of the header are those of the library.
 const _: () = assert!(
     WSLINK_ERR_ARGUMENT == Code::Argument as i32

@@ -1,14 +1,14 @@
 //! Documents: messages that arrived. And JSON text made of them.
 
 use super::buffer::{new_buffer, wslink_buffer};
-use super::codes::{WSLINK_JSON_PLAIN, WSLINK_JSON_TAGGED, WSLINK_OK};
+use super::codes::{WSLINK_ENCODING_JSON, WSLINK_ENCODING_MSGPACK, WSLINK_JSON_PLAIN, WSLINK_JSON_TAGGED, WSLINK_OK};
 use super::error::wslink_error;
 use super::guard::{fallible, infallible};
 use super::pointer::{self, wslink_bytes, wslink_str};
 use super::value::wslink_value;
 use crate::error::{Code, Error};
 use crate::wire::document::Document;
-use crate::wire::{envelope, json};
+use crate::wire::{Protocol, decoder, envelope, json};
 use bytes::Bytes;
 use std::ffi::CString;
 use std::sync::Arc;
@@ -72,8 +72,35 @@ pub unsafe extern "C" fn wslink_document_unref(document: *const wslink_document)
     });
 }
 
-/// The value that a reply or publication brought (the `result` of the message). Lives as long as the
-/// document. For NULL a view of nothing, of which every getter says so.
+/// Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value.
+/// `encoding` is `WSLINK_ENCODING_JSON` or `WSLINK_ENCODING_MSGPACK`. The `size` bytes at `data` are copied; they
+/// must be one value and nothing else, at most 4 GiB. Attachments that JSON text names stay strings. On success
+/// `*document` belongs to the caller, who unrefs it. Fails with `WSLINK_ERR_JSON`, `WSLINK_ERR_UTF8`,
+/// `WSLINK_ERR_PROTOCOL` (malformed msgpack) or `WSLINK_ERR_LIMIT`. Any thread may call this; memory of earlier
+/// documents of this function, at most 64 MiB in the process, is used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_document_decode(
+    data: *const u8,
+    size: usize,
+    encoding: i32,
+    document: *mut *const wslink_document,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        pointer::required(document, "document")?;
+        let protocol = match encoding {
+            WSLINK_ENCODING_JSON => Protocol::V1,
+            WSLINK_ENCODING_MSGPACK => Protocol::V2,
+            _ => return Err(Error::new(Code::Argument, format!("{encoding} is not an encoding"))),
+        };
+        let decoded = decoder::decode_copy(protocol, pointer::slice(data, size, "data")?)?;
+        pointer::store(document, give(Arc::new(decoded)), "document")?;
+        Ok(WSLINK_OK)
+    })
+}
+
+/// The value that a reply or publication brought (the `result` of the message; the whole message if it has none).
+/// Lives as long as the document. For NULL a view of nothing, of which every getter says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document) -> wslink_value {
     match as_document(document) {

@@ -42,8 +42,14 @@ impl wslink_bytes {
     }
 }
 
+#[cold]
 fn null(what: &str) -> Error {
     Error::new(Code::Null, format!("{what} is NULL"))
+}
+
+#[cold]
+fn impossible(what: &str) -> Error {
+    Error::new(Code::Argument, format!("{what} has an impossible length"))
 }
 
 /// A handle as a reference.
@@ -129,7 +135,7 @@ pub fn str<'a>(text: wslink_str, what: &str) -> Result<&'a str> {
 }
 
 /// An array of the caller.
-#[inline]
+#[inline(always)]
 pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]> {
     if len == 0 {
         return Ok(&[]);
@@ -138,7 +144,7 @@ pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]
         return Err(null(what));
     }
     if len > isize::MAX as usize / size_of::<T>().max(1) {
-        return Err(Error::new(Code::Argument, format!("{what} has an impossible length")));
+        return Err(impossible(what));
     }
     // SAFETY: not NULL means valid for `len` elements during the call.
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
@@ -153,7 +159,7 @@ pub fn slice_mut<'a, T>(pointer: *mut T, len: usize, what: &str) -> Result<&'a m
         return Err(null(what));
     }
     if len > isize::MAX as usize / size_of::<T>().max(1) {
-        return Err(Error::new(Code::Argument, format!("{what} has an impossible length")));
+        return Err(impossible(what));
     }
     // SAFETY: not NULL means valid for `len` initialised elements, which only the caller uses.
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })

@@ -14,24 +14,23 @@ use crate::wire::value::{Number, Value};
 pub struct wslink_value {
     /// The document that holds the value; NULL in a view of nothing.
     pub document: *const wslink_document,
-    /// Private.
-    pub node: u32,
-    /// Private.
-    pub element: u32,
+    /// Private: where in the document. One number, because two halves that are written one by one and read at once
+    /// make the processor wait.
+    pub place: u64,
 }
 
 impl wslink_value {
-    pub(super) const NOTHING: wslink_value = wslink_value { document: std::ptr::null(), node: 0, element: 0 };
+    pub(super) const NOTHING: wslink_value = wslink_value { document: std::ptr::null(), place: 0 };
 
     #[inline]
     pub(super) fn of(value: Value<'_>) -> wslink_value {
         let (node, element) = value.place();
-        wslink_value { document: as_handle(value.document()), node, element }
+        wslink_value { document: as_handle(value.document()), place: u64::from(element) << 32 | u64::from(node) }
     }
 
     #[inline]
     pub(super) fn view<'a>(self) -> Option<Value<'a>> {
-        Value::from_place(as_document(self.document)?, (self.node, self.element))
+        Value::from_place(as_document(self.document)?, (self.place as u32, (self.place >> 32) as u32))
     }
 }
 

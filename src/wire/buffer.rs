@@ -1,7 +1,8 @@
-//! Memory for messages: taken from a small pool, written once, given back when the last view of the
-//! message is dropped. Fresh memory costs a page fault per 4 KiB, which for large messages is more
+//! Memory for messages and their tapes: taken from a small pool, written once, given back when the last view
+//! of the message is dropped. Fresh memory costs a page fault per 4 KiB, which for large messages is more
 //! than receiving them; used again it costs nothing.
 
+use super::document::Node;
 use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::ops::Deref;
@@ -16,9 +17,26 @@ pub struct BufferPool(Arc<Shelf>);
 
 #[derive(Debug)]
 struct Shelf {
-    free: Mutex<Vec<Vec<u8>>>,
+    /// The oldest first.
+    free: Mutex<Vec<Spare>>,
     /// How many bytes may lie unused.
     keep: usize,
+}
+
+/// Memory that lies unused.
+#[derive(Debug)]
+enum Spare {
+    Bytes(Vec<u8>),
+    Tape(Vec<Node>),
+}
+
+impl Spare {
+    fn size(&self) -> usize {
+        match self {
+            Spare::Bytes(data) => data.capacity(),
+            Spare::Tape(nodes) => nodes.capacity() * size_of::<Node>(),
+        }
+    }
 }
 
 impl BufferPool {
@@ -29,18 +47,12 @@ impl BufferPool {
 
     /// An empty buffer for a message of `size` bytes, with memory that the pool has.
     pub fn take(&self, size: usize) -> MessageBuf {
-        let mut data = Vec::new();
-        if size >= SMALLEST_KEPT {
-            let mut free = self.0.free.lock();
-            // The smallest that is large enough, so that a large one stays for a large message.
-            let best = (0..free.len())
-                .filter(|&i| free[i].len() >= size && free[i].len() / 4 <= size)
-                .min_by_key(|&i| free[i].capacity());
-            if let Some(i) = best {
-                data = free.swap_remove(i);
-            }
-        }
-        MessageBuf { data, filled: 0, expected: size, pool: Arc::downgrade(&self.0) }
+        let fits = |spare: &Spare| matches!(spare, Spare::Bytes(data) if data.len() >= size && data.len() / 4 <= size);
+        let data = match if size >= SMALLEST_KEPT { self.0.take(fits) } else { None } {
+            Some(Spare::Bytes(data)) => data,
+            _ => Vec::new(),
+        };
+        MessageBuf { data, filled: 0, expected: size, origin: Origin(Arc::downgrade(&self.0)) }
     }
 
     /// Gives all unused memory back to the allocator.
@@ -51,25 +63,68 @@ impl BufferPool {
 
     /// How many bytes lie unused.
     pub fn unused(&self) -> usize {
-        self.0.free.lock().iter().map(Vec::capacity).sum()
+        self.0.free.lock().iter().map(Spare::size).sum()
     }
 }
 
 impl Shelf {
-    fn give_back(&self, data: Vec<u8>) {
-        if data.capacity() < SMALLEST_KEPT || data.capacity() > self.keep {
+    /// The smallest that fits, so that a large one stays for a large message.
+    fn take(&self, fits: impl Fn(&Spare) -> bool) -> Option<Spare> {
+        let mut free = self.free.lock();
+        let best = (0..free.len()).filter(|&i| fits(&free[i])).min_by_key(|&i| free[i].size())?;
+        Some(free.remove(best))
+    }
+
+    fn give_back(&self, spare: Spare) {
+        let size = spare.size();
+        if size > self.keep {
             return;
         }
         let mut dropped = Vec::new();
         {
             let mut free = self.free.lock();
-            let mut total: usize = free.iter().map(Vec::capacity).sum();
-            while total + data.capacity() > self.keep {
+            let mut total: usize = free.iter().map(Spare::size).sum();
+            while total + size > self.keep {
                 let old = free.remove(0);
-                total -= old.capacity();
+                total -= old.size();
                 dropped.push(old);
             }
-            free.push(data);
+            free.push(spare);
+        }
+    }
+}
+
+/// The pool that memory goes back to, if it has one and that still exists.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin(Weak<Shelf>);
+
+impl Origin {
+    /// An empty tape with room for at least `least` entries, if the pool has one that is not far too large for
+    /// `guess`.
+    pub fn take_tape(&self, least: usize, guess: usize) -> Option<Vec<Node>> {
+        let most = guess.max(least).saturating_mul(4);
+        let fits = |spare: &Spare| matches!(spare, Spare::Tape(t) if (least..=most).contains(&t.capacity()));
+        match self.0.upgrade()?.take(fits) {
+            Some(Spare::Tape(mut nodes)) => {
+                nodes.clear();
+                Some(nodes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Keeps the memory of a tape that is not needed any more.
+    #[inline]
+    pub fn keep_tape(&self, nodes: Vec<Node>) {
+        self.keep(Spare::Tape(nodes));
+    }
+
+    #[inline]
+    fn keep(&self, spare: Spare) {
+        if spare.size() >= SMALLEST_KEPT
+            && let Some(shelf) = self.0.upgrade()
+        {
+            shelf.give_back(spare);
         }
     }
 }
@@ -86,10 +141,14 @@ pub struct MessageBuf {
     filled: usize,
     /// How large the message will be, as far as is known.
     expected: usize,
-    pool: Weak<Shelf>,
+    origin: Origin,
 }
 
 impl MessageBuf {
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Where the next bytes go: at least one and at most `most`. To be followed by
     /// [`advance`](MessageBuf::advance).
     pub fn room(&mut self, most: usize) -> Result<&mut [u8]> {
@@ -178,7 +237,7 @@ impl MessageBuf {
 
 impl From<Vec<u8>> for MessageBuf {
     fn from(data: Vec<u8>) -> MessageBuf {
-        MessageBuf { filled: data.len(), expected: data.len(), data, pool: Weak::new() }
+        MessageBuf { filled: data.len(), expected: data.len(), data, origin: Origin::default() }
     }
 }
 
@@ -199,11 +258,7 @@ impl AsRef<[u8]> for MessageBuf {
 
 impl Drop for MessageBuf {
     fn drop(&mut self) {
-        if self.data.capacity() >= SMALLEST_KEPT
-            && let Some(pool) = self.pool.upgrade()
-        {
-            pool.give_back(std::mem::take(&mut self.data));
-        }
+        self.origin.keep(Spare::Bytes(std::mem::take(&mut self.data)));
     }
 }
 

@@ -173,7 +173,7 @@ impl Builder {
         check_len(data.len())?;
         self.count()?;
         let node = self.slice(Tag::Ext, data)?;
-        self.document.tape.push(Node { ext: kind, ..node });
+        self.document.tape.push(Node { extra: kind, ..node });
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Builder {
             let node = document.node(index);
             let copy = match node.tag {
                 Tag::Str | Tag::BigInt | Tag::Ext => {
-                    Node { ext: node.ext, ..self.slice(node.tag, document.slice(node))? }
+                    Node { extra: node.extra, ..self.slice(node.tag, document.slice(node))? }
                 }
                 Tag::FloatRun => {
                     let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];

@@ -6,6 +6,7 @@ use super::buffer::MessageBuf;
 use super::value::Value;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a tape entry is. Private to the wire floor; the public view is [`super::value::Kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,10 @@ pub(crate) enum Tag {
     Attachment,
     /// `len` elements follow; `data`: index after the last descendant.
     Array,
-    /// `len` pairs of key and value follow; `data`: index after the last descendant.
+    /// `len` pairs of key and value follow; `data`: index after the last descendant; `extra`: `DISTINCT` if no
+    /// key occurs twice for certain.
     Map,
-    /// `data`, `len`: the place of the data; `ext`: the type.
+    /// `data`, `len`: the place of the data; `extra`: the type.
     Ext,
     /// An array of `len` float64 values kept as msgpack wrote them, 9 bytes each, from `data`.
     FloatRun,
@@ -44,15 +46,18 @@ pub(crate) struct Node {
     pub data: u64,
     pub len: u32,
     pub tag: Tag,
-    pub ext: i8,
+    pub extra: i8,
 }
+
+/// In the entry of a map: all keys are different.
+pub(crate) const DISTINCT: i8 = 1;
 
 const _: () = assert!(size_of::<Node>() == 16);
 
 impl Node {
     #[inline]
     pub fn new(tag: Tag, len: u32, data: u64) -> Node {
-        Node { data, len, tag, ext: 0 }
+        Node { data, len, tag, extra: 0 }
     }
 }
 
@@ -64,6 +69,26 @@ pub struct Document {
     pub(super) bytes: MessageBuf,
     pub(super) tape: Vec<Node>,
     pub(super) attachments: Vec<Bytes>,
+    /// Where the search for a key begins: see `Value::get_bytes`.
+    pub(super) hint: Hint,
+}
+
+/// The place after the value that was found last, and the map that it is in. Only a guess: any thread may change
+/// it at any time.
+#[derive(Debug, Default)]
+pub(super) struct Hint(AtomicU64);
+
+impl Hint {
+    #[inline]
+    pub fn get(&self, map: u32) -> Option<u32> {
+        let hint = self.0.load(Relaxed);
+        ((hint >> 32) as u32 == map).then_some(hint as u32)
+    }
+
+    #[inline]
+    pub fn set(&self, map: u32, next: u32) {
+        self.0.store(u64::from(map) << 32 | u64::from(next), Relaxed);
+    }
 }
 
 /// The deepest nesting that is decoded. Servers send at most about 1020 levels.
@@ -72,7 +97,7 @@ pub const MAX_DEPTH: usize = 2048;
 impl Document {
     pub(crate) fn new(bytes: MessageBuf, tape: Vec<Node>) -> Document {
         debug_assert!(!tape.is_empty());
-        Document { bytes, tape, attachments: Vec::new() }
+        Document { bytes, tape, attachments: Vec::new(), hint: Hint::default() }
     }
 
     /// The outermost value.
@@ -150,6 +175,12 @@ impl Document {
             Tag::Attachment => self.attachment(node).clone(),
             _ => Bytes::from_owner(Slice { document: Arc::clone(self), node }),
         }
+    }
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        self.bytes.origin().keep_tape(std::mem::take(&mut self.tape));
     }
 }
 

@@ -4,6 +4,7 @@
 //! * [`document`] and [`value`]: what arrived, in one form for both generations;
 //! * [`json`] (generation 1) and [`msgpack`] (generation 2): the two encodings;
 //! * [`builder`] and [`args`]: what a call sends, before the generation is known;
+//! * [`decoder`]: messages of either generation to documents;
 //! * [`envelope`]: the map around every message, and message ids;
 //! * [`attachments`] (1) and [`chunks`] (2): how binary data travels;
 //! * [`outgoing`]: a message as the frames that carry it.
@@ -13,12 +14,15 @@ pub mod attachments;
 pub mod buffer;
 pub mod builder;
 pub mod chunks;
+pub mod decoder;
 pub mod document;
 pub mod envelope;
 pub mod json;
 pub mod limits;
 pub mod msgpack;
 pub mod outgoing;
+mod tape;
+mod text;
 pub mod value;
 
 /// A generation of the wslink wire format.

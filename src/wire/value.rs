@@ -1,6 +1,7 @@
 //! Views of the values in a document: small, copied freely, never allocating.
 
-use super::document::{Document, Node, Tag};
+use super::document::{DISTINCT, Document, Node, Tag};
+use super::text::same;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ impl<'a> Value<'a> {
     }
 
     /// The value at a place that [`Value::place`] gave for the same document; `None` for any other.
-    #[inline]
+    #[inline(always)]
     pub fn from_place(document: &'a Document, (node, element): (u32, u32)) -> Option<Value<'a>> {
         if node as usize >= document.node_count() {
             return None;
@@ -142,7 +143,7 @@ impl<'a> Value<'a> {
     }
 
     /// The number as a double: a float as it is, an integer rounded to the nearest double.
-    #[inline]
+    #[inline(always)]
     pub fn as_f64(self) -> Option<f64> {
         let node = self.document.node(self.node);
         if self.element != WHOLE {
@@ -183,7 +184,7 @@ impl<'a> Value<'a> {
     /// The type and the data of an extension.
     pub fn as_ext(self) -> Option<(i8, &'a [u8])> {
         let node = self.entry();
-        (node.tag == Tag::Ext).then(|| (node.ext, self.document.slice(node)))
+        (node.tag == Tag::Ext).then(|| (node.extra, self.document.slice(node)))
     }
 
     /// The decimal digits of an integer beyond 64 bit, with its sign.
@@ -228,24 +229,46 @@ impl<'a> Value<'a> {
     }
 
     /// The same for a key as UTF-8 bytes.
-    #[inline]
+    #[inline(always)]
     pub fn get_bytes(self, key: &[u8]) -> Option<Value<'a>> {
         let node = self.document.node(self.node);
         if node.tag != Tag::Map {
             return None;
         }
+        // Members are asked for in their order, mostly: so the first guess is what follows the last one found.
+        if node.extra == DISTINCT
+            && let Some(next) = self.document.hint.get(self.node)
+            && u64::from(next) < node.data
+            && is_key(self.document, next, key)
+        {
+            return Some(self.found(next + 1));
+        }
+        self.search(node, key)
+    }
+
+    #[inline(never)]
+    fn search(self, map: Node, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
         let mut found = None;
         let mut at = self.node + 1;
-        for _ in 0..node.len {
-            let name = document.node(at);
-            let value = if name.tag == Tag::Array || name.tag == Tag::Map { document.after(at) } else { at + 1 };
-            if name.tag == Tag::Str && name.len as usize == key.len() && document.slice(name) == key {
+        for _ in 0..map.len {
+            let value = document.after(at);
+            if is_key(document, at, key) {
+                if map.extra == DISTINCT {
+                    return Some(self.found(value));
+                }
                 found = Some(Value::at(document, value));
             }
             at = document.after(value);
         }
         found
+    }
+
+    /// A member of this map, and the guess that the next one is asked for next.
+    #[inline]
+    fn found(self, value: u32) -> Value<'a> {
+        self.document.hint.set(self.node, self.document.after(value));
+        Value::at(self.document, value)
     }
 
     /// The element of an array. Steps over the elements before it; to visit all, use
@@ -347,22 +370,39 @@ impl std::fmt::Debug for Value<'_> {
     }
 }
 
+/// Whether an entry is this key.
+#[inline(always)]
+fn is_key(document: &Document, at: u32, key: &[u8]) -> bool {
+    let name = document.node(at);
+    name.tag == Tag::Str && name.len as usize == key.len() && same(document.slice(name), key)
+}
+
 #[inline]
 fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
     let at = run.data as usize + 9 * element as usize + 1;
     u64::from_be_bytes(document.bytes()[at..at + 8].try_into().expect("8 bytes"))
 }
 
-#[inline]
+#[inline(always)]
 fn number(document: &Document, node: Node) -> Option<f64> {
-    match node.tag {
-        Tag::Float => Some(f64::from_bits(node.data)),
-        Tag::Int => Some(node.data as i64 as f64),
-        Tag::Uint => Some(node.data as f64),
-        // std parses any number of digits exactly.
-        Tag::BigInt => std::str::from_utf8(document.slice(node)).ok()?.parse().ok(),
-        _ => None,
+    // In the order of how common they are; a jump by table is predicted worse.
+    if node.tag == Tag::Float {
+        Some(f64::from_bits(node.data))
+    } else if node.tag == Tag::Uint {
+        Some(node.data as f64)
+    } else if node.tag == Tag::Int {
+        Some(node.data as i64 as f64)
+    } else if node.tag == Tag::BigInt {
+        big_number(document, node)
+    } else {
+        None
     }
+}
+
+#[cold]
+fn big_number(document: &Document, node: Node) -> Option<f64> {
+    // std parses any number of digits exactly.
+    std::str::from_utf8(document.slice(node)).ok()?.parse().ok()
 }
 
 /// A type that arrays of numbers can be copied into.

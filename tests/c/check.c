@@ -284,13 +284,13 @@ void dispatch_until(const wslink_session *session, probe *p, int calls) {
 }
 
 wslink_value find(wslink_value map, const char *key) {
-  wslink_value value = {NULL, 0, 0};
+  wslink_value value = {NULL, 0};
   CHECK(wslink_value_find(map, str(key), &value));
   return value;
 }
 
 wslink_value at(wslink_value array, size_t index) {
-  wslink_value value = {NULL, 0, 0};
+  wslink_value value = {NULL, 0};
   CHECK(wslink_value_at(array, index, &value));
   return value;
 }

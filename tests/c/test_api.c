@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const wslink_value nothing = {NULL, 0, 0};
+static const wslink_value nothing = {NULL, 0};
 
 /* A port of the loopback where nobody listens, as long as the returned socket is open. */
 static int refusing_port(char *url, size_t size) {
@@ -79,7 +79,7 @@ static void texts(void) {
 
 static void null_objects(void) {
   int64_t code = 7;
-  wslink_value value = {NULL, 7, 7};
+  wslink_value value = {NULL, 7};
   wslink_str key = {NULL, 7};
   wslink_bytes data = {NULL, 7};
   wslink_json *json = (wslink_json *)&code;
@@ -91,7 +91,7 @@ static void null_objects(void) {
   CHECK(!wslink_error_is_retriable(NULL));
   CHECK(!wslink_error_remote_code(NULL, &code) && code == 7);
   CHECK_TEXT(wslink_error_remote_message(NULL), "");
-  CHECK(!wslink_error_remote_data(NULL, &value) && value.node == 7);
+  CHECK(!wslink_error_remote_data(NULL, &value) && value.place == 7);
   CHECK(wslink_error_clone(NULL) == NULL);
   wslink_error_free(NULL);
 
@@ -105,6 +105,7 @@ static void null_objects(void) {
   CHECK_INT(wslink_value_kind(wslink_document_result(NULL)), WSLINK_ERR_NULL);
   CHECK_INT(wslink_value_kind(wslink_document_root(NULL)), WSLINK_ERR_NULL);
   CHECK_INT(wslink_document_wire_size(NULL), 0);
+  FAILS(WSLINK_ERR_NULL, wslink_document_decode(NULL, 0, WSLINK_ENCODING_JSON, NULL, &err));
 
   FAILS(WSLINK_ERR_NULL, wslink_value_to_json(nothing, WSLINK_JSON_PLAIN, &json, &err));
   CHECK(json == (wslink_json *)&code);
@@ -140,7 +141,7 @@ static void views_of_nothing(void) {
   wslink_str text = {NULL, 7};
   wslink_bytes bytes = {NULL, 7};
   const wslink_buffer *buffer = (const wslink_buffer *)&b;
-  wslink_value value = {NULL, 7, 7};
+  wslink_value value = {NULL, 7};
   wslink_iter iter = wslink_value_iter(nothing);
 
   CHECK_INT(wslink_value_kind(nothing), WSLINK_ERR_NULL);
@@ -156,9 +157,9 @@ static void views_of_nothing(void) {
   CHECK(!wslink_value_get_ext(nothing, &ext, &bytes) && ext == 7);
   CHECK(!wslink_value_get_bigint(nothing, &text) && text.len == 7);
   CHECK_INT(wslink_value_size(nothing), 0);
-  CHECK(!wslink_value_at(nothing, 0, &value) && value.node == 7);
-  CHECK(!wslink_value_find(nothing, str("k"), &value) && value.node == 7);
-  CHECK(!wslink_iter_next(&iter, &value, &value) && value.node == 7);
+  CHECK(!wslink_value_at(nothing, 0, &value) && value.place == 7);
+  CHECK(!wslink_value_find(nothing, str("k"), &value) && value.place == 7);
+  CHECK(!wslink_iter_next(&iter, &value, &value) && value.place == 7);
   CHECK(!wslink_iter_next(NULL, &value, &value));
   CHECK(!wslink_value_copy_doubles(nothing, &d, 1, &count) && count == 7);
   CHECK(!wslink_value_copy_floats(nothing, &f, 1, &count) && count == 7);

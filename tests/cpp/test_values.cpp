@@ -403,4 +403,16 @@ SERVER_TEST(a_document_reads_as_its_value) {
   CHECK_EQ(session.call("test.info")["protocol"].get<int>(), url.protocol);
 }
 
+TEST(a_message_at_hand_is_decoded) {
+  const std::string text = R"({"id": "x", "result": {"list": [1, 2.5, "three"], "big": 10000000000000000000000}})";
+  wslink::document json = wslink::document::decode({text.data(), text.size()}, wslink::encoding::json);
+  CHECK_EQ(json["list"][2].get<std::string>(), "three");
+  CHECK_EQ(json["big"].get<wslink::big_integer_view>().digits, "10000000000000000000000");
+  const wslink::document packed = wslink::document::decode({"\x93\x01\xa2hi\xc0", 6}, wslink::encoding::msgpack);
+  CHECK(packed.size() == 3 && packed[1].get<std::string_view>() == "hi" && packed[2].is_null());
+  CHECK(packed.wire_size() == 6);
+  FAILS(json, wslink::document::decode({"[1,", 3}, wslink::encoding::json, &err));
+  FAILS(protocol, wslink::document::decode({"\x93", 1}, wslink::encoding::msgpack, &err));
+}
+
 } // namespace

@@ -5,7 +5,10 @@
 
 use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
-use crate::wire::document::{Document, MAX_DEPTH, Node, Tag};
+use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
+use crate::wire::tape::TapeWriter;
+use crate::wire::text::Keys;
+use smallvec::SmallVec;
 
 /// A document, and where in its tape the strings are that may name an attachment.
 pub struct Parsed {
@@ -16,21 +19,20 @@ pub struct Parsed {
 }
 
 /// Parses one JSON text. `max_nodes` bounds the index: 16 bytes of memory for each value.
-pub fn parse(mut text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
+pub fn parse(text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
+    parse_onto(Vec::new(), text, max_nodes)
+}
+
+/// The same, with memory for the index.
+pub(crate) fn parse_onto(tape: Vec<Node>, mut text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
     if let Err(e) = std::str::from_utf8(&text) {
         let message = format!("text is not valid UTF-8 at byte {}", e.valid_up_to());
         return Err(Error::new(Code::Utf8, message));
     }
-    let mut parser = Parser {
-        text: text.bytes_mut(),
-        at: 0,
-        tape: Vec::with_capacity(16),
-        open: Vec::new(),
-        keys: Vec::new(),
-        max_nodes,
-    };
+    let tape = TapeWriter::new(tape, text.len(), max_nodes, text.origin().clone());
+    let mut parser = Parser { text: text.bytes_mut(), at: 0, tape, open: SmallVec::new(), attachment_keys: Vec::new() };
     parser.document()?;
-    let (tape, attachment_keys) = (parser.tape, parser.keys);
+    let (tape, attachment_keys) = (parser.tape.finish(), parser.attachment_keys);
     Ok(Parsed { document: Document::new(text, tape), attachment_keys })
 }
 
@@ -38,15 +40,15 @@ pub fn parse(mut text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
 struct Open {
     node: u32,
     map: bool,
+    keys: Keys,
 }
 
 struct Parser<'a> {
     text: &'a mut [u8],
     at: usize,
-    tape: Vec<Node>,
-    open: Vec<Open>,
-    keys: Vec<u32>,
-    max_nodes: usize,
+    tape: TapeWriter,
+    open: SmallVec<[Open; 16]>,
+    attachment_keys: Vec<u32>,
 }
 
 const KEY_PREFIX: &[u8] = b"wslink_bin";
@@ -79,11 +81,11 @@ impl Parser<'_> {
                 let Some(top) = self.open.last() else {
                     return if self.at == self.text.len() { Ok(()) } else { self.fail("text after the value") };
                 };
-                let (node, map) = (top.node as usize, top.map);
+                let (node, map) = (top.node, top.map);
                 match self.peek() {
                     b',' => {
                         self.at += 1;
-                        self.tape[node].len += 1;
+                        self.tape.at(node).len += 1;
                         self.blank();
                         if map {
                             self.key()?;
@@ -99,18 +101,18 @@ impl Parser<'_> {
         }
     }
 
-    fn close(&mut self, node: usize) {
+    fn close(&mut self, node: u32) {
         self.at += 1;
-        self.tape[node].data = self.tape.len() as u64;
-        self.open.pop();
+        let end = u64::from(self.tape.len());
+        let distinct = self.open.pop().is_some_and(|top| top.map && top.keys.are_distinct());
+        let entry = self.tape.at(node);
+        entry.data = end;
+        entry.extra = if distinct { DISTINCT } else { 0 };
     }
 
+    #[inline]
     fn push(&mut self, node: Node) -> Result<()> {
-        if self.tape.len() >= self.max_nodes {
-            return Err(too_many_values(self.max_nodes));
-        }
-        self.tape.push(node);
-        Ok(())
+        self.tape.push(node, self.at).map(|_| ())
     }
 
     /// One scalar, or the beginning of a container up to its first scalar.
@@ -118,10 +120,10 @@ impl Parser<'_> {
         loop {
             match self.peek() {
                 b'"' => {
-                    let index = self.tape.len() as u32;
+                    let index = self.tape.len();
                     let (start, len) = self.string()?;
                     if len > KEY_PREFIX.len() && self.text[start..].starts_with(KEY_PREFIX) {
-                        self.keys.push(index);
+                        self.attachment_keys.push(index);
                     }
                     return self.push(Node::new(Tag::Str, len as u32, start as u64));
                 }
@@ -154,7 +156,7 @@ impl Parser<'_> {
         if self.open.len() == MAX_DEPTH {
             return self.fail("nested too deeply (more than 2048 levels)");
         }
-        self.open.push(Open { node: self.tape.len() as u32, map: tag == Tag::Map });
+        self.open.push(Open { node: self.tape.len(), map: tag == Tag::Map, keys: Keys::NONE });
         self.push(Node::new(tag, 1, 0))?;
         self.at += 1;
         self.blank();
@@ -164,8 +166,8 @@ impl Parser<'_> {
     fn leave_empty(&mut self) -> Result<()> {
         if let Some(top) = self.open.pop() {
             self.at += 1;
-            let end = self.tape.len() as u64;
-            let node = &mut self.tape[top.node as usize];
+            let end = u64::from(self.tape.len());
+            let node = self.tape.at(top.node);
             (node.len, node.data) = (0, end);
         }
         Ok(())
@@ -176,6 +178,9 @@ impl Parser<'_> {
             return self.fail("a string is expected as key");
         }
         let (start, len) = self.string()?;
+        if let Some(top) = self.open.last_mut() {
+            top.keys.add(&self.text[start..start + len]);
+        }
         self.push(Node::new(Tag::Str, len as u32, start as u64))?;
         self.blank();
         if self.peek() != b':' {
@@ -379,15 +384,6 @@ impl Parser<'_> {
 
 fn float(v: f64) -> Node {
     Node::new(Tag::Float, 0, v.to_bits())
-}
-
-pub(crate) fn too_many_values(max: usize) -> Error {
-    Error::new(
-        Code::Limit,
-        format!(
-            "the message has more than {max} values, whose index would be larger than the limit of the message size (option max_message_size)"
-        ),
-    )
 }
 
 /// Where the run of characters that stand for themselves ends: at a quote, a backslash, a control

@@ -2,8 +2,10 @@
 
 use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
-use crate::wire::document::{Document, MAX_DEPTH, Node, Tag};
-use crate::wire::json::parse::too_many_values;
+use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
+use crate::wire::tape::TapeWriter;
+use crate::wire::text::{Keys, is_ascii};
+use smallvec::SmallVec;
 
 /// Arrays of at least this many float64 stay packed: one entry instead of one per value.
 const SHORTEST_RUN: usize = 8;
@@ -11,217 +13,263 @@ const SHORTEST_RUN: usize = 8;
 /// Decodes one message; bytes after the value are an error. `max_nodes` bounds the index: 16 bytes of
 /// memory for each value.
 pub fn decode(message: MessageBuf, max_nodes: usize) -> Result<Document> {
-    let mut tape = Vec::with_capacity(16);
-    let mut reader = Reader { data: &message, at: 0 };
-    values(&mut reader, &mut tape, max_nodes)?;
-    if reader.at != message.len() {
-        return reader.fail("bytes after the value");
-    }
-    Ok(Document::new(message, tape))
+    decode_onto(Vec::new(), message, max_nodes)
 }
 
+/// The same, with memory for the index.
+pub(crate) fn decode_onto(tape: Vec<Node>, message: MessageBuf, max_nodes: usize) -> Result<Document> {
+    let mut tape = TapeWriter::new(tape, message.len(), max_nodes, message.origin().clone());
+    values(&message, &mut tape)?;
+    Ok(Document::new(message, tape.finish()))
+}
+
+/// Everything that takes it by reference is inlined, so that it lives in registers.
 struct Reader<'a> {
-    data: &'a [u8],
-    at: usize,
+    /// Of the whole message.
+    size: usize,
+    rest: &'a [u8],
+}
+
+#[cold]
+fn malformed(what: &str, at: usize) -> Error {
+    Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {at}"))
 }
 
 impl<'a> Reader<'a> {
-    #[cold]
-    fn fail<T>(&self, what: &str) -> Result<T> {
-        Err(Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {}", self.at)))
+    /// How many bytes were read.
+    #[inline(always)]
+    fn at(&self) -> usize {
+        self.size - self.rest.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
-        match self.data[self.at..].first_chunk::<N>() {
-            Some(bytes) => {
-                self.at += N;
+        match self.rest.split_first_chunk::<N>() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
                 Ok(*bytes)
             }
-            None => self.fail("message ends inside a value"),
+            None => Err(malformed("message ends inside a value", self.at())),
         }
     }
 
-    /// The place of `len` bytes of data.
-    #[inline]
-    fn data(&mut self, len: usize) -> Result<u64> {
-        if self.data.len() - self.at < len {
-            return self.fail("message ends inside a value");
+    /// The next `len` bytes.
+    #[inline(always)]
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
+        match self.rest.split_at_checked(len) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
+            }
+            None => Err(malformed("message ends inside a value", self.at())),
         }
-        let start = self.at;
-        self.at += len;
-        Ok(start as u64)
     }
 
-    #[inline]
-    fn string(&mut self, len: usize) -> Result<Node> {
-        let start = self.data(len)?;
-        let text = &self.data[start as usize..self.at];
-        if !text.is_ascii() && std::str::from_utf8(text).is_err() {
-            return self.fail("string is not valid UTF-8 before");
+    /// An entry for data that is stepped over.
+    #[inline(always)]
+    fn data(&mut self, tag: Tag, len: usize) -> Result<Node> {
+        let start = self.at() as u64;
+        self.bytes(len)?;
+        Ok(Node::new(tag, len as u32, start))
+    }
+
+    #[inline(always)]
+    fn string(&mut self, len: usize) -> Result<(Node, &'a [u8])> {
+        let start = self.at() as u64;
+        let text = self.bytes(len)?;
+        if !is_ascii(text) && !is_utf8(text) {
+            return Err(malformed("string is not valid UTF-8 before", self.at()));
         }
-        Ok(Node::new(Tag::Str, len as u32, start))
+        Ok((Node::new(Tag::Str, len as u32, start), text))
     }
 
-    #[inline]
-    fn binary(&mut self, len: usize) -> Result<Node> {
-        let start = self.data(len)?;
-        Ok(Node::new(Tag::Bytes, len as u32, start))
-    }
-
+    #[inline(always)]
     fn ext(&mut self, len: usize) -> Result<Node> {
         let [kind] = self.fixed::<1>()?;
-        let start = self.data(len)?;
-        Ok(Node { ext: kind as i8, ..Node::new(Tag::Ext, len as u32, start) })
+        Ok(Node { extra: kind as i8, ..self.data(Tag::Ext, len)? })
     }
 
-    /// An array header. A run of floats stays packed in one entry.
-    #[inline]
-    fn array(&mut self, count: usize) -> Result<Node> {
-        self.room_for(count)?;
-        let start = self.at as u64;
-        let tag = if self.float_run(count) { Tag::FloatRun } else { Tag::Array };
-        Ok(Node::new(tag, count as u32, start))
-    }
-
-    #[inline]
-    fn map(&mut self, count: usize) -> Result<Node> {
-        self.room_for(count)?;
-        Ok(Node::new(Tag::Map, count as u32, 0))
-    }
-
-    /// Every member takes a byte at least: a count beyond the message is a lie, found at once.
-    #[inline]
-    fn room_for(&self, count: usize) -> Result<()> {
-        if count > self.data.len() - self.at { self.fail("container larger than the message") } else { Ok(()) }
-    }
-
-    #[inline]
+    #[inline(always)]
     fn u8(&mut self) -> Result<usize> {
         Ok(usize::from(self.fixed::<1>()?[0]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn u16(&mut self) -> Result<usize> {
         Ok(usize::from(u16::from_be_bytes(self.fixed()?)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn u32(&mut self) -> Result<usize> {
         Ok(u32::from_be_bytes(self.fixed()?) as usize)
     }
 
-    /// Whether the next `count` values are all float64; then they are stepped over.
-    #[inline]
-    fn float_run(&mut self, count: usize) -> bool {
-        if count < SHORTEST_RUN || self.data.get(self.at) != Some(&0xcb) {
-            return false;
-        }
-        let Some(bytes) = count.checked_mul(9).and_then(|n| self.data[self.at..].get(..n)) else {
-            return false;
+    /// How many members an array or map has, if one begins here.
+    #[inline(always)]
+    fn container(&mut self, byte: u8) -> Result<Option<(Tag, usize)>> {
+        let (tag, count) = match byte {
+            0x80..=0x8f => (Tag::Map, usize::from(byte & 15)),
+            0x90..=0x9f => (Tag::Array, usize::from(byte & 15)),
+            0xdc => (Tag::Array, self.u16()?),
+            0xdd => (Tag::Array, self.u32()?),
+            0xde => (Tag::Map, self.u16()?),
+            0xdf => (Tag::Map, self.u32()?),
+            _ => return Ok(None),
         };
-        if !bytes.chunks_exact(9).all(|value| value[0] == 0xcb) {
-            return false;
+        // Every member takes a byte at least: a count beyond the message is a lie, found at once.
+        if count << u32::from(tag == Tag::Map) > self.rest.len() {
+            return Err(malformed("container larger than the message", self.at()));
         }
-        self.at += bytes.len();
-        true
+        Ok(Some((tag, count)))
+    }
+
+    /// The entry of a value that has no members.
+    #[inline(always)]
+    fn scalar(&mut self, byte: u8) -> Result<Node> {
+        Ok(match byte {
+            0x00..=0x7f => unsigned(u64::from(byte)),
+            0xe0..=0xff => signed(i64::from(byte as i8)),
+            0xa0..=0xbf => self.string(usize::from(byte & 31))?.0,
+            0xc0 => Node::new(Tag::Null, 0, 0),
+            0xc2 => Node::new(Tag::False, 0, 0),
+            0xc3 => Node::new(Tag::True, 0, 0),
+            0xc4 => self.u8().and_then(|n| self.data(Tag::Bytes, n))?,
+            0xc5 => self.u16().and_then(|n| self.data(Tag::Bytes, n))?,
+            0xc6 => self.u32().and_then(|n| self.data(Tag::Bytes, n))?,
+            0xc7 => self.u8().and_then(|n| self.ext(n))?,
+            0xc8 => self.u16().and_then(|n| self.ext(n))?,
+            0xc9 => self.u32().and_then(|n| self.ext(n))?,
+            0xca => float(f64::from(f32::from_be_bytes(self.fixed()?))),
+            0xcb => float(f64::from_be_bytes(self.fixed()?)),
+            0xcc => unsigned(u64::from(self.fixed::<1>()?[0])),
+            0xcd => unsigned(u64::from(u16::from_be_bytes(self.fixed()?))),
+            0xce => unsigned(u64::from(u32::from_be_bytes(self.fixed()?))),
+            0xcf => unsigned(u64::from_be_bytes(self.fixed()?)),
+            0xd0 => signed(i64::from(i8::from_be_bytes(self.fixed()?))),
+            0xd1 => signed(i64::from(i16::from_be_bytes(self.fixed()?))),
+            0xd2 => signed(i64::from(i32::from_be_bytes(self.fixed()?))),
+            0xd3 => signed(i64::from_be_bytes(self.fixed()?)),
+            0xd4 => self.ext(1)?,
+            0xd5 => self.ext(2)?,
+            0xd6 => self.ext(4)?,
+            0xd7 => self.ext(8)?,
+            0xd8 => self.ext(16)?,
+            0xd9 => self.u8().and_then(|n| self.string(n))?.0,
+            0xda => self.u16().and_then(|n| self.string(n))?.0,
+            0xdb => self.u32().and_then(|n| self.string(n))?.0,
+            // The containers are not asked about here.
+            0x80..=0x9f | 0xc1 | 0xdc..=0xdf => {
+                return Err(malformed("0xc1, which no value begins with,", self.at()));
+            }
+        })
     }
 }
 
-#[inline]
+fn is_utf8(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok()
+}
+
+/// What follows `count` values that are all float64.
+fn after_floats(rest: &[u8], count: usize) -> Option<&[u8]> {
+    let (run, after) = rest.split_at_checked(count.checked_mul(9)?)?;
+    run.chunks_exact(9).all(|value| value[0] == 0xcb).then_some(after)
+}
+
+#[inline(always)]
 fn signed(v: i64) -> Node {
     Node::new(if v < 0 { Tag::Int } else { Tag::Uint }, 0, v as u64)
 }
 
-#[inline]
+#[inline(always)]
 fn unsigned(v: u64) -> Node {
     Node::new(Tag::Uint, 0, v)
 }
 
+#[inline(always)]
 fn float(v: f64) -> Node {
     Node::new(Tag::Float, 0, v.to_bits())
 }
 
 /// A container whose members are still being read.
+#[derive(Clone, Copy)]
 struct Open {
     node: u32,
-    left: u64,
+    map: bool,
+    /// How many values are to come; in a map two for each pair.
+    left: usize,
+    keys: Keys,
 }
 
-fn values(r: &mut Reader<'_>, tape: &mut Vec<Node>, max_nodes: usize) -> Result<()> {
-    let mut open: Vec<Open> = Vec::new();
+impl Open {
+    #[inline(always)]
+    fn key_is_next(&self) -> bool {
+        self.map && self.left.is_multiple_of(2)
+    }
+}
+
+fn values(message: &[u8], tape: &mut TapeWriter) -> Result<()> {
+    let mut r = Reader { size: message.len(), rest: message };
+    // The message is the one member of a container that has no entry.
+    let mut open = Open { node: u32::MAX, map: false, left: 1, keys: Keys::NONE };
+    let mut around: SmallVec<[Open; 16]> = SmallVec::new();
     loop {
-        if tape.len() >= max_nodes {
-            return Err(too_many_values(max_nodes));
+        let mut byte = r.fixed::<1>()?[0];
+        if open.key_is_next() && byte & 0xe0 == 0xa0 {
+            // A key in the form that nearly all have, a string of up to 31 bytes.
+            let (key, text) = r.string(usize::from(byte & 31))?;
+            open.keys.add(text);
+            tape.push(key, r.at())?;
+            open.left -= 1;
+            byte = r.fixed::<1>()?[0];
+        } else if open.key_is_next() {
+            open.keys.add_unknown();
         }
-        let [byte] = r.fixed::<1>()?;
-        let node = match byte {
-            0x00..=0x7f => unsigned(u64::from(byte)),
-            0xe0..=0xff => signed(i64::from(byte as i8)),
-            0xa0..=0xbf => r.string(usize::from(byte & 31))?,
-            0xc0 => Node::new(Tag::Null, 0, 0),
-            0xc1 => return r.fail("0xc1, which no value begins with,"),
-            0xc2 => Node::new(Tag::False, 0, 0),
-            0xc3 => Node::new(Tag::True, 0, 0),
-            0xc4 => r.u8().and_then(|n| r.binary(n))?,
-            0xc5 => r.u16().and_then(|n| r.binary(n))?,
-            0xc6 => r.u32().and_then(|n| r.binary(n))?,
-            0xc7 => r.u8().and_then(|n| r.ext(n))?,
-            0xc8 => r.u16().and_then(|n| r.ext(n))?,
-            0xc9 => r.u32().and_then(|n| r.ext(n))?,
-            0xca => float(f64::from(f32::from_be_bytes(r.fixed()?))),
-            0xcb => float(f64::from_be_bytes(r.fixed()?)),
-            0xcc => unsigned(u64::from(r.fixed::<1>()?[0])),
-            0xcd => unsigned(u64::from(u16::from_be_bytes(r.fixed()?))),
-            0xce => unsigned(u64::from(u32::from_be_bytes(r.fixed()?))),
-            0xcf => unsigned(u64::from_be_bytes(r.fixed()?)),
-            0xd0 => signed(i64::from(i8::from_be_bytes(r.fixed()?))),
-            0xd1 => signed(i64::from(i16::from_be_bytes(r.fixed()?))),
-            0xd2 => signed(i64::from(i32::from_be_bytes(r.fixed()?))),
-            0xd3 => signed(i64::from_be_bytes(r.fixed()?)),
-            0xd4 => r.ext(1)?,
-            0xd5 => r.ext(2)?,
-            0xd6 => r.ext(4)?,
-            0xd7 => r.ext(8)?,
-            0xd8 => r.ext(16)?,
-            0xd9 => r.u8().and_then(|n| r.string(n))?,
-            0xda => r.u16().and_then(|n| r.string(n))?,
-            0xdb => r.u32().and_then(|n| r.string(n))?,
-            0x90..=0x9f => r.array(usize::from(byte & 15))?,
-            0xdc => r.u16().and_then(|n| r.array(n))?,
-            0xdd => r.u32().and_then(|n| r.array(n))?,
-            0x80..=0x8f => r.map(usize::from(byte & 15))?,
-            0xde => r.u16().and_then(|n| r.map(n))?,
-            0xdf => r.u32().and_then(|n| r.map(n))?,
-        };
-        let index = tape.len() as u32;
-        tape.push(node);
-        let left = match node.tag {
-            Tag::Array => u64::from(node.len),
-            Tag::Map => 2 * u64::from(node.len),
-            _ => 0,
-        };
-        if left > 0 {
-            if open.len() == MAX_DEPTH {
-                return r.fail("nested too deeply (more than 2048 levels)");
+        match r.container(byte)? {
+            None => {
+                let node = r.scalar(byte)?;
+                tape.push(node, r.at())?;
             }
-            open.push(Open { node: index, left });
-            continue;
-        }
-        if matches!(node.tag, Tag::Array | Tag::Map) {
-            tape[index as usize].data = u64::from(index) + 1;
+            Some((tag, count)) => {
+                let start = r.at() as u64;
+                if tag == Tag::Array
+                    && count >= SHORTEST_RUN
+                    && r.rest.first() == Some(&0xcb)
+                    && let Some(rest) = after_floats(r.rest, count)
+                {
+                    r.rest = rest;
+                    tape.push(Node::new(Tag::FloatRun, count as u32, start), r.at())?;
+                } else {
+                    let index = tape.push(Node::new(tag, count as u32, 0), r.at())?;
+                    tape.at(index).data = u64::from(index) + 1;
+                    if count > 0 {
+                        if around.len() == MAX_DEPTH {
+                            return Err(malformed("nested too deeply (more than 2048 levels)", r.at()));
+                        }
+                        around.push(open);
+                        let map = tag == Tag::Map;
+                        open = Open { node: index, map, left: count << u32::from(map), keys: Keys::NONE };
+                        continue;
+                    }
+                }
+            }
         }
         // A value is complete: so may be the containers around it.
-        loop {
-            let Some(top) = open.last_mut() else {
+        open.left -= 1;
+        while open.left == 0 {
+            let Some(outer) = around.pop() else {
+                if !r.rest.is_empty() {
+                    return Err(malformed("bytes after the value", r.at()));
+                }
                 return Ok(());
             };
-            top.left -= 1;
-            if top.left > 0 {
-                break;
+            let end = u64::from(tape.len());
+            let entry = tape.at(open.node);
+            entry.data = end;
+            if open.map && open.keys.are_distinct() {
+                entry.extra = DISTINCT;
             }
-            tape[top.node as usize].data = tape.len() as u64;
-            open.pop();
+            open = outer;
+            open.left -= 1;
         }
     }
 }

@@ -1,0 +1,61 @@
+/*
+ * Messages that are decoded from memory, without a session.
+ */
+#include "check.h"
+
+#include <string.h>
+
+static const wslink_document *decode(const void *data, size_t size, int32_t encoding) {
+  const wslink_document *document = NULL;
+  SUCCEEDS(wslink_document_decode(data, size, encoding, &document, &err));
+  CHECK_INT(wslink_document_wire_size(document), size);
+  return document;
+}
+
+static void decoded_messages(void) {
+  static const char packed[] = "\x82\xa2id\xa1x\xa6result\x82\xa1"
+                               "a\xcb\x3f\xf8\0\0\0\0\0\0\xa1"
+                               "b\xa4text";
+  char text[] = "{\"id\": \"x\", \"result\": {\"a\": 1.5, \"b\": \"te\\u0078t\"}}";
+  const wslink_document *documents[2];
+  const wslink_document *document = (const wslink_document *)text;
+  wslink_value value;
+  wslink_str found;
+  double number;
+
+  documents[0] = decode(packed, sizeof packed - 1, WSLINK_ENCODING_MSGPACK);
+  documents[1] = decode(text, strlen(text), WSLINK_ENCODING_JSON);
+  memset(text, 'x', sizeof text); /* it was copied */
+  for (int i = 0; i < 2; i++) {
+    wslink_value result = wslink_document_result(documents[i]);
+    CHECK(wslink_value_find(result, str("b"), &value) && wslink_value_get_string(value, &found));
+    CHECK(found.len == 4 && memcmp(found.ptr, "text", 4) == 0);
+    CHECK(wslink_value_find(result, str("a"), &value) && wslink_value_get_double(value, &number) && number == 1.5);
+    CHECK(!wslink_value_find(result, str("c"), &value));
+    CHECK(wslink_value_find(wslink_document_root(documents[i]), str("id"), &value));
+    wslink_document_unref(documents[i]);
+  }
+
+  /* A message without a result is its own, and of equal keys the last one counts, whatever was found before. */
+  documents[0] = decode("{\"a\": 1, \"b\": 2, \"a\": 3}", 24, WSLINK_ENCODING_JSON);
+  value = wslink_document_result(documents[0]);
+  CHECK_INT(wslink_value_size(value), 3);
+  CHECK(wslink_value_find(wslink_document_result(documents[0]), str("b"), &value));
+  CHECK(wslink_value_find(wslink_document_result(documents[0]), str("a"), &value));
+  CHECK(wslink_value_get_double(value, &number) && number == 3);
+  wslink_document_unref(documents[0]);
+
+  FAILS(WSLINK_ERR_JSON, wslink_document_decode((const uint8_t *)"[1,", 3, WSLINK_ENCODING_JSON, &document, &err));
+  FAILS(WSLINK_ERR_UTF8, wslink_document_decode((const uint8_t *)"\"\xff\"", 3, WSLINK_ENCODING_JSON, &document, &err));
+  FAILS(WSLINK_ERR_PROTOCOL,
+        wslink_document_decode((const uint8_t *)"\x92\x01", 2, WSLINK_ENCODING_MSGPACK, &document, &err));
+  FAILS(WSLINK_ERR_PROTOCOL, wslink_document_decode(NULL, 0, WSLINK_ENCODING_MSGPACK, &document, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_document_decode(NULL, 1, WSLINK_ENCODING_MSGPACK, &document, &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_document_decode((const uint8_t *)"1", 1, 0, &document, &err));
+  CHECK(document == (const wslink_document *)text);
+}
+
+int main(int argc, char **argv) {
+  static const test tests[] = {TEST(decoded_messages)};
+  return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}
