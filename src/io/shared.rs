@@ -14,7 +14,7 @@ use mio::Waker;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread, ThreadId};
 use std::time::Instant;
@@ -121,6 +121,8 @@ pub struct Shared {
     /// Events for the application.
     pub queue: EventQueue,
     waker: Arc<Waker>,
+    /// The I/O thread was told to wake up, and has not yet.
+    wake_pending: AtomicBool,
     io_thread: OnceLock<ThreadId>,
     /// Changes with every subscription.
     pub topics_version: AtomicU64,
@@ -170,6 +172,7 @@ impl Shared {
             link: Link::default(),
             queue,
             waker,
+            wake_pending: AtomicBool::new(false),
             io_thread: OnceLock::new(),
             topics_version: AtomicU64::new(0),
             counters: Counters::default(),
@@ -190,9 +193,17 @@ impl Shared {
 
     /// Ends the sleep of the I/O thread.
     pub fn wake(&self) {
+        if self.wake_pending.swap(true, SeqCst) {
+            return;
+        }
         if let Err(e) = self.waker.wake() {
             self.log(LogLevel::Error, || format!("the I/O thread cannot be woken: {e}"));
         }
+    }
+
+    /// The I/O thread was woken, and looks at everything from now on.
+    pub fn woken(&self) {
+        self.wake_pending.store(false, SeqCst);
     }
 
     /// Writes to the log.
@@ -301,7 +312,8 @@ impl Shared {
             waiter.complete(outcome);
         }
         if let Some(put) = todo.put {
-            self.tell(put);
+            self.queue.finish(put);
+            todo.must_wake |= self.config.delivery == Delivery::IoThread;
         }
         if let Some((error, attempt)) = todo.judge {
             self.judge(&error, attempt);
@@ -326,17 +338,13 @@ impl Shared {
         self.with_core(|core| core.judged(Instant::now(), again));
     }
 
-    fn tell(&self, put: Put) {
+    /// Puts events in the queue.
+    pub fn push(&self, events: impl Iterator<Item = Event>) {
+        let put = self.queue.put(events);
         self.queue.finish(put);
         if self.config.delivery == Delivery::IoThread && !self.on_io_thread() {
             self.wake();
         }
-    }
-
-    /// Puts events in the queue.
-    pub fn push(&self, events: impl Iterator<Item = Event>) {
-        let put = self.queue.put(events);
-        self.tell(put);
     }
 
     /// Writes what waits. `true`: the I/O thread has to go on with it.

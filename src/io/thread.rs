@@ -152,6 +152,9 @@ impl IoThread {
                     woken = true;
                 }
             }
+            if woken {
+                self.shared.woken();
+            }
             if let Some(connection) = &mut self.connection {
                 connection.readable |= event_for_connection;
                 connection.ending |= ending;
@@ -178,7 +181,10 @@ impl IoThread {
     fn connect(&mut self, deadline: Instant) {
         self.disconnect();
         let shared = Arc::clone(&self.shared);
-        let given_up = || shared.dropped();
+        let given_up = || {
+            shared.woken();
+            shared.dropped()
+        };
         let timeout = self.shared.config.session.connect_timeout;
         let mut patience = Patience::new(&mut self.poll, &mut self.events, &self.waker, deadline, timeout, &given_up);
         let outcome = establish(&self.shared.config, &mut patience);

@@ -16,6 +16,7 @@ use crate::wire::document::Document;
 use crate::wire::envelope;
 use crate::wire::outgoing::{self, Format, Outgoing};
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,8 @@ pub struct Core<C, S> {
     /// What the server spoke the last time.
     known: Option<Protocol>,
     peer: Peer,
+    /// What the ids of our calls begin with: `rpc:<clientID>:`.
+    call_prefix: String,
     format: Format,
     calls: Calls<C>,
     counts: CallCounts,
@@ -154,11 +157,6 @@ pub struct Core<C, S> {
     was_ready: bool,
 }
 
-/// The prefix of the ids of our calls: `rpc:<clientID>:`.
-fn call_prefix(client_id: &str) -> String {
-    format!("rpc:{client_id}:")
-}
-
 impl<C, S: Clone> Core<C, S> {
     /// A session that was not asked to connect yet.
     pub fn new(options: Options, seeds: Seeds) -> Core<C, S> {
@@ -167,6 +165,7 @@ impl<C, S: Clone> Core<C, S> {
             phase: Phase::Idle,
             known: None,
             peer: Peer::default(),
+            call_prefix: String::new(),
             format: Format {
                 protocol: Protocol::V2,
                 chunk_size: None,
@@ -320,11 +319,7 @@ impl<C, S: Clone> Core<C, S> {
         if id == envelope::SYSTEM_ID {
             return self.system_reply(now, protocol, outcome);
         }
-        let number = id
-            .strip_prefix("rpc:")
-            .and_then(|rest| rest.strip_prefix(self.peer.client_id.as_str()))
-            .and_then(|rest| rest.strip_prefix(':'))
-            .and_then(|number| number.parse::<CallId>().ok());
+        let number = id.strip_prefix(self.call_prefix.as_str()).and_then(|number| number.parse::<CallId>().ok());
         match number.and_then(|n| self.calls.end(n)) {
             Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),
             None if number.is_some_and(|n| self.calls.was_begun(n)) => self.counts.late_replies += 1,
@@ -350,6 +345,7 @@ impl<C, S: Clone> Core<C, S> {
                 return self.go_on(now, Next::Fail(error));
             };
             let max_msg_size = result.get("maxMsgSize").and_then(|v| v.as_u64());
+            self.call_prefix = format!("rpc:{client_id}:");
             self.peer = Peer { protocol: Some(*protocol), client_id: client_id.to_owned(), max_msg_size };
         }
         self.go_on(now, next);
@@ -510,7 +506,10 @@ impl<C, S: Clone> Core<C, S> {
         if method.is_empty() {
             return failed(Error::new(Code::Argument, "the name of the method is empty"), completion);
         }
-        let id = format!("{}{}", call_prefix(&self.peer.client_id), self.calls.next_id());
+        let mut id = String::with_capacity(self.call_prefix.len() + 20);
+        id.push_str(&self.call_prefix);
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{}", self.calls.next_id());
         let message = match outgoing::call(&mut self.format, &id, method, args) {
             Ok(message) => message,
             Err(error) => return failed(error, completion),

@@ -53,6 +53,9 @@ pub struct Inbound<S> {
     chunks: Chunks,
     attachments: Attachments,
     topics: Snapshot<S>,
+    /// The beginning of the id of the last publication that somebody wanted, `publish:<topic>:`, and who: mostly the
+    /// next one is for the same.
+    last: Option<(Box<str>, Arc<[S]>)>,
     arriving: Message,
     dropped: Dropped,
     problem: Option<Error>,
@@ -99,6 +102,7 @@ impl<S> Inbound<S> {
             attachments: Attachments::new(limits),
             pool,
             topics: Snapshot::default(),
+            last: None,
             arriving: Message::None,
             dropped: Dropped::default(),
             problem: None,
@@ -114,6 +118,7 @@ impl<S> Inbound<S> {
     /// Who wants publications from now on.
     pub fn set_topics(&mut self, topics: Snapshot<S>) {
         self.topics = topics;
+        self.last = None;
     }
 
     /// Counts since the last time they were taken.
@@ -306,11 +311,19 @@ impl<S> Inbound<S> {
         let Some(id) = envelope::peek_id(protocol, message) else {
             return Some(Addressee::Unknown);
         };
+        if let Some((last, to)) = &self.last
+            && id.strip_prefix(&**last).is_some_and(|rest| !rest.as_bytes().contains(&b':'))
+        {
+            return Some(Addressee::Subscribers(Arc::clone(to)));
+        }
         let Some(topic) = envelope::topic(id) else {
             return Some(Addressee::Caller(id.to_owned()));
         };
         match self.topics.get(topic) {
-            Some(to) => Some(Addressee::Subscribers(Arc::clone(to))),
+            Some(to) => {
+                self.last = Some((format!("publish:{topic}:").into(), Arc::clone(to)));
+                Some(Addressee::Subscribers(Arc::clone(to)))
+            }
             None => {
                 self.dropped.unsubscribed += 1;
                 None

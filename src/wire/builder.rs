@@ -38,10 +38,10 @@ impl Builder {
     }
 
     fn with_root(tag: Tag) -> Builder {
-        Builder {
-            document: Document::new(MessageBuf::default(), vec![Node::new(tag, 0, 1)]),
-            open: vec![Open { node: 0, has_key: false }],
-        }
+        // Enough for the arguments of most calls.
+        let mut tape = Vec::with_capacity(8);
+        tape.push(Node::new(tag, 0, 1));
+        Builder { document: Document::new(MessageBuf::default(), tape), open: vec![Open { node: 0, has_key: false }] }
     }
 
     /// Whether nothing was added.
