@@ -124,6 +124,12 @@ impl Document {
         self.tape[index as usize]
     }
 
+    /// The same in its place, for those who look at one part of it.
+    #[inline(always)]
+    pub(crate) fn entry(&self, index: u32) -> &Node {
+        &self.tape[index as usize]
+    }
+
     pub(crate) fn node_count(&self) -> usize {
         self.tape.len()
     }
@@ -141,7 +147,7 @@ impl Document {
     /// The entry after `index` and all that it contains.
     #[inline]
     pub(crate) fn after(&self, index: u32) -> u32 {
-        let node = self.tape[index as usize];
+        let node = &self.tape[index as usize];
         match node.tag {
             Tag::Array | Tag::Map => node.data as u32,
             _ => index + 1,

@@ -145,9 +145,9 @@ impl<'a> Value<'a> {
     /// The number as a double: a float as it is, an integer rounded to the nearest double.
     #[inline(always)]
     pub fn as_f64(self) -> Option<f64> {
-        let node = self.document.node(self.node);
+        let node = self.document.entry(self.node);
         if self.element != WHOLE {
-            return Some(f64::from_bits(run_bits(self.document, node, self.element)));
+            return Some(f64::from_bits(run_bits(self.document, *node, self.element)));
         }
         number(self.document, node)
     }
@@ -231,44 +231,40 @@ impl<'a> Value<'a> {
     /// The same for a key as UTF-8 bytes.
     #[inline(always)]
     pub fn get_bytes(self, key: &[u8]) -> Option<Value<'a>> {
-        let node = self.document.node(self.node);
+        let node = self.document.entry(self.node);
         if node.tag != Tag::Map {
             return None;
         }
         // Members are asked for in their order, mostly: so the first guess is what follows the last one found.
-        if node.extra == DISTINCT
-            && let Some(next) = self.document.hint.get(self.node)
-            && u64::from(next) < node.data
-            && is_key(self.document, next, key)
-        {
-            return Some(self.found(next + 1));
+        let value = match self.document.hint.get(self.node) {
+            Some(next) if node.extra == DISTINCT && u64::from(next) < node.data && is_key(self.document, next, key) => {
+                next + 1
+            }
+            _ => self.search(*node, key)?,
+        };
+        if node.extra == DISTINCT {
+            self.document.hint.set(self.node, self.document.after(value));
         }
-        self.search(node, key)
+        Some(Value::at(self.document, value))
     }
 
+    /// Where the value of a key is, found by looking at one key after the other.
     #[inline(never)]
-    fn search(self, map: Node, key: &[u8]) -> Option<Value<'a>> {
+    fn search(self, map: Node, key: &[u8]) -> Option<u32> {
         let document = self.document;
         let mut found = None;
         let mut at = self.node + 1;
         for _ in 0..map.len {
             let value = document.after(at);
             if is_key(document, at, key) {
+                found = Some(value);
                 if map.extra == DISTINCT {
-                    return Some(self.found(value));
+                    break;
                 }
-                found = Some(Value::at(document, value));
             }
             at = document.after(value);
         }
         found
-    }
-
-    /// A member of this map, and the guess that the next one is asked for next.
-    #[inline]
-    fn found(self, value: u32) -> Value<'a> {
-        self.document.hint.set(self.node, self.document.after(value));
-        Value::at(self.document, value)
     }
 
     /// The element of an array. Steps over the elements before it; to visit all, use
@@ -346,7 +342,7 @@ impl<'a> Value<'a> {
                     *to = match entry.tag {
                         Tag::Int => T::from_i64(entry.data as i64)?,
                         Tag::Uint => T::from_u64(entry.data)?,
-                        _ => T::from_f64(number(self.document, entry)?)?,
+                        _ => T::from_f64(number(self.document, &entry)?)?,
                     };
                 }
                 Some(node.len as usize)
@@ -373,8 +369,8 @@ impl std::fmt::Debug for Value<'_> {
 /// Whether an entry is this key.
 #[inline(always)]
 fn is_key(document: &Document, at: u32, key: &[u8]) -> bool {
-    let name = document.node(at);
-    name.tag == Tag::Str && name.len as usize == key.len() && same(document.slice(name), key)
+    let name = document.entry(at);
+    name.tag == Tag::Str && name.len as usize == key.len() && same(document.slice(*name), key)
 }
 
 #[inline]
@@ -384,7 +380,7 @@ fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
 }
 
 #[inline(always)]
-fn number(document: &Document, node: Node) -> Option<f64> {
+fn number(document: &Document, node: &Node) -> Option<f64> {
     // In the order of how common they are; a jump by table is predicted worse.
     if node.tag == Tag::Float {
         Some(f64::from_bits(node.data))
@@ -393,7 +389,7 @@ fn number(document: &Document, node: Node) -> Option<f64> {
     } else if node.tag == Tag::Int {
         Some(node.data as i64 as f64)
     } else if node.tag == Tag::BigInt {
-        big_number(document, node)
+        big_number(document, *node)
     } else {
         None
     }
