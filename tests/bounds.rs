@@ -276,10 +276,10 @@ fn a_dispatch_whose_callback_frees_the_session_says_so() {
     });
     let session = Session::new(server.config(V2)).unwrap();
     let handle = session.handle();
-    session.connect_wait().unwrap();
     let owner = Arc::new(Mutex::new(None));
     let inside = owner.clone();
     session.subscribe("t", Policy::default(), move |_| drop(inside.lock().unwrap().take()));
+    session.connect_wait().unwrap();
     *owner.lock().unwrap() = Some(session);
     let end = Instant::now() + PATIENCE;
     let error = loop {
