@@ -86,7 +86,7 @@ impl Subscription {
     }
 
     /// Gives the callback what was taken from the queue, unless it ends on the way.
-    fn run_all(&self, outcomes: &mut Vec<Outcome>, stopping: &AtomicBool) {
+    fn run_all(&self, outcomes: &[Outcome], stopping: &AtomicBool) {
         if let Some(entered) = self.enter() {
             for outcome in outcomes.iter() {
                 if stopping.load(SeqCst) || !self.give(&entered, outcome) {
@@ -95,7 +95,6 @@ impl Subscription {
             }
             self.leave(entered);
         }
-        outcomes.clear();
     }
 
     /// Enters the callback, to give it several publications in a row.
@@ -108,7 +107,8 @@ impl Subscription {
         if !self.callback.is_current(entered) {
             return false;
         }
-        self.delivered.fetch_add(1, Relaxed);
+        // By one thread at a time, so that this need not be one step.
+        self.delivered.store(self.delivered.load(Relaxed) + 1, Relaxed);
         guarded(|| (entered.callback)(Publication { topic: &self.topic, outcome }));
         true
     }
@@ -215,6 +215,9 @@ const MAX_WAITING_WITH_PROGRESS: usize = 10_000;
 /// So many publications of one subscription are taken out of the queue together.
 const TOGETHER: usize = 64;
 
+/// Memory of so many small documents is kept for the next ones: about as many as one read of the socket brings.
+const MOST_SPARES: usize = 2048;
+
 /// What is left to do after events were put in.
 #[derive(Default)]
 #[must_use]
@@ -236,6 +239,8 @@ pub struct EventQueue {
     wants_progress: bool,
     /// The same as `stopped`, to be looked at between publications.
     stopping: AtomicBool,
+    /// Documents of publications that nobody has any more: the I/O thread uses their memory again.
+    spares: Mutex<Vec<Arc<Document>>>,
     /// Publications go through the waiting room of their subscription.
     waiting_rooms: bool,
 }
@@ -252,6 +257,7 @@ impl EventQueue {
             most_bytes,
             wants_progress,
             stopping: AtomicBool::new(false),
+            spares: Mutex::default(),
             waiting_rooms,
         }
     }
@@ -394,7 +400,11 @@ impl EventQueue {
             // Nothing waits if it was unsubscribed since.
             count += together.len().max(1);
             match entry {
-                Entry::Waiting(subscription) => subscription.run_all(&mut together, &self.stopping),
+                Entry::Waiting(subscription) => {
+                    subscription.run_all(&together, &self.stopping);
+                    let mut spares = self.spares.lock();
+                    together.drain(..).for_each(|outcome| keep_spare(&mut spares, outcome));
+                }
                 Entry::Complete(callback, outcome) => guarded(|| callback(outcome)),
                 Entry::Publish(subscription, outcome) => subscription.run(&outcome),
                 Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
@@ -415,6 +425,13 @@ impl EventQueue {
             self.callbacks.wakeup.run(|f| f());
         }
         Ok(count)
+    }
+
+    /// Moves documents whose memory is free to where they are used again.
+    pub fn take_spares(&self, to: &mut Vec<Arc<Document>>) {
+        if to.is_empty() && self.waiting_rooms {
+            std::mem::swap(&mut *self.spares.lock(), to);
+        }
     }
 
     /// How many events wait.
@@ -479,6 +496,17 @@ impl EventQueue {
             Some(signal) => Ok(use_it(&signal.reader)),
             None => Err(closed_error()),
         }
+    }
+}
+
+/// Keeps the memory of a small document for the next one, unless there is enough of it, or the application has kept the
+/// document.
+pub fn keep_spare(spares: &mut Vec<Arc<Document>>, outcome: Outcome) {
+    if let Ok(document) = outcome
+        && spares.len() < MOST_SPARES
+        && Document::is_spare(&document)
+    {
+        spares.push(document);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::callback::Entered;
 use super::config::{Delivery, LogLevel, PROGRESS_FROM, Progress};
-use super::delivery::{Event, Outcome, PublicationCallback, Subscription};
+use super::delivery::{Event, Outcome, PublicationCallback, Subscription, keep_spare};
 use super::establish::{CONNECTION, Established, Patience, establish};
 use super::shared::{Order, Shared};
 use super::socket::Socket;
@@ -332,6 +332,7 @@ impl IoThread {
             connection.inbound.set_topics(shared.look(|locked| locked.core.topics().snapshot()));
             connection.topics_version = Some(version);
         }
+        shared.queue.take_spares(connection.inbound.spares());
         let on_this_thread = shared.config.delivery == Delivery::IoThread;
         let mut batch = std::mem::take(&mut connection.batch);
         let mut direct = Direct::default();
@@ -346,6 +347,7 @@ impl IoThread {
                     if !direct.give(&outcome) && shared.dropped() {
                         return Step::Fine;
                     }
+                    keep_spare(connection.inbound.spares(), outcome);
                 }
                 Ok(Some(Incoming::Message(message))) => {
                     direct.leave();

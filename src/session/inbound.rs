@@ -57,6 +57,8 @@ pub struct Inbound<S> {
     /// next one is for the same.
     last: Option<(Box<str>, Arc<[S]>)>,
     arriving: Message,
+    /// Small documents that nobody has any more: their memory is for the next ones.
+    spares: Vec<Arc<Document>>,
     dropped: Dropped,
     problem: Option<Error>,
     /// Bytes of the message that was completed last.
@@ -104,6 +106,7 @@ impl<S> Inbound<S> {
             topics: Snapshot::default(),
             last: None,
             arriving: Message::None,
+            spares: Vec::new(),
             dropped: Dropped::default(),
             problem: None,
             completed: None,
@@ -119,6 +122,11 @@ impl<S> Inbound<S> {
     pub fn set_topics(&mut self, topics: Snapshot<S>) {
         self.topics = topics;
         self.last = None;
+    }
+
+    /// Documents that were handed on and whose memory is free again, see [`Document::is_spare`].
+    pub(crate) fn spares(&mut self) -> &mut Vec<Arc<Document>> {
+        &mut self.spares
     }
 
     /// Counts since the last time they were taken.
@@ -277,7 +285,7 @@ impl<S> Inbound<S> {
 
     fn addressed(&mut self, protocol: Protocol, message: MessageBuf) -> Result<Option<Received<S>>> {
         match self.addressee(protocol, &message) {
-            Some(to) => self.message(protocol, to, message),
+            Some(to) => self.message(protocol, to, Document::undecoded(message).into()),
             None => Ok(None),
         }
     }
@@ -303,7 +311,8 @@ impl<S> Inbound<S> {
         let Some(to) = self.addressee(protocol, message) else {
             return Ok(Some(None));
         };
-        self.message(protocol, to, message.to_vec().into()).map(Some)
+        let document = Document::again(self.spares.pop(), message)?;
+        self.message(protocol, to, document).map(Some)
     }
 
     /// Whom a message is for, read from its beginning. `None`: for nobody.
@@ -333,8 +342,13 @@ impl<S> Inbound<S> {
 
     /// A whole message. What is wrong with its content concerns whoever waits for it, not the connection;
     /// except for text that is not UTF-8, which WebSocket forbids (RFC 6455 section 8.1).
-    fn message(&mut self, protocol: Protocol, to: Addressee<S>, bytes: MessageBuf) -> Result<Option<Received<S>>> {
-        let decoded = self.decode(protocol, bytes);
+    fn message(
+        &mut self,
+        protocol: Protocol,
+        to: Addressee<S>,
+        document: Arc<Document>,
+    ) -> Result<Option<Received<S>>> {
+        let decoded = self.decode(protocol, document);
         if let Err(error) = &decoded
             && error.code() == Code::Utf8
         {
@@ -360,7 +374,7 @@ impl<S> Inbound<S> {
 
     /// A message whose id does not stand where servers put it: an announcement of attachments, or one from
     /// an unusual server.
-    fn unaddressed(&mut self, protocol: Protocol, document: Document) -> Option<Received<S>> {
+    fn unaddressed(&mut self, protocol: Protocol, document: Arc<Document>) -> Option<Received<S>> {
         match envelope::classify(document) {
             Ok(Content::Reply { id, outcome }) => return Some(Received::Reply { protocol, id, outcome }),
             Ok(Content::Publication { topic, outcome }) => match self.topics.get(topic.as_str()) {
@@ -381,17 +395,20 @@ impl<S> Inbound<S> {
         None
     }
 
-    fn decode(&self, protocol: Protocol, bytes: MessageBuf) -> Result<Document> {
+    /// Decodes a document that has the bytes of its message, and is not shared yet.
+    fn decode(&self, protocol: Protocol, mut shared: Arc<Document>) -> Result<Arc<Document>> {
         // The index may be as large as the largest message, but small messages are never in danger.
         let max_nodes =
             (self.limits.message_size / size_of::<Node>() as u64).clamp(1 << 20, u64::from(u32::MAX)) as usize;
-        match protocol {
-            Protocol::V2 => msgpack::decode::decode(bytes, max_nodes),
-            Protocol::V1 => {
-                let mut parsed = json::parse::parse(bytes, max_nodes)?;
-                self.attachments.resolve(&mut parsed.document, &parsed.attachment_keys);
-                Ok(parsed.document)
+        if let Some(document) = Arc::get_mut(&mut shared) {
+            match protocol {
+                Protocol::V2 => msgpack::decode::decode_into(document, max_nodes)?,
+                Protocol::V1 => {
+                    let keys = json::parse::parse_into(document, max_nodes)?;
+                    self.attachments.resolve(document, &keys);
+                }
             }
         }
+        Ok(shared)
     }
 }

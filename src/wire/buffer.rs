@@ -211,9 +211,9 @@ impl MessageBuf {
         }
     }
 
-    /// The bytes, to be changed in place.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.data[..self.filled]
+    /// The bytes, to be changed in place, and where their memory goes back to.
+    pub(crate) fn bytes_mut(&mut self) -> (&mut [u8], &Origin) {
+        (&mut self.data[..self.filled], &self.origin)
     }
 
     fn grow(&mut self) -> Result<()> {

@@ -4,9 +4,10 @@
 
 use super::buffer::MessageBuf;
 use super::value::Value;
+use crate::error::Result;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What a tape entry is. Private to the wire floor; the public view is [`super::value::Kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Document {
     pub(super) attachments: Vec<Bytes>,
     /// Where the search for a key begins: see `Value::get_bytes`.
     pub(super) hint: Hint,
+    /// Where the value of `result` is, if that was looked for already: see `envelope::outcome`. Otherwise 0.
+    pub(super) result: AtomicU32,
 }
 
 /// The place after the value that was found last, and the map that it is in. Only a guess: any thread may change
@@ -97,7 +100,38 @@ pub const MAX_DEPTH: usize = 2048;
 impl Document {
     pub(crate) fn new(bytes: MessageBuf, tape: Vec<Node>) -> Document {
         debug_assert!(!tape.is_empty());
-        Document { bytes, tape, attachments: Vec::new(), hint: Hint::default() }
+        Document { bytes, tape, attachments: Vec::new(), hint: Hint::default(), result: AtomicU32::new(0) }
+    }
+
+    /// A message that is not decoded yet: it has no values, not even the outermost one.
+    pub(crate) fn undecoded(bytes: MessageBuf) -> Document {
+        Document { bytes, tape: Vec::new(), attachments: Vec::new(), hint: Hint::default(), result: AtomicU32::new(0) }
+    }
+
+    /// The same with a copy of a message, in memory that is used again if nobody else
+    /// has it.
+    pub(crate) fn again(spare: Option<Arc<Document>>, message: &[u8]) -> Result<Arc<Document>> {
+        if let Some(mut shared) = spare
+            && let Some(document) = Arc::get_mut(&mut shared)
+        {
+            document.bytes.clear();
+            document.bytes.append(message)?;
+            document.attachments.clear();
+            document.hint = Hint::default();
+            document.result = AtomicU32::new(0);
+            return Ok(shared);
+        }
+        let mut bytes = MessageBuf::default();
+        bytes.append(message)?;
+        Ok(Arc::new(Document::undecoded(bytes)))
+    }
+
+    /// Whether the memory of this document is worth keeping: it is small, and nobody else seems to have it.
+    pub(crate) fn is_spare(document: &Arc<Document>) -> bool {
+        const SMALL: usize = 1 << 10;
+        Arc::strong_count(document) == 1
+            && document.bytes.capacity() <= SMALL
+            && document.tape.capacity() * size_of::<Node>() <= SMALL
     }
 
     /// The outermost value.

@@ -5,6 +5,7 @@ use super::document::Document;
 use super::value::Value;
 use crate::error::{Code, Error, Remote, Result, Stage};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The id of the hello and of the probe, as in every wslink client.
 pub const SYSTEM_ID: &str = "system:c0:0";
@@ -92,17 +93,20 @@ pub enum Content {
         outcome: Result<Arc<Document>>,
     },
     /// Announces attachments (generation 1).
-    Attachments(Document),
+    Attachments(Arc<Document>),
 }
 
 /// The value that a reply or publication brought.
 pub fn result(document: &Document) -> Value<'_> {
-    // Only documents with this member are handed out.
-    document.root().get("result").unwrap_or(document.root())
+    match document.result.load(Relaxed) {
+        0 => document.root().get("result").unwrap_or(document.root()),
+        found => Value::at(document, found),
+    }
 }
 
 /// Sorts a decoded message. An error means that the message has no form that wslink knows.
-pub fn classify(document: Document) -> Result<Content> {
+pub fn classify(document: impl Into<Arc<Document>>) -> Result<Content> {
+    let document = document.into();
     let root = document.root();
     let Some(id) = root.get("id") else {
         if root.get("method").and_then(Value::as_str) == Some(super::attachments::ATTACHMENT_METHOD) {
@@ -126,15 +130,24 @@ pub fn classify(document: Document) -> Result<Content> {
 }
 
 /// What a reply or publication says: the message if it has a result, the server's error if it has one.
-pub fn outcome(document: Document) -> Result<Arc<Document>> {
-    let root = document.root();
-    if root.get("error").is_some() {
-        return Err(remote_error(Arc::new(document)));
+pub fn outcome(document: Arc<Document>) -> Result<Arc<Document>> {
+    let (mut result, mut failed) = (0, false);
+    // Of equal keys the last one counts.
+    for (key, value) in document.root().pairs() {
+        match key.as_str_bytes() {
+            Some(b"result") => result = value.place().0,
+            Some(b"error") => failed = true,
+            _ => {}
+        }
     }
-    if root.get("result").is_none() {
+    if failed {
+        return Err(remote_error(document));
+    }
+    if result == 0 {
         return malformed("neither a result nor an error");
     }
-    Ok(Arc::new(document))
+    document.result.store(result, Relaxed);
+    Ok(document)
 }
 
 fn malformed<T>(what: &str) -> Result<T> {

@@ -8,19 +8,19 @@ use crate::error::{Code, Error, Result};
 const FIRST_NODES: usize = 16;
 
 /// Takes the entries of one message, in order.
-pub(crate) struct TapeWriter {
+pub(crate) struct TapeWriter<'a> {
     nodes: Vec<Node>,
     /// How many entries fit without a further look at memory and bound.
     room: usize,
     max_nodes: usize,
     /// How many bytes the message has.
     size: usize,
-    origin: Origin,
+    origin: &'a Origin,
 }
 
-impl TapeWriter {
+impl<'a> TapeWriter<'a> {
     /// For a message of `size` bytes. `nodes` is memory to begin with.
-    pub fn new(mut nodes: Vec<Node>, size: usize, max_nodes: usize, origin: Origin) -> TapeWriter {
+    pub fn new(mut nodes: Vec<Node>, size: usize, max_nodes: usize, origin: &'a Origin) -> TapeWriter<'a> {
         nodes.clear();
         nodes.reserve(FIRST_NODES);
         TapeWriter { room: nodes.capacity().min(max_nodes), nodes, max_nodes, size, origin }

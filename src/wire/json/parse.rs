@@ -20,20 +20,24 @@ pub struct Parsed {
 
 /// Parses one JSON text. `max_nodes` bounds the index: 16 bytes of memory for each value.
 pub fn parse(text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
-    parse_onto(Vec::new(), text, max_nodes)
+    let mut document = Document::undecoded(text);
+    let attachment_keys = parse_into(&mut document, max_nodes)?;
+    Ok(Parsed { document, attachment_keys })
 }
 
-/// The same, with memory for the index.
-pub(crate) fn parse_onto(tape: Vec<Node>, mut text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
-    if let Err(e) = std::str::from_utf8(&text) {
+/// The same for a document that has the text, in the memory of its index. Returns the attachment keys.
+pub(crate) fn parse_into(document: &mut Document, max_nodes: usize) -> Result<Vec<u32>> {
+    if let Err(e) = std::str::from_utf8(&document.bytes) {
         let message = format!("text is not valid UTF-8 at byte {}", e.valid_up_to());
         return Err(Error::new(Code::Utf8, message));
     }
-    let tape = TapeWriter::new(tape, text.len(), max_nodes, text.origin().clone());
-    let mut parser = Parser { text: text.bytes_mut(), at: 0, tape, open: SmallVec::new(), attachment_keys: Vec::new() };
+    let nodes = std::mem::take(&mut document.tape);
+    let (text, origin) = document.bytes.bytes_mut();
+    let tape = TapeWriter::new(nodes, text.len(), max_nodes, origin);
+    let mut parser = Parser { text, at: 0, tape, open: SmallVec::new(), attachment_keys: Vec::new() };
     parser.document()?;
-    let (tape, attachment_keys) = (parser.tape.finish(), parser.attachment_keys);
-    Ok(Parsed { document: Document::new(text, tape), attachment_keys })
+    document.tape = parser.tape.finish();
+    Ok(parser.attachment_keys)
 }
 
 /// A container that is not closed yet.
@@ -46,7 +50,7 @@ struct Open {
 struct Parser<'a> {
     text: &'a mut [u8],
     at: usize,
-    tape: TapeWriter,
+    tape: TapeWriter<'a>,
     open: SmallVec<[Open; 16]>,
     attachment_keys: Vec<u32>,
 }

@@ -13,14 +13,18 @@ const SHORTEST_RUN: usize = 8;
 /// Decodes one message; bytes after the value are an error. `max_nodes` bounds the index: 16 bytes of
 /// memory for each value.
 pub fn decode(message: MessageBuf, max_nodes: usize) -> Result<Document> {
-    decode_onto(Vec::new(), message, max_nodes)
+    let mut document = Document::undecoded(message);
+    decode_into(&mut document, max_nodes)?;
+    Ok(document)
 }
 
-/// The same, with memory for the index.
-pub(crate) fn decode_onto(tape: Vec<Node>, message: MessageBuf, max_nodes: usize) -> Result<Document> {
-    let mut tape = TapeWriter::new(tape, message.len(), max_nodes, message.origin().clone());
-    values(&message, &mut tape)?;
-    Ok(Document::new(message, tape.finish()))
+/// The same for a document that has the bytes of the message, in the memory of its index.
+pub(crate) fn decode_into(document: &mut Document, max_nodes: usize) -> Result<()> {
+    let message = &document.bytes;
+    let mut tape = TapeWriter::new(std::mem::take(&mut document.tape), message.len(), max_nodes, message.origin());
+    values(message, &mut tape)?;
+    document.tape = tape.finish();
+    Ok(())
 }
 
 /// Everything that takes it by reference is inlined, so that it lives in registers.
@@ -207,7 +211,7 @@ impl Open {
     }
 }
 
-fn values(message: &[u8], tape: &mut TapeWriter) -> Result<()> {
+fn values(message: &[u8], tape: &mut TapeWriter<'_>) -> Result<()> {
     let mut r = Reader { size: message.len(), rest: message };
     // The message is the one member of a container that has no entry.
     let mut open = Open { node: u32::MAX, map: false, left: 1, keys: Keys::NONE };
