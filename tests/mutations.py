@@ -88,7 +88,7 @@ MUTATIONS = [
     ("the heartbeat gives up a server that is busy", "core.rs", "if !self.calls.is_empty() {",
      "if self.calls.len() > usize::MAX - 1 {"),
     ("a publication is lost", "inbound.rs", "let Some(topic) = envelope::topic(id) else {",
-     "let Some(topic) = envelope::topic(id).map(|t| if message.len() % 7 == 0 { \"lost\" } else { t }) else {"),
+     "let Some(topic) = envelope::topic(id).map(|t| if message.iter().map(|b| usize::from(*b)).sum::<usize>() % 7 == 0 { \"lost\" } else { t }) else {"),
     ("a message that came in pieces is lost", "inbound.rs", "self.completed = Some(text.len() as u64);",
      "self.completed = Some(text.len() as u64);\n                if text.len() % 5 == 0 { return Ok(None); }"),
 ]
