@@ -1,0 +1,148 @@
+"""Tables of the results of scripts/bench, in Markdown. Ratios are taken within each round, and of those the median."""
+
+from statistics import median
+
+from rows import PEERS, ROWS
+
+UNITS = {"us": "p50_us", "/s": "ops_per_s", "MB/s": "mb_per_s", "MiB": "max_rss_kb"}
+
+
+def value(row, result):
+    if row.unit == "MiB":
+        return result["max_rss_kb"] / 1024
+    return result[UNITS.get(row.unit, "check")]
+
+
+def cpu(row, result):
+    """Milliseconds for a gigabyte, or microseconds for an operation."""
+    if row.unit == "MB/s":
+        return result["cpu_s"] * 1e6 / max(1e-9, result["mb_per_s"] * result["seconds"])
+    return result["cpu_s"] * 1e6 / max(1e-9, result["ops_per_s"] * result["seconds"])
+
+
+def number(x):
+    if x is None:
+        return "-"
+    if abs(x) >= 1e6:
+        return f"{x / 1e6:.2f} M"
+    if abs(x) >= 1e4:
+        return f"{x / 1e3:.1f} k"
+    return f"{x:.0f}" if abs(x) >= 100 or x == int(x) else f"{x:.1f}" if abs(x) >= 10 else f"{x:.3g}"
+
+
+def spread(values):
+    if len(values) < 2:
+        return "-"
+    middle = median(values)
+    return f"{100 * (max(values) - min(values)) / middle:.0f} %" if middle else "0"
+
+
+class Results:
+    """What was measured of one row: client -> round -> result."""
+
+    def __init__(self, row, results):
+        self.row = row
+        self.of = {}
+        for result in results:
+            if result.get("row") == row.name and "failed" not in result:
+                self.of.setdefault(result["client"], {})[result["round"]] = result
+
+    def values(self, client, what=value):
+        return [what(self.row, result) for result in self.of.get(client, {}).values()]
+
+    def median(self, client, what=value):
+        values = self.values(client, what)
+        return median(values) if values else None
+
+    def best_peer(self, what=value):
+        """By its median, so that the same one is compared in each round."""
+        peers = [c for c in self.of if c in PEERS and c not in self.row.not_compared]
+        best = min if self.row.less_is_better or what is cpu else max
+        return best(peers, key=lambda c: self.median(c, what), default=None)
+
+    def ratios(self, client, other, what=value):
+        if not other or other not in self.of or client not in self.of:
+            return []
+        both = self.of[client].keys() & self.of[other].keys()
+        pairs = [(what(self.row, self.of[client][r]), what(self.row, self.of[other][r])) for r in sorted(both)]
+        return [a / b for a, b in pairs if b]
+
+    def ratio(self, client, other, what=value):
+        ratios = self.ratios(client, other, what)
+        return median(ratios) if ratios else None
+
+    def quantity(self, name):
+        if name == "value":
+            return self.median("wslink")
+        what = cpu if name.startswith("cpu/") else value
+        # CPU is compared with that of the peer that is fastest.
+        other = "raw" if name.endswith("raw") else self.best_peer()
+        return self.ratio("wslink", other, what)
+
+    def marks(self):
+        cells = []
+        for what, sign, limit in self.row.marks:
+            got = self.quantity(what)
+            if got is None:
+                continue
+            met = got <= limit if sign == "<=" else got >= limit
+            what = {"value": self.row.unit, "cpu/raw": "CPU of raw", "cpu/peer": "CPU of the peer"}.get(what, what)
+            cells.append(f"{'met' if met else '**not met**'}: {'≤' if sign == '<=' else '≥'} {limit:g} {'x ' if what != self.row.unit else ''}{what}")
+        return "; ".join(cells) or "-"
+
+
+def x(ratio):
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def summary(results):
+    lines = [
+        "| row | unit | ours | spread | x raw | best peer | x peer | CPU x raw | CPU x peer | wrapper: time, CPU | mark |",
+        "|---|---|---:|---:|---:|---|---:|---:|---:|---:|---|",
+    ]
+    for row in ROWS:
+        got = Results(row, results)
+        if "wslink" not in got.of:
+            continue
+        peer = got.best_peer()
+        wrapper = got.ratio("wrapper", "wslink")
+        if wrapper and not row.less_is_better:
+            wrapper = 1 / wrapper
+        both = f"{x(wrapper)}, {x(got.ratio('wrapper', 'wslink', cpu))}" if wrapper else "-"
+        cells = [
+            row.title, {"us": "µs"}.get(row.unit, row.unit), number(got.median("wslink")), spread(got.values("wslink")),
+            x(got.ratio("wslink", "raw")), peer or "-", x(got.ratio("wslink", peer)), x(got.ratio("wslink", "raw", cpu)),
+            x(got.ratio("wslink", peer, cpu)), both, got.marks(),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def details(results):
+    lines = []
+    for row in ROWS:
+        got = Results(row, results)
+        if not got.of:
+            continue
+        per = "ms/GB" if row.unit == "MB/s" else "µs each"
+        lines += [f"\n### {row.name}: {row.title}\n", f"| client | {row.unit} | spread | CPU, {per} | rounds |", "|---|---:|---:|---:|---:|"]
+        for client in sorted(got.of, key=got.median, reverse=not row.less_is_better):
+            values = got.values(client)
+            lines.append(f"| {client} | {number(got.median(client))} | {spread(values)} | {number(got.median(client, cpu))} | {len(values)} |")
+    return "\n".join(lines)
+
+
+def facts(results):
+    """What is counted once: system calls and sizes."""
+    lines = []
+    calls = [r for r in results if "syscalls" in r]
+    if calls:
+        lines += ["\n### System calls of one blocking call (strace -c)\n", "| client | calls | which |", "|---|---:|---|"]
+        for result in calls:
+            which = ", ".join(f"{name} {count:.2f}" for name, count in result["syscalls"].items())
+            lines.append(f"| {result['client']} | {sum(result['syscalls'].values()):.2f} | {which} |")
+    for result in results:
+        if "library" in result:
+            lines.append(f"\n### Size of libwslink.so, stripped: {result['library'] / 1024:.0f} KiB\n")
+            lines.append("Code by crate, KiB: " + ", ".join(f"{name} {size / 1024:.0f}" for name, size in result["crates"].items()) + ".")
+    return "\n".join(lines)
