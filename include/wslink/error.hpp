@@ -228,6 +228,7 @@ public:
   explicit outlet(error *err) noexcept : err_(err) {}
   outlet(const outlet &) = delete;
   outlet &operator=(const outlet &) = delete;
+  ~outlet() { wslink_error_free(raw_); }
   wslink_error **c() noexcept { return &raw_; }
   /// Reports what a C function returned; true if it succeeded.
   bool check(std::int32_t result) {
