@@ -256,8 +256,10 @@ public:
   awaiter operator co_await();
   /// The same with what `co_await request` has no place for: `co_await session.request("m", 1).await(&err)`.
   awaiter await(error *err = nullptr);
+#if WSLINK_CPP_STOP_TOKEN
   /// The same, cancelled when a stop is requested.
   awaiter await(std::stop_token token, error *err = nullptr);
+#endif
 #endif
 
 private:
@@ -334,13 +336,13 @@ public:
     shared->session = request_.session_;
     shared->phase = phase::waiting;
     error refused;
-    std::uint64_t call = request_.then(
+    std::uint64_t call = start(
         [shared](outcome &&what) {
           shared->what = std::move(what);
           if (shared->phase.exchange(phase::over) == phase::waiting)
             shared->coroutine.resume();
         },
-        std::move(token_), &refused);
+        &refused);
     // The coroutine may have gone on, on another thread: only what is local is used from here on.
     if (call) {
       shared->call = call;
@@ -364,19 +366,35 @@ private:
     outcome what;
   };
 
-  awaiter(request &&made, std::stop_token token, error *err)
-      : request_(std::move(made)), token_(std::move(token)), err_(err), shared_(std::make_shared<shared_state>()) {}
+  awaiter(request &&made, error *err)
+      : request_(std::move(made)), err_(err ? err : request_.err_), shared_(std::make_shared<shared_state>()) {}
+
+  template <class F>
+  std::uint64_t start(F &&done, error *refused) {
+#if WSLINK_CPP_STOP_TOKEN
+    if (token_.stop_possible())
+      return request_.then(std::forward<F>(done), std::move(token_), refused);
+#endif
+    return request_.then(std::forward<F>(done), refused);
+  }
 
   request request_;
-  std::stop_token token_;
   error *err_;
+#if WSLINK_CPP_STOP_TOKEN // not in every library that has coroutines: libc++ 14 to 19
+  awaiter(request &&made, std::stop_token &&token, error *err) : awaiter(std::move(made), err) {
+    token_ = std::move(token);
+  }
+  std::stop_token token_;
+#endif
   std::shared_ptr<shared_state> shared_;
 };
 
+#if WSLINK_CPP_STOP_TOKEN
 inline awaiter request::await(std::stop_token token, error *err) {
-  return awaiter(std::move(*this), std::move(token), err ? err : err_);
+  return awaiter(std::move(*this), std::move(token), err);
 }
-inline awaiter request::await(error *err) { return await(std::stop_token(), err); }
+#endif
+inline awaiter request::await(error *err) { return awaiter(std::move(*this), err); }
 inline awaiter request::operator co_await() { return await(); }
 
 #endif // WSLINK_CPP_COROUTINES
