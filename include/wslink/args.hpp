@@ -21,8 +21,8 @@ class args;
 template <class T, class Enable = void>
 struct to_args;
 
-/// Binary data that is sent from where it lies, not copied. Made by by_reference(), used once, as an argument.
-/// Releases the memory itself if it was not sent.
+/// Binary data that is sent from where it lies, not copied. Made by by_reference(), used once, as an argument: with
+/// a second use the call fails. Releases the memory itself if it was not sent.
 class lent_bytes {
 public:
   /// Memory that `release(user)` gives back.
@@ -30,7 +30,8 @@ public:
       : data_(data), size_(size), release_(release), user_(user) {}
   /// Leaves `other` empty.
   lent_bytes(lent_bytes &&other) noexcept
-      : data_(other.data_), size_(other.size_), release_(std::exchange(other.release_, nullptr)), user_(other.user_) {}
+      : data_(other.data_), size_(other.size_), release_(std::exchange(other.release_, nullptr)),
+        used_(std::exchange(other.used_, true)), user_(other.user_) {}
   lent_bytes &operator=(lent_bytes &&) = delete;
   ~lent_bytes() {
     if (release_)
@@ -41,7 +42,9 @@ private:
   friend class args;
   const void *data_;
   std::size_t size_;
-  mutable wslink_drop_fn release_; // mutable: arguments are taken as const references, temporaries or not
+  // mutable: arguments are taken as const references, temporaries or not
+  mutable wslink_drop_fn release_;
+  mutable bool used_ = false;
   void *user_;
 };
 
@@ -241,8 +244,8 @@ public:
   /// belongs, as in every wslink client. Empty after a failure.
   std::string attach(const lent_bytes &data) {
     char name[WSLINK_ATTACHMENT_KEY_SIZE] = "";
-    step([&](auto *a, auto **e) {
-      return wslink_args_attach(a, data.data_, data.size_, std::exchange(data.release_, nullptr), data.user_, name, e);
+    step_with(data, [&](auto *a, wslink_drop_fn give_back, auto **e) {
+      return wslink_args_attach(a, data.data_, data.size_, give_back, data.user_, name, e);
     });
     return name;
   }
@@ -285,6 +288,16 @@ private:
     if (do_it(handle_, &raw) < 0)
       keep(error::from_c(raw));
     return *this;
+  }
+  /// A step that takes charge of lent memory, which may be gone after that.
+  template <class Step>
+  void step_with(const lent_bytes &data, Step do_it) {
+    if (data.used_)
+      return keep(error(code::argument, "lent memory can be sent once: lend it again by by_reference()"));
+    step([&](auto *a, auto **e) {
+      data.used_ = true;
+      return do_it(a, std::exchange(data.release_, nullptr), e);
+    });
   }
   template <class T>
   void add_value(const T &from);
@@ -397,8 +410,13 @@ void args::add_contiguous(const T *first, std::size_t count) {
 template <class T>
 void args::add_range(const T &from) {
   begin_list();
-  for (const auto &element : from)
-    add_value<std::decay_t<decltype(element)>>(element);
+  for (const auto &element : from) {
+    if constexpr (std::is_same_v<T, std::vector<bool>>) {
+      add_value<bool>(element); // its elements are objects of their own kind in some libraries
+    } else {
+      add_value<std::decay_t<decltype(element)>>(element);
+    }
+  }
   end();
 }
 
@@ -445,8 +463,7 @@ void args::add_value(const T &from) {
     });
     wslink_buffer_unref(owner);
   } else if constexpr (std::is_same_v<T, lent_bytes>) {
-    step([&](auto *a, auto **e) {
-      wslink_drop_fn give_back = std::exchange(from.release_, nullptr);
+    step_with(from, [&](auto *a, wslink_drop_fn give_back, auto **e) {
       return wslink_args_add_buffer(a, from.data_, from.size_, give_back, from.user_, e);
     });
   } else if constexpr (std::is_same_v<T, json>) {

@@ -212,6 +212,12 @@ SERVER_TEST(lent_memory_is_sent_from_where_it_is_and_given_back_once) {
   FAILS(null, wslink::session::from_c(nullptr).call("test.sum", lend(), &err));
   CHECK_EQ(released, 9);
 
+  // Sent once: after that it may be gone.
+  const wslink::lent_bytes once = wslink::by_reference(check::pattern(1000));
+  CHECK_EQ(session.call("test.sum", once)["len"].get<int>(), 1000);
+  FAILS(argument, session.call("test.sum", once, &err));
+  FAILS(argument, session.call("test.echo", wslink::args().attach(once), wslink::kw("k", once), &err));
+
   // A container is moved in; constants need no release.
   const wslink::document sum = session.call("test.sum", wslink::by_reference(check::pattern(1000, 4)));
   CHECK_EQ(sum["len"].get<int>(), 1000);
