@@ -4,6 +4,7 @@
 #ifndef WSLINK_SESSION_HPP
 #define WSLINK_SESSION_HPP
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -322,8 +323,10 @@ public:
   document call(std::string_view method, WSLINK_ITEMS) const {
     return request(method, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12).wait();
   }
-  /// The same with arguments put together before, which are taken.
-  document call(std::string_view method, args &&arguments, error *err = nullptr) const {
+  /// The same with arguments put together before: `session.call("m", std::move(arguments))`, which leaves them empty,
+  /// to be filled again. (A template, because `call("m", {})` is meant to be one empty list.)
+  template <class Args, class = std::enable_if_t<std::is_same_v<Args, args>>>
+  document call(std::string_view method, Args &&arguments, error *err = nullptr) const {
     return request(method, std::move(arguments)).wait(err);
   }
   /// A call that is not made yet; see wslink::request for the styles in which it can be made.
@@ -331,10 +334,12 @@ public:
     const item *const items[] = {&a1, &a2, &a3, &a4, &a5, &a6, &a7, &a8, &a9, &a10, &a11, &a12};
     return wslink::request(c_ptr(), method, items);
   }
-  /// The same with arguments put together before, which are taken.
-  wslink::request request(std::string_view method, args &&arguments) const {
+  /// The same with arguments put together before: `session.request("m", std::move(arguments))`, which leaves them
+  /// empty.
+  template <class Args, class = std::enable_if_t<std::is_same_v<Args, args>>>
+  wslink::request request(std::string_view method, Args &&arguments) const {
     wslink::request made = request(method);
-    made.arguments() = std::move(arguments);
+    std::swap(made.arguments(), arguments);
     return made;
   }
   /// Completes a call as code::cancelled; false if it is over already. The server goes on with it.

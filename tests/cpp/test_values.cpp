@@ -282,6 +282,7 @@ SERVER_TEST(runs_of_numbers_of_every_type) {
 SERVER_TEST(arguments_of_every_form) {
   const wslink::session session = check::ready(url);
   CHECK_EQ(text_of(session.call("test.echo").result()), "{\"args\": [], \"kwargs\": {}}");
+  CHECK_EQ(text_of(session.call("test.echo", {})["args"]), "[[]]");
   CHECK_EQ(text_of(session.call("test.echo", {1, {2, "x", {}}, true}, {}, nullptr, std::nullopt)["args"]),
            "[[1, [2, \"x\", []], true], [], null, null]");
   CHECK_EQ(text_of(session.call("test.echo", {"a", "b"}, {"a"})["args"]), "[[\"a\", \"b\"], [\"a\"]]");

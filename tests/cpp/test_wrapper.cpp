@@ -215,6 +215,7 @@ SERVER_TEST(arguments_move_and_are_taken_by_calls) {
   args = moved(other);
   const auto reply = session.call("test.echo", std::move(args));
   CHECK_EQ(reply.result().to_json().text(), "{\"args\": [1, \"two\"], \"kwargs\": {\"three\": [3]}}");
+  CHECK_EQ(session.call("test.echo", std::move(args.add(6)))["args"].to_json().text(), "[6]"); // filled again
   args = wslink::args();
   args = wslink::args::from_c(args.release());
   args.begin_map().key("k").begin_list().add(1.5).end().end();
