@@ -437,6 +437,8 @@ impl World {
             _ => {}
         }
         self.effects();
+        let due = |deadline: &Option<Instant>| deadline.is_some_and(|at| at <= self.now);
+        assert!(!self.app.open.values().any(due), "a deadline has passed, and the call is still open");
         let may_connect = matches!(self.core.state(), State::Closed | State::Reconnecting);
         if may_connect && self.chance.one_in(if self.reconnect.is_some() { 20 } else { 3 }) {
             self.in_a_hurry = true;

@@ -71,6 +71,36 @@ static int exit_while_connecting(void) {
   return STATUS;
 }
 
+/* The child has none of the threads, and must not use the session; the parent notices nothing. What the child starts
+ * inherits no descriptor of it. */
+static int fork_while_connected(void) {
+  static probe p;
+  wslink_session *session = ready_session(2, WSLINK_DELIVERY_QUEUED);
+  probe_init(&p);
+  CHECK(wslink_session_descriptor(session, NULL) >= 0);
+  begin_call(session, "test.echo", "[]", &p);
+  for (int replaced = 0; replaced <= 1; replaced++) {
+    int status = 0;
+    pid_t child;
+    fflush(NULL);
+    child = fork();
+    MUST(child >= 0);
+    if (child == 0 && replaced) {
+      /* 0, 1, 2, and what ls reads; the session has five. */
+      execl("/bin/sh", "sh", "-c", "test $(ls /proc/self/fd | wc -l) -le 5", (char *)NULL);
+      _exit(1);
+    }
+    if (child == 0) {
+      exit(0);
+    }
+    MUST(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    wslink_document_unref(call_json(session, "test.echo", "[]"));
+  }
+  dispatch_until(session, &p, 1);
+  wslink_session_free(session);
+  return probe_drops(&p) == 1 ? STATUS : 1;
+}
+
 /* What the destructor of a static C++ object does. Thread-local storage is gone by then. */
 static wslink_session *to_free;
 static probe to_drop;
@@ -139,6 +169,7 @@ static const struct way {
     {"exit_inside_a_callback_on_the_io_thread", exit_inside_a_callback_on_the_io_thread},
     {"exit_while_connecting", exit_while_connecting},
     {"free_in_an_exit_handler", free_in_an_exit_handler},
+    {"fork_while_connected", fork_while_connected},
     {"load_and_unload", load_and_unload},
     {"load_and_call_nothing", load_and_call_nothing},
 };

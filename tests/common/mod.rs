@@ -77,6 +77,11 @@ impl Server {
         connected(Config::new(&self.url()).unwrap())
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the server as the kernel would.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -1,0 +1,230 @@
+//! A network that is cut without a word, for short and for long, and one that is slow. The server is in a network
+//! namespace of its own, at the other end of a virtual cable. Needs `ip` and `tc` (iproute2), and the rights of the
+//! superuser, so it only runs when asked for:
+//!
+//!     cargo test --test network
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::{PATIENCE, pattern};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use wslink::session::reconnect::Reconnect;
+use wslink::{Args, Code, Config, Delivery, Policy, Session, State, result};
+
+/// There is one cable.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const HERE: &str = "10.213.77.1";
+const THERE: &str = "10.213.77.2";
+
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap_or_else(|e| panic!("{command}: {e}"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {text}(this test needs iproute2 and the rights of the superuser)");
+}
+
+/// A namespace with a server in it.
+struct Island {
+    name: String,
+    cable: String,
+    server: Child,
+    port: u16,
+}
+
+impl Island {
+    fn new(version: &str) -> Island {
+        let (name, cable) = (format!("wslink-{}", std::process::id()), format!("wsl{}", std::process::id()));
+        let inside = format!("ip netns exec {name}");
+        run(&format!("ip netns add {name}"));
+        run(&format!("ip link add {cable} type veth peer name cable netns {name}"));
+        run(&format!("ip addr add {HERE}/30 dev {cable}"));
+        run(&format!("ip link set {cable} up"));
+        run(&format!("{inside} ip addr add {THERE}/30 dev cable"));
+        run(&format!("{inside} ip link set cable up"));
+        let root = env!("CARGO_MANIFEST_DIR");
+        let venvs = std::env::var("WSLINK_VENVS").unwrap_or_else(|_| format!("{root}/target/venvs"));
+        let mut server = Command::new("ip")
+            .args(["netns", "exec", &name, &format!("{venvs}/{version}/bin/python"), "-B"])
+            .args([&format!("{root}/tests/servers/app.py"), "--host", THERE])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("READY ").expect("a server that is ready").parse().unwrap();
+        Island { name, cable, server, port }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::new(&format!("ws://{THERE}:{}/ws", self.port)).unwrap();
+        config.delivery = Delivery::IoThread;
+        config
+    }
+
+    /// The cable is pulled: nothing arrives, and nobody is told.
+    fn cut(&self) {
+        run(&format!("ip netns exec {} ip link set cable down", self.name));
+    }
+
+    fn mend(&self) {
+        run(&format!("ip netns exec {} ip link set cable up", self.name));
+    }
+
+    /// From now on the server sends at this rate.
+    fn slow_down(&self, rate: &str) {
+        let queue = format!("tbf rate {rate} burst 16k latency 100ms");
+        run(&format!("ip netns exec {} tc qdisc add dev cable root {queue}", self.name));
+    }
+}
+
+impl Drop for Island {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+        let _ = Command::new("ip").args(["link", "del", &self.cable]).status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+fn watched(config: Config) -> (Session, mpsc::Receiver<State>) {
+    let (send, states) = mpsc::channel();
+    let mut config = config;
+    config.on_state(move |change| send.send(change.state).unwrap());
+    let session = Session::new(config).unwrap();
+    session.connect_wait().unwrap();
+    (session, states)
+}
+
+fn until(states: &mpsc::Receiver<State>, wanted: State) {
+    while states.recv_timeout(PATIENCE).expect("a state") != wanted {}
+}
+
+fn begin(session: &Session, method: &str, args: &str, timeout: Option<Duration>) -> mpsc::Receiver<wslink::Outcome> {
+    let (send, outcome) = mpsc::channel();
+    session.call(method, Args::from_json(args).unwrap(), timeout, move |o| send.send(o).unwrap()).unwrap();
+    outcome
+}
+
+#[test]
+fn a_silent_cut_is_found_by_the_heartbeat_and_mended_by_reconnecting() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let island = Island::new(version);
+        let mut config = island.config();
+        config.session.heartbeat = Some(Duration::from_millis(300));
+        config.session.connect_timeout = Duration::from_secs(2);
+        let policy = Reconnect {
+            first_delay: Duration::from_millis(10),
+            longest_delay: Duration::from_millis(100),
+            ..Reconnect::default()
+        };
+        config.set_reconnect(Some(policy)).unwrap();
+        let (session, states) = watched(config);
+        let (send, published) = mpsc::channel();
+        session.subscribe("t", Policy::default(), move |_| send.send(()).unwrap());
+        island.cut();
+        until(&states, State::Lost);
+        until(&states, State::Reconnecting);
+        // Attempts fail as long as the cable is out.
+        until(&states, State::Connecting);
+        until(&states, State::Reconnecting);
+        island.mend();
+        until(&states, State::Ready);
+        session.call_wait("test.publish", Args::from_json(r#"["t"]"#).unwrap(), Some(PATIENCE)).unwrap();
+        published.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn a_short_cut_is_not_noticed_and_loses_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let island = Island::new(version);
+        let (session, states) = watched(island.config());
+        let before: Vec<_> = (0..20).map(|i| begin(&session, "test.echo", &format!("[{i}]"), None)).collect();
+        let large = begin(&session, "test.bytes", "[5000000, 1]", None);
+        island.cut();
+        let meanwhile: Vec<_> = (20..40).map(|i| begin(&session, "test.echo", &format!("[{i}]"), None)).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        island.mend();
+        for (i, outcome) in before.into_iter().chain(meanwhile).enumerate() {
+            let reply = outcome.recv_timeout(PATIENCE).unwrap().unwrap();
+            let echo = result(&reply).get("args").and_then(|a| a.index(0)).and_then(|v| v.as_u64());
+            assert_eq!(echo, Some(i as u64));
+        }
+        let reply = large.recv_timeout(PATIENCE).unwrap().unwrap();
+        assert!(result(&reply).as_bytes() == Some(&pattern(5_000_000, 1)[..]));
+        assert_eq!(states.try_iter().collect::<Vec<_>>(), [State::Connecting, State::Ready]);
+    }
+}
+
+#[test]
+fn a_call_whose_reply_is_cut_off_ends_with_its_timeout_and_the_connection_after_it() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let island = Island::new(version);
+        island.slow_down("8mbit");
+        let mut config = island.config();
+        config.session.heartbeat = Some(Duration::from_millis(300));
+        let (session, states) = watched(config);
+        let outcome = begin(&session, "test.bytes", "[8000000]", Some(Duration::from_secs(5)));
+        // In the middle of the reply.
+        let end = Instant::now() + PATIENCE;
+        while session.stats().bytes_in < 200_000 {
+            assert!(Instant::now() < end, "nothing comes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        island.cut();
+        assert_eq!(outcome.recv_timeout(PATIENCE).unwrap().unwrap_err().code(), Code::Timeout);
+        until(&states, State::Closed);
+        assert_eq!(session.failure().unwrap().code(), Code::ConnectionLost);
+        island.mend();
+        session.connect_wait().unwrap();
+    }
+}
+
+#[test]
+fn nobody_waits_longer_than_told_for_a_server_behind_a_cut() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    let island = Island::new("v2");
+    island.cut();
+    let mut config = island.config();
+    config.session.connect_timeout = Duration::from_millis(300);
+    let error = Session::new(config).unwrap().connect_wait().unwrap_err();
+    assert!(matches!(error.code(), Code::Timeout | Code::Connect) && error.is_retriable(), "{error}");
+    // Freeing does not wait at all.
+    let session = Session::new(island.config()).unwrap();
+    session.connect().unwrap();
+    drop(session);
+}
+
+#[test]
+fn a_slow_line_is_not_taken_for_a_dead_one() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let island = Island::new(version);
+        island.slow_down("2mbit");
+        let mut config = island.config();
+        config.session.heartbeat = Some(Duration::from_millis(200));
+        let (session, states) = watched(config);
+        let (send, published) = mpsc::channel();
+        session.subscribe("t", Policy::default(), move |p| {
+            let message = p.outcome.as_ref().unwrap();
+            let data = result(message).get("data").unwrap();
+            send.send(data.as_bytes() == Some(&pattern(500_000, 0)[..])).unwrap();
+        });
+        // Two seconds on this line, with no call in flight that would suspend the heartbeat.
+        let quick = Some(Duration::from_millis(1));
+        let _ = session.call_wait("test.publish.bytes", Args::from_json(r#"["t", 1, 500000]"#).unwrap(), quick);
+        assert_eq!(published.recv_timeout(PATIENCE), Ok(true));
+        assert_eq!(states.try_iter().collect::<Vec<_>>(), [State::Connecting, State::Ready]);
+    }
+}
