@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::wire::args::Args;
 use crate::wire::builder::Builder;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 
 /// The arguments of one call: positional ones in order, keyword arguments by name, binary data of any size.
@@ -17,10 +18,24 @@ use std::ffi::{c_char, c_void};
 /// again or freed.
 pub struct wslink_args(Args);
 
+thread_local! {
+    /// Emptied arguments whose memory serves the next call of this thread: an accepted call must not touch the
+    /// handle again, which its completion may have freed.
+    static SPARE: Cell<Option<Args>> = const { Cell::new(None) };
+}
+
+/// Keeps the memory of arguments that were sent.
+pub(super) fn keep_spare(mut content: Args) {
+    content.clear();
+    // At the end of a thread there is no next call.
+    let _ = SPARE.try_with(|spare| spare.set(Some(content)));
+}
+
 impl wslink_args {
     /// The content, leaving nothing behind.
     pub(super) fn take(&mut self) -> Args {
-        std::mem::take(&mut self.0)
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        std::mem::replace(&mut self.0, spare.unwrap_or_default())
     }
 
     /// The content again, which was not used.

@@ -1,6 +1,6 @@
 //! Sessions: connecting, calls, subscriptions, dispatching.
 
-use super::args::wslink_args;
+use super::args::{keep_spare, wslink_args};
 use super::callback::{UserData, wslink_drop_fn};
 use super::codes::{WSLINK_OK, WSLINK_POLICY_ALL, WSLINK_POLICY_LAST, WSLINK_PROTOCOL_AUTO, WSLINK_STATE_CLOSED};
 use super::config::wslink_config;
@@ -259,9 +259,9 @@ fn with_args<R, E>(args: *mut wslink_args, call: impl FnOnce(&Args) -> Result<R,
     };
     let content = holder.take();
     let done = call(&content);
-    if done.is_err()
-        && let Ok(holder) = pointer::borrow_mut(args, "args")
-    {
+    if done.is_ok() {
+        keep_spare(content);
+    } else if let Ok(holder) = pointer::borrow_mut(args, "args") {
         holder.put_back(content);
     }
     done

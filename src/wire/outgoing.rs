@@ -9,7 +9,7 @@ use super::json;
 use super::msgpack::encode::Encode;
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 /// Binary data below this is copied next to its neighbours; from here on it is sent from where it is.
 const SMALLEST_PART: usize = 4 << 10;
@@ -39,10 +39,13 @@ impl Format {
     }
 }
 
-/// Messages that must follow each other without another between them, and how far they are sent.
+/// Messages that must follow each other without another between them, and how far they are sent. Nothing of them is
+/// dropped before all of this is, so that the release of memory of the application runs where the owner of this wants.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    messages: VecDeque<Message>,
+    messages: SmallVec<[Message; 1]>,
+    /// The message that is being sent.
+    at: usize,
     total: u64,
     sent: u64,
 }
@@ -50,8 +53,9 @@ pub struct Outgoing {
 #[derive(Debug)]
 struct Message {
     text: bool,
-    parts: VecDeque<Part>,
-    /// How much of the first part was taken.
+    parts: SmallVec<[Part; 1]>,
+    /// The part that is being sent, and how much of it was taken.
+    at: usize,
     taken: usize,
     size: u64,
     /// Generation 2: id of the message, and how much of it one chunk holds.
@@ -104,10 +108,10 @@ impl Outgoing {
 
     /// The next frame, after all data of the one before was taken; `None` at the end.
     pub fn next_frame(&mut self) -> Option<FrameStart> {
-        if self.messages.front().is_some_and(|m| m.begun && m.framed == m.size) {
-            self.messages.pop_front();
+        if self.messages.get(self.at).is_some_and(|m| m.begun && m.framed == m.size) {
+            self.at += 1;
         }
-        let message = self.messages.front_mut()?;
+        let message = self.messages.get_mut(self.at)?;
         let left = message.size - message.framed;
         let len = message.chunk.map_or(left, |(_, most)| left.min(u64::from(most)));
         let prefix = message
@@ -121,21 +125,21 @@ impl Outgoing {
 
     /// The next data of the frame, as much as lies together; empty at its end.
     pub fn data(&self) -> &[u8] {
-        let Some(message) = self.messages.front() else {
+        let Some(message) = self.messages.get(self.at) else {
             return &[];
         };
-        let part = message.parts.front().map_or(&[][..], |p| &p.bytes()[message.taken..]);
+        let part = message.parts.get(message.at).map_or(&[][..], |p| &p.bytes()[message.taken..]);
         &part[..part.len().min(usize::try_from(message.frame_left).unwrap_or(usize::MAX))]
     }
 
     /// `n` bytes of [`data`](Outgoing::data) were taken.
     pub fn advance(&mut self, n: usize) {
-        if let Some(message) = self.messages.front_mut() {
+        if let Some(message) = self.messages.get_mut(self.at) {
             message.frame_left -= n as u64;
             self.sent += n as u64;
             message.taken += n;
-            if message.parts.front().is_some_and(|part| part.bytes().len() == message.taken) {
-                message.parts.pop_front();
+            if message.parts.get(message.at).is_some_and(|part| part.bytes().len() == message.taken) {
+                message.at += 1;
                 message.taken = 0;
             }
         }
@@ -145,7 +149,8 @@ impl Outgoing {
         let parts = parts.finish();
         let size: u64 = parts.iter().map(|p| p.bytes().len() as u64).sum();
         self.total += size;
-        self.messages.push_back(Message { text, parts, taken: 0, size, chunk, begun: false, framed: 0, frame_left: 0 });
+        let (at, taken, framed, frame_left) = (0, 0, 0, 0);
+        self.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
     }
 
     /// A message of text, whole in one frame.
@@ -159,7 +164,7 @@ impl Outgoing {
 /// Bytes put together from small ones that are copied and large ones that are not.
 #[derive(Debug, Default)]
 struct Parts {
-    done: VecDeque<Part>,
+    done: SmallVec<[Part; 1]>,
     inline: Vec<u8>,
 }
 
@@ -170,14 +175,14 @@ impl Parts {
             return;
         }
         if !self.inline.is_empty() {
-            self.done.push_back(Part::Inline(std::mem::take(&mut self.inline)));
+            self.done.push(Part::Inline(std::mem::take(&mut self.inline)));
         }
-        self.done.push_back(Part::Shared(data.clone()));
+        self.done.push(Part::Shared(data.clone()));
     }
 
-    fn finish(mut self) -> VecDeque<Part> {
+    fn finish(mut self) -> SmallVec<[Part; 1]> {
         if !self.inline.is_empty() {
-            self.done.push_back(Part::Inline(self.inline));
+            self.done.push(Part::Inline(self.inline));
         }
         self.done
     }
