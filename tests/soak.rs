@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use wslink::io::config::LogLevel;
 use wslink::session::reconnect::Reconnect;
 use wslink::{Args, Code, Config, Delivery, Outcome, Policy, Session, State, result};
 
@@ -131,6 +132,12 @@ impl User<'_> {
         config.on_state(move |change| {
             let _ = &guard;
             tally.ready.fetch_add(u64::from(change.state == State::Ready), SeqCst);
+        });
+        let (tally, version) = (Arc::clone(self.tally), self.version.to_owned());
+        config.set_log(LogLevel::Warning, move |_, line| {
+            if line.contains("without meaning") {
+                tally.wrong(format!("{version}: {line}"));
+            }
         });
         self.tally.sessions.fetch_add(1, SeqCst);
         (self.subscriptions.clear(), self.calls.clear());
