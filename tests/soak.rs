@@ -140,7 +140,8 @@ impl User<'_> {
             }
         });
         self.tally.sessions.fetch_add(1, SeqCst);
-        (self.subscriptions.clear(), self.calls.clear());
+        self.subscriptions.clear();
+        self.calls.clear();
         let session = Session::new(config).unwrap();
         session.connect().unwrap();
         session
