@@ -265,28 +265,3 @@ fn a_full_socket_is_written_to_again() {
         assert_eq!(done.load(SeqCst), 60);
     }
 }
-
-#[test]
-fn a_dispatch_whose_callback_frees_the_session_says_so() {
-    let server = ScriptedServer::start(|c, _| {
-        c.accept();
-        c.answer_hello(V2);
-        c.publish("t", json!(1));
-        c.until_end();
-    });
-    let session = Session::new(server.config(V2)).unwrap();
-    let handle = session.handle();
-    let owner = Arc::new(Mutex::new(None));
-    let inside = owner.clone();
-    session.subscribe("t", Policy::default(), move |_| drop(inside.lock().unwrap().take()));
-    session.connect_wait().unwrap();
-    *owner.lock().unwrap() = Some(session);
-    let end = Instant::now() + PATIENCE;
-    let error = loop {
-        assert!(Instant::now() < end, "nothing happens");
-        if let Err(error) = handle.dispatch(usize::MAX, Some(PATIENCE)) {
-            break error;
-        }
-    };
-    assert_eq!(error.code(), Code::Closed);
-}

@@ -408,8 +408,9 @@ fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
     if capture.protocol == Protocol::V1 {
         // The answer to our probe, which the recording client did not send.
         let text = r#"{"wslink": "1.0", "id": "system:c0:0", "error": {"code": -32601, "message": "Unknown system method called"}}"#;
-        let received = feed(&mut inbound, true, text.as_bytes(), usize::MAX).unwrap();
-        hand_on(&mut core, now, received);
+        if let Some(Received::Reply { protocol, id, outcome }) = feed(&mut inbound, true, text.as_bytes(), usize::MAX) {
+            core.reply(now, protocol, &id, outcome);
+        }
     }
     let mut reader = Reader::default();
     let mut outcomes = Vec::new();
@@ -417,8 +418,9 @@ fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
     for frame in frames {
         let Some(payload) = payload(frame) else { continue };
         if is(frame, "recv") {
-            if let Some(received) = feed(&mut inbound, frame["op"] == "text", &payload, usize::MAX) {
-                hand_on(&mut core, now, received);
+            let text = frame["op"] == "text";
+            if let Some(Received::Reply { protocol, id, outcome }) = feed(&mut inbound, text, &payload, usize::MAX) {
+                core.reply(now, protocol, &id, outcome);
             }
         } else if let Read::Message(Some(message), id) = reader.read(capture.protocol, frame, &payload)
             && core.state() == State::Ready
@@ -697,11 +699,4 @@ fn recorded_chunks_of_any_size_give_the_whole_message() {
         .find_map(|p| feed(&mut inbound, false, &p, 3));
     let Some(Received::Reply { outcome: Ok(hello), .. }) = hello else { panic!("no reply to the hello") };
     assert_eq!(result(&hello).get("maxMsgSize").unwrap().as_i64(), Some(16));
-}
-
-/// What concerns the state machine: replies.
-fn hand_on(core: &mut Core<Json, String>, now: Instant, received: Received<String>) {
-    if let Received::Reply { protocol, id, outcome } = received {
-        core.reply(now, protocol, &id, outcome);
-    }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
-use wslink::{Args, Code, Policy, Protocol, Session, State, result};
+use wslink::{Args, Code, Policy, Protocol, State, result};
 
 #[test]
 fn each_attachment_goes_before_its_call_under_a_key_of_its_own() {
@@ -246,38 +246,4 @@ fn a_heartbeat_ends_a_dead_connection_and_leaves_a_busy_server_alone() {
     drop(session);
     drop(server);
     assert!(*pings.lock().unwrap() >= 1);
-}
-
-/// Memory of the application whose release ends the session.
-struct EndsTheSession(Vec<u8>, Arc<Mutex<Option<Session>>>, mpsc::Sender<()>);
-
-impl AsRef<[u8]> for EndsTheSession {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for EndsTheSession {
-    fn drop(&mut self) {
-        drop(self.1.lock().unwrap().take());
-        self.2.send(()).unwrap();
-    }
-}
-
-#[test]
-fn the_release_of_uploaded_memory_may_end_the_session() {
-    let server = ScriptedServer::start(|conn, _| {
-        conn.hello(Protocol::V2);
-        // Reads it all, and does not answer.
-        while conn.call().is_some() {}
-    });
-    let session = server.session(Protocol::V2);
-    let handle = session.handle();
-    let owner = Arc::new(Mutex::new(Some(session)));
-    let (send, released) = mpsc::channel();
-    let data = tungstenite::Bytes::from_owner(EndsTheSession(vec![7; 8 << 20], Arc::clone(&owner), send));
-    let args = Args::new().with(data).unwrap();
-    handle.call("m", args, None, |_| ()).unwrap();
-    released.recv_timeout(PATIENCE).expect("released, and the session ended by that");
-    assert_eq!(handle.state(), State::Closed);
 }
