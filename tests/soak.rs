@@ -370,7 +370,9 @@ fn soak() {
     assert_eq!(completed, accepted, "one completion for each accepted call");
     assert_eq!(t(&tally.drops), t(&tally.callbacks), "each callback is dropped once");
     assert!(t(&tally.replies) > accepted / 10 && t(&tally.ready) > t(&tally.kills), "hardly anything happened");
-    assert!(late < early + early / 4 + (16 << 10), "memory grows: {memory:?}");
+    // At first the pools of the sessions fill.
+    let most = if seconds < 120 { 512 << 10 } else { early + early / 4 + (16 << 10) };
+    assert!(late < most, "memory grows: {memory:?}");
     // The readers of the servers' output end by themselves.
     let end = Instant::now() + PATIENCE;
     while (entries("/proc/self/task"), entries("/proc/self/fd")) > before {

@@ -19,10 +19,10 @@ namespace detail {
 using thrown_list = std::deque<std::exception_ptr>;
 
 /// Where exceptions go that leave a callback on this thread; null outside of dispatch().
-inline thread_local thrown_list *thrown_here = nullptr;
+WSLINK_CPP_VISIBLE inline thread_local thrown_list *thrown_here = nullptr;
 
 /// How deep this thread is inside of functions that must not wait for this thread: callbacks, unsubscribe().
-inline thread_local unsigned no_wait_depth = 0;
+WSLINK_CPP_VISIBLE inline thread_local unsigned no_wait_depth = 0;
 
 /// Makes no_wait_depth count.
 class no_wait_scope {

@@ -31,6 +31,13 @@
 #define WSLINK_CPP_ABI cpp0_noexcept
 #endif
 
+/// For what all parts of a program must share, shared libraries compiled with `-fvisibility=hidden` too.
+#if defined(__GNUC__) && !defined(_WIN32)
+#define WSLINK_CPP_VISIBLE __attribute__((visibility("default")))
+#else
+#define WSLINK_CPP_VISIBLE
+#endif
+
 /// The C++ face of the library.
 ///
 /// **Errors, in two styles with one signature.** Every function that can fail has a last parameter
@@ -181,7 +188,7 @@ private:
 };
 
 /// An error as it is thrown. Copies share the error.
-class exception : public std::exception {
+class WSLINK_CPP_VISIBLE exception : public std::exception {
 public:
   /// Takes the error over.
   explicit exception(error &&why) : why_(std::make_shared<const error>(std::move(why))) {}
@@ -204,8 +211,8 @@ using exception_hook = void (*)(std::exception_ptr thrown);
 /// Parts of the implementation; not for use.
 namespace detail {
 
-inline std::atomic<failure_hook> on_failure{nullptr};
-inline std::atomic<exception_hook> on_exception{nullptr};
+WSLINK_CPP_VISIBLE inline std::atomic<failure_hook> on_failure{nullptr};
+WSLINK_CPP_VISIBLE inline std::atomic<exception_hook> on_exception{nullptr};
 
 /// Hands a failure to the caller in the style that it chose.
 inline void fail(error &&why, error *err) {
@@ -273,6 +280,9 @@ inline failure_hook set_failure_hook(failure_hook hook) noexcept { return detail
 /// one each, before they run anything (what still waits when the session ends is given up). Where no dispatch()
 /// is there to rethrow it - on the I/O thread, in the destructor of the session, in log and wakeup callbacks, in
 /// the release of lent memory - it ends the program by std::terminate, as an exception does that leaves a thread.
+///
+/// On Windows each DLL has hooks of its own, and dispatch() rethrows what callbacks of its own DLL threw. The same
+/// holds elsewhere for a library that was loaded by dlopen(), if the program does not export its symbols (`-rdynamic`).
 inline exception_hook set_exception_hook(exception_hook hook) noexcept { return detail::on_exception.exchange(hook); }
 
 /// Fails with code::version if the library that was loaded is not one that this header can be used with.
