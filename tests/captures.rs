@@ -7,7 +7,7 @@ use rmpv::Value as Pack;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use wslink::session::core::{Core, Effect, Seeds};
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::options::Options;
@@ -390,11 +390,18 @@ fn every_recorded_call_is_made_the_same_by_our_encoder() {
     assert!(calls > 420, "{calls}");
 }
 
+/// The calls that were completed meanwhile.
+fn completions(core: &mut Core<Json, String>) -> impl Iterator<Item = (Json, Outcome)> {
+    std::iter::from_fn(|| core.take_effect()).filter_map(|effect| match effect {
+        Effect::Complete(call, outcome) => Some((call, outcome)),
+        _ => None,
+    })
+}
+
 /// A recorded connection, played through the state machine: our own calls with the recorded arguments, and
 /// their outcomes by method and first argument.
 fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
-    let mut options = Options { protocol: Some(capture.protocol), ..Options::default() };
-    options.connect_timeout = Duration::from_secs(5);
+    let options = Options { protocol: Some(capture.protocol), ..Options::default() };
     // The recording client counts from 0, so our ids are the recorded ones.
     let seeds = Seeds { first_call: 0, first_key: 0, first_message: 0, delays: 0 };
     let mut core: Core<Json, String> = Core::new(options, seeds);
@@ -432,19 +439,11 @@ fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
             core.call(now, method, &args, None, json!([method, message["args"]])).map_err(|(e, _)| e).unwrap();
             begun += 1;
         }
-        while let Some(effect) = core.take_effect() {
-            if let Effect::Complete(call, outcome) = effect {
-                outcomes.push((call, outcome));
-            }
-        }
+        outcomes.extend(completions(&mut core));
     }
     let answered = outcomes.len();
     core.lost(now, wslink::Error::new(Code::ConnectionLost, "the recording is over"));
-    while let Some(effect) = core.take_effect() {
-        if let Effect::Complete(call, outcome) = effect {
-            outcomes.push((call, outcome));
-        }
-    }
+    outcomes.extend(completions(&mut core));
     assert_eq!(outcomes.len(), begun as usize, "{}: each call is completed once", capture.name);
     assert!(outcomes[answered..].iter().all(|(_, o)| o.as_ref().unwrap_err().code() == Code::ConnectionLost));
     outcomes
