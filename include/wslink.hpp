@@ -4,7 +4,7 @@
 ///
 ///     #include <wslink.hpp>
 ///
-///     wslink::session session(wslink::config("ws://localhost:8080/ws"));
+///     wslink::session session{wslink::config{"ws://localhost:8080/ws"}};
 ///     session.connect();
 ///     int sum = session.call("myprotocol.add", {1, 2, 3}).get<int>();
 ///

@@ -73,9 +73,8 @@ namespace glib {
 /// - **The session belongs to the program**, which may move it and end it, inside its own callbacks too.
 /// - **Without dispatcher** (destroyed or stopped first, or while no loop runs) what comes waits: completions always,
 ///   publications as their subscription says. session::dispatch() still runs it.
-/// - **A loop inside a callback** (g_main_loop_run() in it) goes on with all sources but this session: dispatching is
-/// not
-///   reentrant. Its events come when the callback has returned.
+/// - **A loop inside a callback** (g_main_loop_run() in it) goes on with all sources but this session, because
+///   dispatching is not reentrant. Its events come when the callback has returned.
 /// - **Exceptions** that leave a callback never pass through GLib: they go to the hook of set_exception_hook(), and
 ///   without one the program ends by std::terminate.
 class dispatcher {

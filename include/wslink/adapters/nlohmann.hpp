@@ -14,8 +14,7 @@
 /// - floats are as they came: NaN and the infinities too, of which `dump()` makes null;
 /// - binary data is `json::binary`, copied (a wslink::buffer is not);
 /// - extensions are `json::binary` with the type as subtype, from 0 to 255: type -1 is 255;
-/// - map keys that are no strings become the strings of Python's `json.dumps`, which is what a server of protocol 1
-/// sends:
+/// - map keys that are no strings become the strings of Python's `json.dumps`, as those of a server of protocol 1 are:
 ///   `7` is "7", None is "null". Binary keys become hexadecimal digits, lists and other kinds their JSON text. Of equal
 ///   keys the last one counts.
 ///

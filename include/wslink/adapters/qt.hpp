@@ -134,20 +134,17 @@ namespace qt {
 /// Runs the callbacks of a session in a Qt event loop: that of the thread that made this object (or that it was moved
 /// to). Use it on that thread only. Destroying it anywhere, also inside a callback, is fine.
 ///
-/// - **Woken by the wakeup function** of the config and not by a descriptor and QSocketNotifier: posting an event is
-/// the
-///   one way that works with every event loop of Qt on every platform; Windows has no descriptor. An event is posted
-///   when something waits and none is posted already; an idle session costs nothing.
+/// - **Woken by the wakeup function** of the config and not by a descriptor and QSocketNotifier, because posting an
+///   event works with every event loop of Qt on every platform; Windows has no descriptor. An event is posted when
+///   something waits and none is posted already; an idle session costs nothing.
 /// - **The session belongs to the program**, which may move it and end it at any time on this thread, inside its own
 ///   callbacks too. Another thread may end it when the dispatcher is stopped or gone.
 /// - **Without dispatcher** (destroyed or stopped first, or while no event loop runs) what comes waits: completions
 ///   always, publications as their subscription says. session::dispatch() still runs it.
-/// - **An event loop inside a callback** (QDialog::exec()) goes on with all events but those of this session:
-/// dispatching
-///   is not reentrant. They come when the callback has returned. QDialog::open() does not make them wait.
-/// - **Exceptions** that leave a callback never pass through Qt: they go to the hook of set_exception_hook(), and
-/// without
-///   one the program ends by std::terminate.
+/// - **An event loop inside a callback** (QDialog::exec()) goes on with all events but those of this session, because
+///   dispatching is not reentrant. They come when the callback has returned. QDialog::open() does not make them wait.
+/// - **Exceptions** that leave a callback never pass through Qt: they go to the hook of set_exception_hook(). Without
+///   a hook the program ends by std::terminate.
 class dispatcher : public QObject {
 public:
   /// For the event loop of this thread. The parent deletes it, as in all of Qt.
