@@ -419,9 +419,7 @@ fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
             core.reply(now, protocol, &id, outcome);
         }
     }
-    let mut reader = Reader::default();
-    let mut outcomes = Vec::new();
-    let mut begun = 0;
+    let (mut reader, mut outcomes, mut begun) = (Reader::default(), Vec::new(), 0);
     for frame in frames {
         let Some(payload) = payload(frame) else { continue };
         if is(frame, "recv") {

@@ -434,6 +434,12 @@ impl EventQueue {
         }
     }
 
+    /// Gives the memory of such documents back: the connection is over.
+    pub fn drop_spares(&self) {
+        let spares = std::mem::take(&mut *self.spares.lock());
+        drop(spares);
+    }
+
     /// How many events wait.
     pub fn waiting(&self) -> usize {
         self.inner.lock().entries.len()

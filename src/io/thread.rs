@@ -238,6 +238,7 @@ impl IoThread {
         if let Some(connection) = self.connection.take() {
             connection.socket.shutdown();
             self.pool.trim();
+            self.shared.queue.drop_spares();
         }
         let unsent = self.shared.link.detach();
         drop(unsent);
