@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{PATIENCE, Server, connected};
+use common::{PATIENCE, Server, connected, port_of_its_own};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -130,8 +130,8 @@ fn servers_that_are_killed_under_load_again_and_again() {
     let rounds: usize = std::env::var("WSLINK_ROUNDS").map_or(5, |n| n.parse().expect("a number"));
     for version in ["v1", "v2"] {
         let tally = Arc::new(Tally::default());
-        let mut server = Server::start(version, &[]);
-        let port = server.port.to_string();
+        let port = port_of_its_own().to_string();
+        let mut server = Server::start(version, &["--port", &port]);
         let session = counted(&server.url(), &tally);
         session.connect_wait().unwrap();
         let stop = AtomicBool::new(false);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{PATIENCE, Server, pattern};
+use common::{PATIENCE, Server, pattern, port_of_its_own};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -327,7 +327,10 @@ fn soak() {
     let stop = AtomicBool::new(false);
     let before = (entries("/proc/self/task"), entries("/proc/self/fd"));
     let mut memory = Vec::new();
-    let servers = ["v1", "v2"].map(|version| (version, Server::start(version, &[])));
+    let servers = ["v1", "v2"].map(|version| {
+        let port = port_of_its_own().to_string();
+        (version, Server::start(version, &["--port", &port]))
+    });
     let urls = servers.each_ref().map(|(_, server)| server.url());
     thread::scope(|s| {
         for (number, ((version, server), url)) in servers.into_iter().zip(&urls).enumerate() {

@@ -102,6 +102,13 @@ impl Drop for Server {
     }
 }
 
+/// A port for a server that comes and goes. Not one of those that the system gives to clients: one of them, of
+/// this test or of any other program, could have it while the server is away.
+pub fn port_of_its_own() -> u16 {
+    let first = 10_000 + (std::process::id() % 20_000) as u16;
+    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 /// A session that is ready.
 pub fn connected(config: Config) -> Session {
     let session = Session::new(config).unwrap();
