@@ -229,7 +229,7 @@ unsafe fn configure(config: *mut c_void, input: &mut Input<'_>, error: *mut *mut
             1 => wslink_config_add_hello_member(config, c"name".as_ptr(), chars, error),
             2 => wslink_config_set_protocol(config, i32::from(value % 4), error),
             3 => wslink_config_add_header(config, chars, c"value".as_ptr(), error),
-            4 => wslink_config_set_connect_timeout(config, u32::from(value), error),
+            4 => wslink_config_set_connect_timeout(config, 1 + u32::from(value / 4), error),
             5 => wslink_config_set_heartbeat(config, u32::from(value), error),
             6 | 7 => {
                 let options = wslink_reconnect_options {
@@ -355,6 +355,8 @@ impl Application {
                     self.config = null_mut();
                     if value & 1 == 0 {
                         let _ = wslink_config_new(self.url.as_ptr(), &mut self.config, &mut error);
+                        // As long as tests can wait.
+                        ignore(wslink_config_set_connect_timeout(self.config, 40, null_mut()));
                     }
                 }
                 22 => {

@@ -52,7 +52,10 @@ fn serve(stream: TcpStream, script: &Script) {
             continue;
         }
         let has = |word: &[u8]| data.windows(word.len()).position(|part| part == word);
-        let sent = if has(b"wslink.hello").is_some() {
+        let sent = if has(b"wslink.probe").is_some() {
+            let error = r#"{"wslink": "1.0", "id": "system:c0:0", "error": {"code": -32601, "message": "no"}}"#;
+            socket.send(Message::text(error))
+        } else if has(b"wslink.hello").is_some() {
             reply(&mut socket, script.v1, "system:c0:0", true)
         } else if let Some(at) = has(b"rpc:c1:") {
             let id: String =
