@@ -46,6 +46,10 @@ def main():
         header = str(path.relative_to(root))
         for flags in map(flags_of, ADAPTERS[path.name]) if path.parent.name == "adapters" else [[]]:
             jobs += [(cxx_compiler, "c++", standard, include, header, *flags) for standard in CXX]
+    compat = "wslink/compat/wsWebsocketConnection.h"
+    jobs += [(cxx_compiler, "c++", standard, include, compat, *flags_of("nlohmann_json")) for standard in CXX]
+    if "clang" in cxx_compiler:  # the other standard library, which lacks some of C++20
+        jobs += [(cxx_compiler, "c++", standard, include, "wslink.hpp", "-stdlib=libc++") for standard in CXX]
     without = ["-fno-exceptions", "-fno-rtti"]
     jobs.append((cxx_compiler, "c++", "c++17", include, "wslink.hpp", *without))
     for adapter in ["qt.hpp", "glib.hpp"]:  # their libraries are used in such programs
