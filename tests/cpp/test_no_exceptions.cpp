@@ -12,7 +12,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(this_program_is_built_without_exceptions) { CHECK(!WSLINK_CPP_EXCEPTIONS); }
+TEST(this_program_is_built_without_exceptions_and_rtti) {
+  CHECK(!WSLINK_CPP_EXCEPTIONS);
+#ifdef __cpp_rtti
+  CHECK(false);
+#endif
+}
 
 SERVER_TEST(everything_works_with_an_error_argument) {
   wslink::error err;
