@@ -1220,6 +1220,15 @@ int32_t wslink_args_add_int64s(struct wslink_args *args,
  * Adds an array of integers in one step.
  */
 WSLINK_API
+int32_t wslink_args_add_uint64s(struct wslink_args *args,
+                                const uint64_t *values,
+                                size_t count,
+                                struct wslink_error **err);
+
+/**
+ * Adds an array of integers in one step.
+ */
+WSLINK_API
 int32_t wslink_args_add_int32s(struct wslink_args *args,
                                const int32_t *values,
                                size_t count,

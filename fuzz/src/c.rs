@@ -253,6 +253,7 @@ unsafe extern "C" {
     pub fn wslink_args_add_doubles(args: *mut c_void, values: *const f64, count: usize, err: *mut *mut c_void) -> i32;
     pub fn wslink_args_add_floats(args: *mut c_void, values: *const f32, count: usize, err: *mut *mut c_void) -> i32;
     pub fn wslink_args_add_int64s(args: *mut c_void, values: *const i64, count: usize, err: *mut *mut c_void) -> i32;
+    pub fn wslink_args_add_uint64s(args: *mut c_void, values: *const u64, count: usize, err: *mut *mut c_void) -> i32;
     pub fn wslink_args_add_int32s(args: *mut c_void, values: *const i32, count: usize, err: *mut *mut c_void) -> i32;
     pub fn wslink_args_add_value(args: *mut c_void, value: wslink_value, err: *mut *mut c_void) -> i32;
     pub fn wslink_args_begin_array(args: *mut c_void, err: *mut *mut c_void) -> i32;

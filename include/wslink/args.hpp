@@ -393,15 +393,19 @@ void args::add_contiguous(const T *first, std::size_t count) {
     step([&](auto *a, auto **e) { return wslink_args_add_floats(a, first, count, e); });
   } else if constexpr (std::is_same_v<T, std::int64_t>) {
     step([&](auto *a, auto **e) { return wslink_args_add_int64s(a, first, count, e); });
+  } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+    step([&](auto *a, auto **e) { return wslink_args_add_uint64s(a, first, count, e); });
   } else if constexpr (std::is_same_v<T, std::int32_t>) {
     step([&](auto *a, auto **e) { return wslink_args_add_int32s(a, first, count, e); });
   } else if constexpr (std::is_floating_point_v<T>) {
     add_contiguous(std::vector<double>(first, first + count).data(), count);
-  } else if constexpr (std::is_same_v<T, bool> || (std::is_unsigned_v<T> && sizeof(T) >= sizeof(std::int64_t))) {
+  } else if constexpr (std::is_same_v<T, bool>) {
     begin_list();
     for (std::size_t i = 0; i < count; ++i)
       add_value(first[i]);
     end();
+  } else if constexpr (std::is_unsigned_v<T> && sizeof(T) >= sizeof(std::uint64_t)) {
+    add_contiguous(std::vector<std::uint64_t>(first, first + count).data(), count);
   } else {
     add_contiguous(std::vector<std::int64_t>(first, first + count).data(), count);
   }

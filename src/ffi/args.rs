@@ -196,6 +196,17 @@ pub unsafe extern "C" fn wslink_args_add_int64s(
 
 /// Adds an array of integers in one step.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_args_add_uint64s(
+    args: *mut wslink_args,
+    values: *const u64,
+    count: usize,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    add(args, err, |b| b.uints(pointer::slice(values, count, "values")?.iter().copied()))
+}
+
+/// Adds an array of integers in one step.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_int32s(
     args: *mut wslink_args,
     values: *const i32,

@@ -212,6 +212,11 @@ fn connected(stream: &TcpStream) -> std::io::Result<bool> {
 
 fn none_answered(name: &str, failures: &[String]) -> Error {
     let hint = if failures.iter().any(|f| f.contains("refused")) { "; is the server running?" } else { "" };
-    let message = format!("cannot connect to {name}: {}{hint}", failures.join("; "));
+    let failures = match failures {
+        // The address is named already.
+        [only] => only.strip_prefix(&format!("{name}: ")).unwrap_or(only).to_owned(),
+        all => all.join("; "),
+    };
+    let message = format!("cannot connect to {name}: {failures}{hint}");
     Error::new(Code::Connect, message).at(Stage::Connect).retriable_if(true)
 }

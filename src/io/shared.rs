@@ -197,6 +197,7 @@ impl Shared {
             return;
         }
         if let Err(e) = self.waker.wake() {
+            self.woken();
             self.log(LogLevel::Error, || format!("the I/O thread cannot be woken: {e}"));
         }
     }

@@ -201,6 +201,16 @@ impl Builder {
         self.end()
     }
 
+    /// The same for unsigned ones.
+    pub fn uints(&mut self, values: impl ExactSizeIterator<Item = u64>) -> Result<()> {
+        check_len(values.len())?;
+        self.begin_array()?;
+        for v in values {
+            self.uint(v)?;
+        }
+        self.end()
+    }
+
     /// Begins an array; what follows goes into it until [`end`](Builder::end).
     pub fn begin_array(&mut self) -> Result<()> {
         self.begin(Tag::Array)

@@ -187,6 +187,7 @@ static void args_without_handle(void) {
   FAILS(WSLINK_ERR_NULL, wslink_args_add_doubles(NULL, NULL, 0, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_floats(NULL, NULL, 0, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_int64s(NULL, NULL, 0, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_args_add_uint64s(NULL, NULL, 0, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_int32s(NULL, NULL, 0, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_value(NULL, nothing, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_begin_array(NULL, &err));
@@ -222,6 +223,7 @@ static void bad_args(void) {
   FAILS(WSLINK_ERR_NULL, wslink_args_add_doubles(args, NULL, 1, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_floats(args, NULL, 1, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_int64s(args, NULL, 1, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_args_add_uint64s(args, NULL, 1, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_int32s(args, NULL, 1, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_value(args, nothing, &err));
 
