@@ -508,6 +508,34 @@ fn attachments_may_come_early_be_shared_be_kept_and_be_empty() {
 }
 
 #[test]
+fn a_key_that_is_announced_again_brings_new_data() {
+    let server = ScriptedServer::start(|conn, _| {
+        conn.hello(Protocol::V1);
+        for data in [&b"old"[..], b"new"] {
+            conn.attach("wslink_bin1", data);
+            conn.publish("t", json!("wslink_bin1"));
+        }
+        conn.text(r#"{"wslink": "1.0", "method": "wslink.binary.attachment", "args": ["wslink_bin1", "wslink_bin2"]}"#);
+        conn.binary(b"newer");
+        conn.binary(b"other");
+        conn.publish("t", json!("wslink_bin2"));
+        conn.until_end();
+    });
+    let mut config = server.config(Protocol::V1);
+    config.delivery = Delivery::IoThread;
+    let session = Session::new(config).unwrap();
+    let (send, got) = mpsc::channel();
+    session.subscribe("t", Policy::default(), move |p| {
+        send.send(result(p.outcome.as_ref().unwrap()).as_bytes().map(<[u8]>::to_vec)).unwrap();
+    });
+    session.connect_wait().unwrap();
+    let all: Vec<_> =
+        (0..3).map(|_| got.recv_timeout(PATIENCE).unwrap().map(|b| String::from_utf8(b).unwrap())).collect();
+    assert_eq!(all, [Some("old".into()), Some("new".into()), Some("other".into())]);
+    assert_eq!(session.stats().malformed, 0);
+}
+
+#[test]
 fn attachments_end_with_their_connection() {
     let server = ScriptedServer::start(|conn, number| {
         conn.hello(Protocol::V1);

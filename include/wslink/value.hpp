@@ -105,6 +105,14 @@ public:
   value() noexcept : view_{nullptr, 0} {}
   /// The C++ form of a C view.
   explicit value(wslink_value view) noexcept : view_(view) {}
+  /// The same view. Copied member by member, as C wrote it: reading both at once would have to wait for the memory.
+  value(const value &other) noexcept : view_{other.view_.document, other.view_.place} {}
+  /// The same view.
+  value &operator=(const value &other) noexcept {
+    view_.document = other.view_.document;
+    view_.place = other.view_.place;
+    return *this;
+  }
   /// The C form.
   wslink_value c_value() const noexcept { return view_; }
 
@@ -218,9 +226,8 @@ public:
   const value *operator->() const noexcept { return &now_; }
   /// The next one.
   iterator &operator++() noexcept {
-    wslink_value found{nullptr, 0};
-    wslink_iter_next(&rest_, nullptr, &found);
-    now_ = value(found);
+    if (!wslink_iter_next(&rest_, nullptr, &now_.view_))
+      now_ = value();
     return *this;
   }
   /// The next one.

@@ -204,6 +204,11 @@ fn connected(stream: &TcpStream) -> std::io::Result<bool> {
         return Err(e);
     }
     match stream.peer_addr() {
+        // Where nobody listens, the system may have chosen the same port for this end, and TCP connects it to itself.
+        Ok(peer) if stream.local_addr().is_ok_and(|own| own == peer) => Err(std::io::Error::new(
+            std::io::ErrorKind::ConnectionRefused,
+            "Connection refused: nobody listens, and the socket met itself",
+        )),
         Ok(_) => Ok(true),
         Err(e) if e.kind() == std::io::ErrorKind::NotConnected => Ok(false),
         Err(e) => Err(e),

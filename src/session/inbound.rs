@@ -405,7 +405,10 @@ impl<S> Inbound<S> {
                 Protocol::V2 => msgpack::decode::decode_into(document, max_nodes)?,
                 Protocol::V1 => {
                     let keys = json::parse::parse_into(document, max_nodes)?;
-                    self.attachments.resolve(document, &keys);
+                    // The keys of an announcement are names, also if one of them was announced before.
+                    if !keys.is_empty() && !envelope::announces_attachments(document) {
+                        self.attachments.resolve(document, &keys);
+                    }
                 }
             }
         }

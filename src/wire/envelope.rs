@@ -104,12 +104,17 @@ pub fn result(document: &Document) -> Value<'_> {
     }
 }
 
+/// Whether a message announces attachments (generation 1).
+pub fn announces_attachments(document: &Document) -> bool {
+    document.root().get("method").and_then(Value::as_str) == Some(super::attachments::ATTACHMENT_METHOD)
+}
+
 /// Sorts a decoded message. An error means that the message has no form that wslink knows.
 pub fn classify(document: impl Into<Arc<Document>>) -> Result<Content> {
     let document = document.into();
     let root = document.root();
     let Some(id) = root.get("id") else {
-        if root.get("method").and_then(Value::as_str) == Some(super::attachments::ATTACHMENT_METHOD) {
+        if announces_attachments(&document) {
             return Ok(Content::Attachments(document));
         }
         return malformed("neither an id nor an attachment announcement");
