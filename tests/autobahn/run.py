@@ -3,6 +3,7 @@
 with expected.txt.
 
     tests/autobahn/run.py [--update]
+    tests/autobahn/run.py --can-run     succeeds if there is such a Python
 
 The suite is a program for Python 2.7. It is installed with pip, in the pinned versions of requirements.txt, into
 target/autobahn; a `python2.7` must be in the PATH, among the versions of pyenv, or be named by PYTHON27.
@@ -111,6 +112,9 @@ def verdicts():
 
 def main():
     """Compare, or write the list anew."""
+    if "--can-run" in sys.argv:
+        python27()
+        return
     found, cases = verdicts()
     lines = [f"{case:<9} {found[case][0]:<13} {found[case][1]}" for case in cases if case in found]
     missing = [case for case in cases if case not in found]
