@@ -105,14 +105,6 @@ public:
   value() noexcept : view_{nullptr, 0} {}
   /// The C++ form of a C view.
   explicit value(wslink_value view) noexcept : view_(view) {}
-  /// The same view. Copied member by member, as C wrote it: reading both at once would have to wait for the memory.
-  value(const value &other) noexcept : view_{other.view_.document, other.view_.place} {}
-  /// The same view.
-  value &operator=(const value &other) noexcept {
-    view_.document = other.view_.document;
-    view_.place = other.view_.place;
-    return *this;
-  }
   /// The C form.
   wslink_value c_value() const noexcept { return view_; }
 
@@ -214,14 +206,14 @@ public:
   using value_type = value;                          ///< Views.
   using difference_type = std::ptrdiff_t;            ///< As usual.
   using pointer = const value *;                     ///< As usual.
-  using reference = const value &;                   ///< Valid until the next step.
+  using reference = value;                           ///< As usual for what is made on the way.
 
   /// The end.
   iterator() noexcept = default;
   /// At the first element.
   explicit iterator(wslink_iter rest) noexcept : rest_(rest) { ++*this; }
-  /// The value here.
-  const value &operator*() const noexcept { return now_; }
+  /// The value here. Taken member by member, as C wrote it: both at once would have to wait for the memory.
+  value operator*() const noexcept { return value(wslink_value{now_.view_.document, now_.view_.place}); }
   /// The value here.
   const value *operator->() const noexcept { return &now_; }
   /// The next one.
