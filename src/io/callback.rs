@@ -1,10 +1,10 @@
 //! Callbacks of the application: called without a lock held, dropped exactly once after the last call.
 
-use parking_lot::{Condvar, Mutex};
+use super::sync::thread::{self, ThreadId};
+use super::sync::{AtomicU64, Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
-use std::thread::{self, ThreadId};
+use std::sync::atomic::{Ordering::AcqRel, Ordering::Acquire};
 
 /// A place for a callback that may be called from several threads and taken back by any.
 pub struct Slot<F: ?Sized> {
@@ -49,8 +49,12 @@ impl<F: ?Sized> Slot<F> {
     /// Puts a callback here, in the place of the one before, which is taken back as by
     /// [`clear`](Slot::clear).
     pub fn set(&self, callback: Option<Arc<F>>) {
-        let old = std::mem::replace(&mut self.state.lock().callback, callback);
-        self.version.fetch_add(1, AcqRel);
+        let old = {
+            let mut state = self.state.lock();
+            // Under the lock, where `enter` looks at both.
+            self.version.fetch_add(1, AcqRel);
+            std::mem::replace(&mut state.callback, callback)
+        };
         self.finish(old);
     }
 
@@ -97,9 +101,7 @@ impl<F: ?Sized> Slot<F> {
     /// Takes the callback back: it is not called again. Waits while another thread is inside it; not
     /// for this thread, which may be calling from within.
     pub fn clear(&self) {
-        let old = self.state.lock().callback.take();
-        self.version.fetch_add(1, AcqRel);
-        self.finish(old);
+        self.set(None);
     }
 
     fn finish(&self, old: Option<Arc<F>>) {

@@ -2,8 +2,8 @@
 //! that a small call costs one system call and no hand-over to another thread.
 
 use super::socket::Socket;
+use super::sync::Mutex;
 use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer, queue_control};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -123,9 +123,11 @@ impl Link {
             let done = writer.take_done();
             report.current = writer.current();
             let flushed = flushed.map_err(|e| *failed = Some(e));
-            drop(active);
 
             let mut pending = self.pending.lock();
+            // Before the next connection, which counts anew; after this look whoever puts something in finds the socket
+            // free.
+            drop(active);
             pending.bytes -= done.iter().map(|(message, _)| message.total()).sum::<u64>().min(pending.bytes);
             report.done.extend(done);
             match flushed {

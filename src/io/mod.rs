@@ -8,7 +8,9 @@
 //! * `socket`: bytes in and out, with or without TLS;
 //! * `websocket`: frames (RFC 6455);
 //! * [`delivery`]: events, queues and overload policies;
-//! * `callback`: when callbacks run and when they are dropped.
+//! * `callback`: when callbacks run and when they are dropped;
+//! * `link`, `wake`: what is on its way out, and how the thread is woken for it;
+//! * `sync`: the locks and atomics of all this, for `tests/loom` to replace.
 
 pub(crate) mod callback;
 pub mod config;
@@ -20,8 +22,10 @@ mod resolve;
 pub mod session;
 mod shared;
 mod socket;
+mod sync;
 mod thread;
 mod tls;
 mod upgrade;
 mod url;
+mod wake;
 mod websocket;

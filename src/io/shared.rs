@@ -6,6 +6,7 @@
 use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
 use super::link::{Link, Report};
+use super::wake::WakeFlag;
 use super::websocket::writer::ControlFrame;
 use crate::error::Error;
 use crate::session::core::{Core, Effect, Seeds, State};
@@ -14,7 +15,7 @@ use mio::Waker;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread, ThreadId};
 use std::time::Instant;
@@ -121,8 +122,7 @@ pub struct Shared {
     /// Events for the application.
     pub queue: EventQueue,
     waker: Arc<Waker>,
-    /// The I/O thread was told to wake up, and has not yet.
-    wake_pending: AtomicBool,
+    wake_flag: WakeFlag,
     io_thread: OnceLock<ThreadId>,
     /// Changes with every subscription.
     pub topics_version: AtomicU64,
@@ -172,7 +172,7 @@ impl Shared {
             link: Link::default(),
             queue,
             waker,
-            wake_pending: AtomicBool::new(false),
+            wake_flag: WakeFlag::default(),
             io_thread: OnceLock::new(),
             topics_version: AtomicU64::new(0),
             counters: Counters::default(),
@@ -193,18 +193,14 @@ impl Shared {
 
     /// Ends the sleep of the I/O thread.
     pub fn wake(&self) {
-        if self.wake_pending.swap(true, SeqCst) {
-            return;
-        }
-        if let Err(e) = self.waker.wake() {
-            self.woken();
+        if let Err(e) = self.wake_flag.raise(|| self.waker.wake()) {
             self.log(LogLevel::Error, || format!("the I/O thread cannot be woken: {e}"));
         }
     }
 
     /// The I/O thread was woken, and looks at everything from now on.
     pub fn woken(&self) {
-        self.wake_pending.store(false, SeqCst);
+        self.wake_flag.lower();
     }
 
     /// Writes to the log.

@@ -1,0 +1,177 @@
+//! The hand-over of the socket: any thread puts messages in, one at a time writes, and none is left behind.
+
+use loom::thread;
+use std::sync::Arc;
+use wslink_loom::link::{Link, Report};
+use wslink_loom::model;
+use wslink_loom::poll::Poll;
+use wslink_loom::socket::Socket;
+use wslink_loom::sync::Mutex;
+use wslink_loom::wake::WakeFlag;
+use wslink_loom::websocket::writer::{ControlFrame, Message, Queued};
+
+const MOST: usize = 1000;
+
+fn message(byte: u8, size: usize) -> Queued {
+    (Message(vec![byte; size]), None)
+}
+
+/// A link over a socket with room for so many bytes.
+fn link(room: usize) -> (Arc<Link>, Arc<Socket>) {
+    let (link, socket) = (Link::default(), Arc::new(Socket::new(room)));
+    assert!(link.attach(Arc::clone(&socket)).is_empty());
+    (Arc::new(link), socket)
+}
+
+fn done(report: &Report) -> usize {
+    report.done.len()
+}
+
+#[test]
+fn messages_of_several_threads_are_written_once_and_in_order() {
+    model(3, || {
+        let (link, socket) = link(MOST);
+        let other = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || {
+                link.push(message(1, 1));
+                done(&link.flush(MOST))
+            })
+        };
+        link.push(message(2, 1));
+        let mut reported = done(&link.flush(MOST));
+        link.push(message(3, 1));
+        reported += done(&link.flush(MOST));
+        reported += other.join().unwrap();
+        let mut written = socket.unread();
+        let own: Vec<_> = written.iter().copied().filter(|byte| *byte != 1).collect();
+        assert_eq!(own, [2, 3]);
+        written.sort_unstable();
+        assert_eq!((written, reported, link.waiting()), (vec![1, 2, 3], 3, 0));
+    });
+}
+
+/// As `Shared::wrote`: what a thread of the application does after a flush.
+fn tell(report: &Report, flag: &WakeFlag, poll: &Poll) {
+    if report.more || report.failed || report.blocked {
+        flag.raise(|| poll.wake()).unwrap();
+    }
+}
+
+/// A connection in use: callers, the I/O thread, and a peer that reads until it has everything. If a message is left
+/// behind while all sleep, loom reports that nothing can go on.
+fn everything_arrives(callers: u8, size: usize, room: usize, most: usize, preemptions: usize) {
+    model(preemptions, move || {
+        let (link, socket) = link(room);
+        let (flag, poll) = (Arc::new(WakeFlag::default()), Arc::new(Poll::new()));
+        let over = Arc::new(Mutex::new(false));
+        let io = {
+            let (link, flag, poll) = (Arc::clone(&link), Arc::clone(&flag), Arc::clone(&poll));
+            let over = Arc::clone(&over);
+            thread::spawn(move || {
+                while !*over.lock() {
+                    let report = link.flush(most);
+                    if !report.more && !report.failed && poll.sleep().woken {
+                        flag.lower();
+                    }
+                }
+            })
+        };
+        let callers = (1..=callers).map(|caller| {
+            let (link, flag, poll) = (Arc::clone(&link), Arc::clone(&flag), Arc::clone(&poll));
+            thread::spawn(move || {
+                link.push(message(caller, size));
+                tell(&link.flush(most), &flag, &poll);
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        let mut arrived = 0;
+        while arrived < callers.len() * size {
+            let (bytes, writable) = socket.read();
+            arrived += bytes.len();
+            if writable {
+                poll.writable();
+            }
+        }
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        *over.lock() = true;
+        flag.raise(|| poll.wake()).unwrap();
+        io.join().unwrap();
+        assert_eq!(link.waiting(), 0);
+    });
+}
+
+#[test]
+fn everything_arrives_through_a_socket_that_is_full_at_times() {
+    everything_arrives(1, 2, 1, MOST, 3);
+    everything_arrives(2, 1, 1, MOST, 2);
+}
+
+#[test]
+fn everything_arrives_if_nobody_writes_all_at_once() {
+    everything_arrives(2, 2, MOST, 1, 2);
+}
+
+#[test]
+fn the_io_thread_hears_of_every_failure() {
+    model(2, || {
+        let link = Arc::new(Link::default());
+        drop(link.attach(Arc::new(Socket::broken())));
+        let (flag, poll) = (Arc::new(WakeFlag::default()), Arc::new(Poll::new()));
+        let callers = [1, 2].map(|caller| {
+            let (link, flag, poll) = (Arc::clone(&link), Arc::clone(&flag), Arc::clone(&poll));
+            thread::spawn(move || {
+                link.push(message(caller, 1));
+                tell(&link.flush(MOST), &flag, &poll);
+            })
+        });
+        loop {
+            let report = link.flush(MOST);
+            if link.take_failure().is_some() {
+                break;
+            }
+            if !report.more && !report.failed {
+                poll.sleep();
+                flag.lower();
+            }
+        }
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+#[test]
+fn the_last_flush_writes_what_another_thread_has_begun() {
+    model(3, || {
+        let (link, socket) = link(MOST);
+        link.push(message(1, 2));
+        let caller = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || link.flush(MOST))
+        };
+        link.push_control(ControlFrame(9));
+        link.flush_last(MOST);
+        assert_eq!(socket.unread(), [1, 1, 9]);
+        link.detach();
+        caller.join().unwrap();
+    });
+}
+
+#[test]
+fn a_flush_that_ends_after_its_connection_does_not_count_for_the_next_one() {
+    model(3, || {
+        let (link, socket) = link(MOST);
+        link.push(message(1, 5));
+        let caller = {
+            let link = Arc::clone(&link);
+            // Any of the messages, if it comes late.
+            thread::spawn(move || drop(link.flush(MOST)))
+        };
+        // The next one takes nothing.
+        let unsent = link.attach(Arc::new(Socket::new(0)));
+        assert_eq!(socket.unread().len() + unsent.len() * 5, 5, "written or given back");
+        link.push(message(2, 5));
+        link.push(message(3, 7));
+        caller.join().unwrap();
+        assert_eq!(link.waiting(), 12);
+    });
+}

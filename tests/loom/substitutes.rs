@@ -1,0 +1,225 @@
+//! What stands below `link`: a socket with bounded room, whose peer reads when the model says so, and a writer that
+//! writes messages as they are. And what the I/O thread sleeps in.
+
+/// In the place of `mio::Poll` and its waker.
+pub mod poll {
+    use crate::sync::{Condvar, Mutex};
+
+    /// What ends the sleep. Events are reported once, as those of the system are.
+    #[derive(Default)]
+    pub struct Events {
+        pub woken: bool,
+        pub writable: bool,
+    }
+
+    pub struct Poll {
+        events: Mutex<Events>,
+        changed: Condvar,
+    }
+
+    impl Poll {
+        #[allow(clippy::new_without_default)]
+        pub fn new() -> Poll {
+            Poll { events: Mutex::default(), changed: Condvar::new() }
+        }
+
+        /// Sleeps until something happens.
+        pub fn sleep(&self) -> Events {
+            let mut events = self.events.lock();
+            while !events.woken && !events.writable {
+                self.changed.wait(&mut events);
+            }
+            std::mem::take(&mut *events)
+        }
+
+        pub fn wake(&self) -> std::io::Result<()> {
+            self.events.lock().woken = true;
+            self.changed.notify_all();
+            Ok(())
+        }
+
+        pub fn writable(&self) {
+            self.events.lock().writable = true;
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// In the place of `src/io/socket.rs`.
+pub mod socket {
+    use crate::sync::{Condvar, Mutex};
+    use std::io;
+
+    pub struct Socket {
+        state: Mutex<State>,
+        changed: Condvar,
+    }
+
+    struct State {
+        /// Bytes on their way.
+        unread: Vec<u8>,
+        room: usize,
+        /// A write was refused since the last read.
+        refused: bool,
+        broken: bool,
+    }
+
+    impl Socket {
+        /// Takes so many bytes before its peer reads.
+        pub fn new(room: usize) -> Socket {
+            let state = State { unread: Vec::new(), room, refused: false, broken: false };
+            Socket { state: Mutex::new(state), changed: Condvar::new() }
+        }
+
+        /// Every write fails.
+        pub fn broken() -> Socket {
+            let socket = Socket::new(0);
+            socket.state.lock().broken = true;
+            socket
+        }
+
+        pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.state.lock();
+            if state.broken {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let n = bytes.len().min(state.room - state.unread.len());
+            if n == 0 {
+                state.refused = true;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            state.unread.extend_from_slice(&bytes[..n]);
+            self.changed.notify_all();
+            Ok(n)
+        }
+
+        /// The peer takes what is there, and waits for something if nothing is. Also whether the socket is to be
+        /// reported as writable: there is room again after a write was refused.
+        pub fn read(&self) -> (Vec<u8>, bool) {
+            let mut state = self.state.lock();
+            while state.unread.is_empty() {
+                self.changed.wait(&mut state);
+            }
+            (std::mem::take(&mut state.unread), std::mem::take(&mut state.refused))
+        }
+
+        /// What is on its way, without waiting.
+        pub fn unread(&self) -> Vec<u8> {
+            self.state.lock().unread.clone()
+        }
+    }
+}
+
+/// In the place of `src/io/websocket/writer.rs`.
+pub mod websocket {
+    pub mod writer {
+        use std::collections::VecDeque;
+        use std::io;
+
+        /// Its bytes; they are all the same, so that one can see whose they are.
+        pub struct Message(pub Vec<u8>);
+
+        impl Message {
+            pub fn total(&self) -> u64 {
+                self.0.len() as u64
+            }
+        }
+
+        pub type Queued = (Message, Option<u64>);
+
+        /// One byte.
+        pub struct ControlFrame(pub u8);
+
+        pub fn queue_control(waiting: &mut VecDeque<ControlFrame>, frame: ControlFrame) {
+            waiting.push_back(frame);
+        }
+
+        #[derive(Clone, Copy)]
+        pub struct Sent {
+            pub call: Option<u64>,
+        }
+
+        #[derive(PartialEq)]
+        pub enum Flushed {
+            Everything,
+            Blocked,
+            Paused,
+        }
+
+        #[derive(Default)]
+        pub struct Writer {
+            messages: VecDeque<Queued>,
+            controls: VecDeque<ControlFrame>,
+            /// How much of the first message is written.
+            written: usize,
+            bytes_out: u64,
+            done: Vec<Queued>,
+        }
+
+        impl Writer {
+            pub fn new() -> Writer {
+                Writer::default()
+            }
+
+            pub fn push(
+                &mut self,
+                messages: impl IntoIterator<Item = Queued>,
+                controls: impl IntoIterator<Item = ControlFrame>,
+            ) {
+                self.messages.extend(messages);
+                self.controls.extend(controls);
+            }
+
+            pub fn take_bytes_out(&mut self) -> u64 {
+                std::mem::take(&mut self.bytes_out)
+            }
+
+            pub fn take_done(&mut self) -> Vec<Queued> {
+                std::mem::take(&mut self.done)
+            }
+
+            pub fn current(&self) -> Option<Sent> {
+                self.messages.front().map(|(_, call)| Sent { call: *call })
+            }
+
+            pub fn abandon(&mut self) {
+                self.done.extend(self.messages.drain(..));
+            }
+
+            pub fn flush(
+                &mut self,
+                most: usize,
+                mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+            ) -> io::Result<Flushed> {
+                let mut budget = most;
+                loop {
+                    let control = self.controls.front().map(|control| [control.0]);
+                    let next = match (self.messages.front(), &control) {
+                        (Some((message, _)), _) => &message.0[self.written..],
+                        (None, Some(control)) => control,
+                        (None, None) => return Ok(Flushed::Everything),
+                    };
+                    if budget == 0 {
+                        return Ok(Flushed::Paused);
+                    }
+                    let n = match write(&next[..next.len().min(budget)]) {
+                        Ok(n) => n,
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                        Err(e) => return Err(e),
+                    };
+                    let whole = n == next.len();
+                    budget -= n;
+                    self.bytes_out += n as u64;
+                    if self.messages.is_empty() {
+                        self.controls.pop_front();
+                    } else if whole {
+                        self.written = 0;
+                        self.done.extend(self.messages.pop_front());
+                    } else {
+                        self.written += n;
+                    }
+                }
+            }
+        }
+    }
+}
