@@ -1369,8 +1369,8 @@ int32_t wslink_config_set_connect_timeout(struct wslink_config *config,
 
 /**
  * Ping when nothing was heard for this many milliseconds, and give the connection up when nothing is heard
- * for as long again; suspended while calls are in flight, because servers do not answer then. 0 (default):
- * never.
+ * for as long again. Suspended while calls are in flight, because servers do not answer then; TCP is asked
+ * instead, which finds a server that cannot be reached, not one that stands still. 0 (default): never.
  */
 WSLINK_API
 int32_t wslink_config_set_heartbeat(struct wslink_config *config,

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{PATIENCE, pattern};
+use common::{PATIENCE, eventually, pattern};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -107,6 +107,14 @@ fn until(states: &mpsc::Receiver<State>, wanted: State) {
     while states.recv_timeout(PATIENCE).expect("a state") != wanted {}
 }
 
+/// Bytes that were sent to a port, or are to be sent, of which TCP does not know whether they have arrived.
+fn unacknowledged(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row[2].ends_with(&format!(":{port:04X}"))).expect("a connection");
+    u64::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap()
+}
+
 fn begin(session: &Session, method: &str, args: &str, timeout: Option<Duration>) -> mpsc::Receiver<wslink::Outcome> {
     let (send, outcome) = mpsc::channel();
     session.call(method, Args::from_json(args).unwrap(), timeout, move |o| send.send(o).unwrap()).unwrap();
@@ -173,21 +181,109 @@ fn a_call_whose_reply_is_cut_off_ends_with_its_timeout_and_the_connection_after_
         let island = Island::new(version);
         island.slow_down("8mbit");
         let mut config = island.config();
-        config.session.heartbeat = Some(Duration::from_millis(300));
+        // TCP needs three seconds more than this to be sure, and the call ends before.
+        config.session.heartbeat = Some(Duration::from_secs(3));
         let (session, states) = watched(config);
-        let outcome = begin(&session, "test.bytes", "[8000000]", Some(Duration::from_secs(5)));
+        let outcome = begin(&session, "test.bytes", "[8000000]", Some(Duration::from_secs(2)));
         // In the middle of the reply.
-        let end = Instant::now() + PATIENCE;
-        while session.stats().bytes_in < 200_000 {
-            assert!(Instant::now() < end, "nothing comes");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        eventually(|| session.stats().bytes_in >= 200_000);
         island.cut();
         assert_eq!(outcome.recv_timeout(PATIENCE).unwrap().unwrap_err().code(), Code::Timeout);
         until(&states, State::Closed);
         assert_eq!(session.failure().unwrap().code(), Code::ConnectionLost);
         island.mend();
-        session.connect_wait().unwrap();
+        // The system may still believe that there is nobody.
+        eventually(|| session.connect_wait().is_ok());
+    }
+}
+
+#[test]
+fn a_call_without_timeout_ends_when_the_cable_is_pulled() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    // The call before the cut, so that TCP has nothing to send; behind it; and in the middle of what the call brings.
+    for (version, method, args, cut_first) in [
+        ("v1", "test.sleep", "[600]", false),
+        ("v2", "test.sleep", "[600]", false),
+        ("v1", "test.echo", "[1]", true),
+        ("v2", "test.echo", "[1]", true),
+        ("v1", "test.bytes", "[20000000]", false),
+        ("v2", "test.bytes", "[20000000]", false),
+    ] {
+        let island = Island::new(version);
+        let mut config = island.config();
+        config.session.heartbeat = Some(Duration::from_secs(1));
+        let (session, _states) = watched(config);
+        if method == "test.bytes" {
+            island.slow_down("8mbit");
+        }
+        let before = session.stats().bytes_in;
+        let began = Instant::now();
+        let outcome = if cut_first {
+            island.cut();
+            begin(&session, method, args, None)
+        } else {
+            let outcome = begin(&session, method, args, None);
+            match method {
+                "test.sleep" => eventually(|| unacknowledged(island.port) == 0),
+                _ => eventually(|| session.stats().bytes_in > before + 100_000),
+            }
+            island.cut();
+            outcome
+        };
+        let error = outcome.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        println!("{version} {method}: {error}, after {:?}", began.elapsed());
+        assert_eq!(error.code(), Code::ConnectionLost, "{error}");
+        assert!(error.is_retriable());
+    }
+}
+
+#[test]
+fn an_upload_that_is_cut_off_ends_too() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let island = Island::new(version);
+        let mut config = island.config();
+        config.session.heartbeat = Some(Duration::from_secs(1));
+        let (session, _states) = watched(config);
+        island.cut();
+        let mut args = Args::new();
+        let key = args.attach(vec![7; 4_000_000]);
+        args.add_json(&format!("[{key:?}]")).unwrap();
+        let (send, outcome) = mpsc::channel();
+        session.call("test.echo", args, None, move |o| send.send(o).unwrap()).unwrap();
+        let error = outcome.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert_eq!(error.code(), Code::ConnectionLost, "{error}");
+    }
+}
+
+#[test]
+fn a_suspended_server_is_not_taken_for_a_dead_one() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let island = Island::new(version);
+        let mut config = island.config();
+        config.session.heartbeat = Some(Duration::from_secs(1));
+        let (session, states) = watched(config);
+        // `ip netns exec` has become the server.
+        run(&format!("kill -STOP {}", island.server.id()));
+        let small = begin(&session, "test.echo", "[1]", None);
+        let mut large = Vec::new();
+        for _ in 0..4 {
+            let mut args = Args::new();
+            let key = args.attach(vec![7; 4_000_000]);
+            args.add_json(&format!("[{key:?}]")).unwrap();
+            let (send, outcome) = mpsc::channel();
+            session.call("test.echo", args, None, move |o| send.send(o).unwrap()).unwrap();
+            large.push(outcome);
+        }
+        // Time is the subject: longer than a heartbeat, its wait, and every probe.
+        std::thread::sleep(Duration::from_secs(8));
+        run(&format!("kill -CONT {}", island.server.id()));
+        small.recv_timeout(PATIENCE).unwrap().unwrap();
+        for outcome in large {
+            outcome.recv_timeout(PATIENCE).unwrap().unwrap();
+        }
+        assert_eq!(states.try_iter().collect::<Vec<_>>(), [State::Connecting, State::Ready]);
     }
 }
 

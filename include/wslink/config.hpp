@@ -124,8 +124,9 @@ public:
   config &connect_timeout(std::chrono::duration<Rep, Period> time, error *err = nullptr) {
     return set(err, [&](auto **e) { return wslink_config_set_connect_timeout(handle_, detail::to_ms(time), e); });
   }
-  /// Ping when nothing was heard for this time, and give up when nothing is heard for as long again. Zero (default):
-  /// never.
+  /// Ping when nothing was heard for this time, and give up when nothing is heard for as long again. Suspended while
+  /// calls are in flight, because servers do not answer then; TCP is asked instead, which finds a server that cannot
+  /// be reached, not one that stands still. Zero (default): never.
   template <class Rep, class Period>
   config &heartbeat(std::chrono::duration<Rep, Period> time, error *err = nullptr) {
     std::uint32_t ms = time == time.zero() ? 0 : detail::to_ms(time);

@@ -210,8 +210,8 @@ pub unsafe extern "C" fn wslink_config_set_connect_timeout(
 }
 
 /// Ping when nothing was heard for this many milliseconds, and give the connection up when nothing is heard
-/// for as long again; suspended while calls are in flight, because servers do not answer then. 0 (default):
-/// never.
+/// for as long again. Suspended while calls are in flight, because servers do not answer then; TCP is asked
+/// instead, which finds a server that cannot be reached, not one that stands still. 0 (default): never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_heartbeat(
     config: *mut wslink_config,

@@ -15,5 +15,7 @@ pub mod error;
 mod guard;
 mod pointer;
 pub mod session;
+#[cfg(target_os = "linux")]
+pub(crate) mod tcp;
 pub mod value;
 pub mod version;

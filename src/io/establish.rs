@@ -3,7 +3,7 @@
 
 use super::config::{Config, LogLevel};
 use super::socket::Socket;
-use super::{proxy, resolve, tls, upgrade};
+use super::{liveness, proxy, resolve, tls, upgrade};
 use crate::error::{Code, Error, Result, Stage};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -117,6 +117,11 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
     let stream = connect_any(&addresses, &first_hop.host_port(), patience)?;
     if let Err(e) = stream.set_nodelay(config.nodelay) {
         log(format!("TCP_NODELAY: {e}"));
+    }
+    if let Some(heartbeat) = config.session.heartbeat
+        && let Err(e) = liveness::keep_alive(&stream, heartbeat)
+    {
+        log(format!("SO_KEEPALIVE: {e}"));
     }
     if let Some(proxy) = &config.proxy {
         log(format!("asking proxy {} for a tunnel", proxy.host_port()));

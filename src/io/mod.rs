@@ -6,6 +6,7 @@
 //! * `thread`: the loop of the I/O thread;
 //! * `establish`, `resolve`, `proxy`, `tls`, `upgrade`: from a URL to an open WebSocket;
 //! * `socket`: bytes in and out, with or without TLS;
+//! * `liveness`: what TCP notices of a peer that vanished;
 //! * `websocket`: frames (RFC 6455);
 //! * [`delivery`]: events, queues and overload policies;
 //! * `callback`: when callbacks run and when they are dropped;
@@ -17,6 +18,7 @@ pub mod config;
 pub mod delivery;
 mod establish;
 mod link;
+mod liveness;
 mod proxy;
 mod resolve;
 pub mod session;

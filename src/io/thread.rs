@@ -5,6 +5,7 @@ use super::callback::Entered;
 use super::config::{Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Event, Outcome, PublicationCallback, Subscription, keep_spare};
 use super::establish::{CONNECTION, Established, Patience, establish};
+use super::liveness::Watch;
 use super::shared::{Order, Shared};
 use super::socket::Socket;
 use super::websocket::close_code;
@@ -54,6 +55,7 @@ struct Connection {
     writable: bool,
     topics_version: Option<u64>,
     heard: Instant,
+    watch: Watch,
     transfer: Option<Transfer>,
     evicted: u64,
     /// Empty; memory for the messages that one read brings.
@@ -169,6 +171,12 @@ impl IoThread {
         let heard = self.connection.as_ref().map(|c| c.heard);
         let due = self.shared.look(|locked| locked.core.deadline().is_some_and(|at| at <= now));
         if due {
+            if let (Some(connection), Some(heartbeat)) = (&mut self.connection, self.shared.config.session.heartbeat)
+                && connection.socket.with_tcp(|tcp| connection.watch.is_dead(tcp, now, heartbeat))
+            {
+                let message = format!("nothing that was sent is acknowledged, for {heartbeat:?} and longer");
+                return self.over(lost(message), None);
+            }
             self.shared.with_core(|core| {
                 if let Some(heard) = heard {
                     core.heard(heard);
@@ -204,6 +212,7 @@ impl IoThread {
                     writable: true,
                     topics_version: None,
                     heard: now,
+                    watch: Watch::default(),
                     transfer: None,
                     evicted: 0,
                     batch: Vec::with_capacity(BATCH),

@@ -25,7 +25,8 @@ pub struct Options {
     /// Bounds on what the server may send.
     pub limits: Limits,
     /// Ping when nothing was heard for this long, and give the connection up when nothing is heard for
-    /// as long again. Suspended while calls are in flight, because servers do not answer then.
+    /// as long again. Suspended while calls are in flight, because servers do not answer then; TCP is asked instead,
+    /// which finds a server that cannot be reached, not one that stands still.
     pub heartbeat: Option<Duration>,
     /// Whether and when to connect again by itself; `None`: never.
     pub reconnect: Option<Reconnect>,

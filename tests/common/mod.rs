@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wslink::{Config, Session};
 
 /// Long enough for anything on a loaded machine; what takes longer hangs.
@@ -114,6 +114,15 @@ pub fn connected(config: Config) -> Session {
     let session = Session::new(config).unwrap();
     session.connect_wait().unwrap_or_else(|e| panic!("{e}"));
     session
+}
+
+/// Waits until something has come about.
+pub fn eventually(mut has: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !has() {
+        assert!(Instant::now() < end, "it does not come about within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The pattern of `test.bytes` (`tests/servers/values.py`).
