@@ -335,9 +335,7 @@ int main(int argc, char **argv) {
       }
       times.ops = double(number(1) * number(2));
     } else if (workload == "upload") {
-      std::vector<char> data(std::size_t(number(0)));
-      for (std::size_t i = 0; i < data.size(); i++)
-        data[i] = char(bench::pattern(i));
+      const std::vector<std::uint8_t> data = bench::blob(std::size_t(number(0)));
       times.begin();
       for (long i = 0; i < number(1); i++) {
         times.start_lap();
@@ -345,7 +343,7 @@ int main(int argc, char **argv) {
             c.next_id(), "bench.upload", 1,
             [&](auto &to) {
               to.pack_bin(std::uint32_t(data.size()));
-              to.pack_bin_body(data.data(), std::uint32_t(data.size()));
+              to.pack_bin_body(reinterpret_cast<const char *>(data.data()), std::uint32_t(data.size()));
             },
             [&](const object &reply) { times.check += reply.as<std::size_t>() == data.size(); });
         times.end_lap();
@@ -355,6 +353,7 @@ int main(int argc, char **argv) {
     } else {
       die("no such workload");
     }
+    times.end();
   }
   times.report(json ? "nlohmann" : "beast", json ? 1 : 2, argc, argv);
 }

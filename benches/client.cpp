@@ -15,127 +15,79 @@
 //   decode KIND N R      decodes such a reply R times from memory and reads every value, floats in one call; no server
 //   upload SIZE N        N uploads of SIZE bytes, by reference
 //   connect N            connect, hello, close
-#include <sys/resource.h>
-#include <time.h>
 #include <wslink.h>
 
-#include <algorithm>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <mutex>
+#include <future>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "messages.hpp"
+#include "meter.hpp"
 
 namespace {
 
-double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
+using bench::die;
+using bench::meter;
+
+[[noreturn]] void die(const char *what, wslink_error *error) {
+  std::fprintf(stderr, "%s: ", what);
+  die(wslink_error_message(error));
 }
-
-double cpu() {
-  rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return double(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + double(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
-}
-
-[[noreturn]] void die(const char *what, wslink_error *error = nullptr) {
-  fprintf(stderr, "%s%s%s\n", what, error ? ": " : "", error ? wslink_error_message(error) : "");
-  exit(4);
-}
-
-// Times what lies between begin() and report().
-class Meter {
-public:
-  std::vector<double> laps;
-
-  void begin() {
-    wall_ = now();
-    cpu_ = cpu();
-  }
-  void report(int argc, char **argv, int protocol, double ops, double bytes, double check) {
-    double seconds = now() - wall_, used = cpu() - cpu_;
-    rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    std::string params;
-    for (int i = 3; i < argc; i++)
-      params += (i > 3 ? " " : "") + std::string(argv[i]);
-    std::sort(laps.begin(), laps.end());
-    auto quantile = [this](double q) {
-      return laps.empty() ? std::string("null") : std::to_string(laps[size_t(double(laps.size() - 1) * q)] * 1e6);
-    };
-    printf("{\"client\":\"wslink\",\"proto\":\"v%d\",\"workload\":\"%s\",\"params\":\"%s\",\"seconds\":%.6f,"
-           "\"ops_per_s\":%.2f,\"mb_per_s\":%.2f,\"p50_us\":%s,\"p99_us\":%s,\"cpu_s\":%.4f,\"max_rss_kb\":%ld,"
-           "\"check\":%.6g}\n",
-           protocol, argv[2], params.c_str(), seconds, ops / seconds, bytes / seconds / 1e6, quantile(0.5).c_str(),
-           quantile(0.99).c_str(), used, u.ru_maxrss, check);
-  }
-
-private:
-  double wall_ = 0, cpu_ = 0;
-};
 
 wslink_str str(const char *text) { return wslink_str_from(text); }
 
-// The end of a run on the I/O thread, for the main thread.
-struct Flag {
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool up = false;
-  void raise() {
-    std::lock_guard<std::mutex> lock(mutex);
-    up = true;
-    changed.notify_one();
-  }
-  void wait() {
-    std::unique_lock<std::mutex> lock(mutex);
-    changed.wait(lock, [this] { return up; });
-  }
-} over;
+int wanted_protocol() {
+  const char *text = std::getenv("WSLINK_PROTOCOL");
+  return text ? std::atoi(text) : 0;
+}
 
-struct Client {
-  wslink_session *session = nullptr;
-  wslink_args *args = wslink_args_new();
-  bool queued = false;
-
-  void open(const char *url, bool io_thread) {
-    wslink_error *e = nullptr;
+// A session, and the arguments of its calls.
+class client {
+public:
+  client(const char *url, bool io_thread) {
+    if (const char *where = std::getenv("WSLINK_DELIVERY"))
+      io_thread = std::string_view(where) == "io";
+    queued_ = !io_thread;
+    wslink_error *error = nullptr;
     wslink_config *config = nullptr;
-    if (wslink_config_new(url, &config, &e))
-      die("config", e);
-    if (const char *p = getenv("WSLINK_PROTOCOL"))
-      wslink_config_set_protocol(config, atoi(p), nullptr);
-    if (const char *d = getenv("WSLINK_DELIVERY"))
-      io_thread = std::string(d) == "io";
-    queued = !io_thread;
-    wslink_config_set_delivery(config, io_thread ? WSLINK_DELIVERY_IO_THREAD : WSLINK_DELIVERY_QUEUED, nullptr);
-    if (wslink_session_new(config, &session, &e))
-      die("session", e);
+    if (wslink_config_new(url, &config, &error))
+      die("config", error);
+    wslink_config_set_protocol(config, wanted_protocol(), nullptr);
+    wslink_config_set_delivery(config, queued_ ? WSLINK_DELIVERY_QUEUED : WSLINK_DELIVERY_IO_THREAD, nullptr);
+    if (wslink_session_new(config, &session, &error))
+      die("session", error);
     wslink_config_free(config);
-    if (wslink_session_connect_wait(session, &e))
-      die("connect", e);
+    if (wslink_session_connect_wait(session, &error))
+      die("connect", error);
   }
-  void close() {
+  ~client() {
     wslink_session_close_wait(session, 5000, nullptr);
     wslink_session_free(session);
+    wslink_args_free(args);
   }
+  client(const client &) = delete;
+  client &operator=(const client &) = delete;
+
   const wslink_document *wait(const char *method) {
-    wslink_error *e = nullptr;
+    wslink_error *error = nullptr;
     const wslink_document *reply = nullptr;
-    if (wslink_session_call_wait(session, str(method), args, nullptr, &reply, &e))
-      die(method, e);
+    if (wslink_session_call_wait(session, str(method), args, nullptr, &reply, &error))
+      die(method, error);
     return reply;
   }
   void call(const char *method, wslink_completion_fn done, void *user) {
-    wslink_error *e = nullptr;
-    if (wslink_session_call(session, str(method), args, nullptr, done, user, nullptr, nullptr, &e))
-      die(method, e);
+    wslink_error *error = nullptr;
+    if (wslink_session_call(session, str(method), args, nullptr, done, user, nullptr, nullptr, &error))
+      die(method, error);
+  }
+  void subscribe(const char *topic, wslink_publication_fn take, void *user) {
+    wslink_subscribe_options options = WSLINK_SUBSCRIBE_OPTIONS_INIT;
+    options.capacity = UINT32_MAX;
+    wslink_session_subscribe(session, str(topic), &options, take, user, nullptr, nullptr, nullptr);
   }
   void echo_args(long i) {
     wslink_args_begin_map(args, nullptr);
@@ -145,26 +97,32 @@ struct Client {
     wslink_args_add_string(args, str("ping"), nullptr);
     wslink_args_end(args, nullptr);
   }
-  template <class Done>
-  void run_until(Done done) {
-    if (!queued)
-      return over.wait();
-    while (!done())
+  // Runs callbacks until one of them calls finish(); on the I/O thread they run by themselves.
+  void run() {
+    if (!queued_)
+      return over_.get_future().wait();
+    while (!finished_)
       wslink_session_dispatch(session, 0, 1000, nullptr);
   }
+  void finish() {
+    finished_ = true;
+    over_.set_value();
+  }
+
+  wslink_session *session = nullptr;
+  wslink_args *args = wslink_args_new();
+
+private:
+  bool queued_, finished_ = false;
+  std::promise<void> over_;
 };
 
-int64_t member(const wslink_document *d, const char *key) {
-  wslink_value v;
-  int64_t i = -1;
-  if (!wslink_value_find(wslink_document_result(d), str(key), &v) || !wslink_value_get_int(v, &i))
+std::int64_t member(const wslink_document *message, const char *key) {
+  wslink_value value;
+  std::int64_t number = -1;
+  if (!wslink_value_find(wslink_document_result(message), str(key), &value) || !wslink_value_get_int(value, &number))
     die(key);
-  return i;
-}
-
-uint8_t pattern(size_t p) {
-  p %= size_t(1) << 20;
-  return uint8_t(p * 31 + p / 251);
+  return number;
 }
 
 // The sum of all numbers, of the sizes of all strings and of the keys.
@@ -237,62 +195,65 @@ double see_in_bulk(wslink_value list, std::vector<double> &to) {
   return sum;
 }
 
-struct Calls {
-  Client *client;
-  Meter *meter;
-  long total, sent = 0, done = 0, ok = 0;
-  std::vector<double> begun;
+// Calls of which some are outstanding at any time.
+struct pipeline {
+  client &to;
+  meter &times;
+  long total, depth, sent = 0, done = 0;
 
   void next() {
-    client->echo_args(sent);
-    begun[size_t(sent)] = now();
-    sent++;
-    client->call("bench.echo", &Calls::completed, this);
+    to.echo_args(sent++);
+    to.call("bench.echo", &pipeline::completed, this);
+  }
+  static void begin(void *user, const wslink_document *, const wslink_error *) {
+    auto *self = static_cast<pipeline *>(user);
+    while (self->sent < self->depth && self->sent < self->total)
+      self->next();
   }
   static void completed(void *user, const wslink_document *reply, const wslink_error *error) {
-    auto *self = static_cast<Calls *>(user);
+    auto *self = static_cast<pipeline *>(user);
     if (error)
       die("bench.echo");
-    self->ok += member(reply, "i") == self->done;
-    self->meter->laps.push_back(now() - self->begun[size_t(self->done)]);
+    self->times.check += member(reply, "i") == self->done;
+    if (self->depth == 1)
+      self->times.end_lap();
     if (self->sent < self->total)
       self->next();
     if (++self->done == self->total)
-      over.raise();
+      self->to.finish();
   }
 };
 
-struct Stream {
-  long seen = 0, done = 0;
-  double sum = 0, last = 0;
-  size_t size = 0;
-  Meter *meter = nullptr;
+// Publications, until the reply to the call that asked for them.
+struct stream {
+  client &from;
+  meter &times;
+  std::size_t size;
+  long seen = 0;
+  double sum = 0;
 
   static void small(void *user, wslink_str, const wslink_document *message, const wslink_error *) {
-    auto *self = static_cast<Stream *>(user);
+    auto *self = static_cast<stream *>(user);
     self->sum += double(member(message, "i"));
     self->seen++;
   }
   static void blob(void *user, wslink_str, const wslink_document *message, const wslink_error *) {
-    auto *self = static_cast<Stream *>(user);
-    wslink_value v;
-    wslink_bytes b;
-    if (!wslink_value_find(wslink_document_result(message), str("blob"), &v) || !wslink_value_get_bytes(v, &b))
+    auto *self = static_cast<stream *>(user);
+    wslink_value value;
+    wslink_bytes bytes;
+    if (!wslink_value_find(wslink_document_result(message), str("blob"), &value) ||
+        !wslink_value_get_bytes(value, &bytes))
       die("blob");
-    if (b.len != self->size || (b.len && (b.ptr[0] != pattern(0) || b.ptr[b.len - 1] != pattern(b.len - 1))))
-      die("wrong blob");
+    bench::check_blob(bytes.ptr, bytes.len, self->size);
     if (member(message, "mtime") != self->seen)
       die("order");
     self->seen++;
-    double t = now();
-    self->meter->laps.push_back(t - self->last);
-    self->last = t;
+    self->times.end_lap();
   }
   static void finished(void *user, const wslink_document *, const wslink_error *error) {
     if (error)
       die("publish");
-    static_cast<Stream *>(user)->done = 1;
-    over.raise();
+    static_cast<stream *>(user)->from.finish();
   }
 };
 
@@ -301,164 +262,143 @@ struct Stream {
 int main(int argc, char **argv) {
   if (argc < 3)
     die("usage: client <url> <workload> <parameters...>");
-  std::string workload = argv[2];
-  auto number = [&](int i, long otherwise) { return i + 3 < argc ? atol(argv[i + 3]) : otherwise; };
-  Meter m;
+  const char *url = argv[1];
+  const std::string_view workload = argv[2];
+  auto number = [&](int i) {
+    if (i + 3 >= argc)
+      die("a number is missing");
+    return std::atol(argv[i + 3]);
+  };
+  meter times;
+  int protocol = wanted_protocol();
   if (workload == "connect") {
-    long n = number(0, 200);
-    m.begin();
-    int protocol = 0;
-    for (long i = 0; i < n; i++) {
-      double t = now();
-      Client c;
-      c.open(argv[1], true);
-      protocol = wslink_session_protocol(c.session);
-      c.close();
-      wslink_args_free(c.args);
-      m.laps.push_back(now() - t);
+    times.begin();
+    for (long i = 0; i < number(0); i++) {
+      times.start_lap();
+      {
+        const client c(url, true);
+        protocol = wslink_session_protocol(c.session);
+      }
+      times.end_lap();
     }
-    m.report(argc, argv, protocol, double(n), 0, double(n));
-    return 0;
-  }
-  if (workload == "decode") {
-    const char *p = getenv("WSLINK_PROTOCOL");
-    bool json = p && atoi(p) == 1;
-    std::string kind = argc > 3 ? argv[3] : "floats";
-    long n = number(1, 1), repeats = number(2, 1);
-    std::string text = (json ? bench::message<bench::Json> : bench::message<bench::Msgpack>)(kind, size_t(n));
-    auto *data = reinterpret_cast<const uint8_t *>(text.data());
-    double sum = 0;
+    times.ops = times.check = double(number(0));
+  } else if (workload == "decode") {
+    const long count = number(1), repeats = number(2);
+    const std::string kind = argv[3];
+    const bool json = protocol == 1;
+    const std::string text =
+        (json ? bench::message<bench::Json> : bench::message<bench::Msgpack>)(kind, std::size_t(count));
     std::vector<double> out;
-    m.begin();
+    times.begin();
     for (long i = 0; i < repeats; i++) {
-      double t = now();
-      wslink_error *e = nullptr;
-      const wslink_document *d = nullptr;
-      if (wslink_document_decode(data, text.size(), json ? WSLINK_ENCODING_JSON : WSLINK_ENCODING_MSGPACK, &d, &e))
-        die("decode", e);
-      wslink_value result = wslink_document_result(d);
-      sum = kind == "floats" ? see_in_bulk(result, out) : see(kind, result);
-      wslink_document_unref(d);
-      m.laps.push_back(now() - t);
+      times.start_lap();
+      wslink_error *error = nullptr;
+      const wslink_document *message = nullptr;
+      if (wslink_document_decode(reinterpret_cast<const std::uint8_t *>(text.data()), text.size(),
+                                 json ? WSLINK_ENCODING_JSON : WSLINK_ENCODING_MSGPACK, &message, &error))
+        die("decode", error);
+      const wslink_value result = wslink_document_result(message);
+      times.check = kind == "floats" ? see_in_bulk(result, out) : see(kind, result);
+      wslink_document_unref(message);
+      times.end_lap();
     }
-    m.report(argc, argv, json ? 1 : 2, double(n) * double(repeats), double(text.size()) * double(repeats), sum);
-    return 0;
-  }
-  Client c;
-  bool waits = workload == "latency" || workload == "structured" || workload == "bulk" || workload == "upload";
-  c.open(argv[1], !waits);
-  int protocol = wslink_session_protocol(c.session);
-  if (workload == "latency") {
-    long n = number(0, 20000), ok = 0;
-    auto once = [&](long i) {
-      c.echo_args(i);
-      const wslink_document *d = c.wait("bench.echo");
-      ok += member(d, "i") == i;
-      wslink_document_unref(d);
-    };
-    for (long i = 0; i < 500; i++)
-      once(i);
-    ok = 0;
-    m.begin();
-    for (long i = 0; i < n; i++) {
-      double t = now();
-      once(i);
-      m.laps.push_back(now() - t);
-    }
-    m.report(argc, argv, protocol, double(n), 0, double(ok));
-  } else if (workload == "latencycb" || workload == "pipeline") {
-    long n = number(0, 20000), depth = workload == "pipeline" ? number(1, 64) : 1;
-    Calls calls{&c, &m, n, 0, 0, 0, std::vector<double>(size_t(n))};
-    // The calls in flight begin on the thread that also completes them.
-    struct Start {
-      Calls *calls;
-      long depth;
-    } start{&calls, depth};
-    m.laps.reserve(size_t(n));
-    m.begin();
-    c.echo_args(0);
-    c.call(
-        "bench.echo",
-        [](void *user, const wslink_document *, const wslink_error *) {
-          auto *s = static_cast<Start *>(user);
-          while (s->calls->sent < s->depth)
-            s->calls->next();
-        },
-        &start);
-    c.run_until([&] { return calls.done == n; });
-    m.report(argc, argv, protocol, double(n), 0, double(calls.ok));
-  } else if (workload == "fanin" || workload == "fanin-nobody") {
-    long n = number(0, 1000000);
-    Stream s;
-    wslink_subscribe_options o = WSLINK_SUBSCRIBE_OPTIONS_INIT;
-    o.capacity = UINT32_MAX;
-    if (workload == "fanin") {
-      wslink_session_subscribe(c.session, str("bench.small"), &o, &Stream::small, &s, nullptr, nullptr, nullptr);
-    }
-    m.begin();
-    wslink_args_add_string(c.args, str("bench.small"), nullptr);
-    wslink_args_add_int(c.args, n, nullptr);
-    c.call("bench.publish.small", &Stream::finished, &s);
-    c.run_until([&] { return s.done == 1; });
-    m.report(argc, argv, protocol, double(workload == "fanin" ? s.seen : n), 0, s.sum);
-  } else if (workload == "blob") {
-    long size = number(0, 0), n = number(1, 1);
-    Stream s;
-    s.size = size_t(size);
-    s.meter = &m;
-    wslink_subscribe_options o = WSLINK_SUBSCRIBE_OPTIONS_INIT;
-    wslink_session_subscribe(c.session, str("bench.blob"), &o, &Stream::blob, &s, nullptr, nullptr, nullptr);
-    m.begin();
-    s.last = now();
-    wslink_args_add_string(c.args, str("bench.blob"), nullptr);
-    wslink_args_add_int(c.args, n, nullptr);
-    wslink_args_add_int(c.args, size, nullptr);
-    c.call("bench.publish.blob", &Stream::finished, &s);
-    c.run_until([&] { return s.done == 1; });
-    m.report(argc, argv, protocol, double(s.seen), double(size) * double(s.seen), double(s.seen));
-  } else if (workload == "structured" || workload == "bulk") {
-    bool bulk = workload == "bulk";
-    const char *kind = bulk ? "floats" : argv[3];
-    long n = number(bulk ? 0 : 1, 1), repeats = number(bulk ? 1 : 2, 1);
-    double sum = 0, bytes = 0;
-    std::vector<double> out;
-    auto ask = [&](long count) {
-      wslink_args_add_string(c.args, str(kind), nullptr);
-      wslink_args_add_int(c.args, count, nullptr);
-      return c.wait("bench.structured");
-    };
-    wslink_document_unref(ask(10));
-    m.begin();
-    for (long i = 0; i < repeats; i++) {
-      double t = now();
-      const wslink_document *d = ask(n);
-      sum = bulk ? see_in_bulk(wslink_document_result(d), out) : see(kind, wslink_document_result(d));
-      bytes += double(wslink_document_wire_size(d));
-      wslink_document_unref(d);
-      m.laps.push_back(now() - t);
-    }
-    m.report(argc, argv, protocol, double(n) * double(repeats), bytes, sum);
-  } else if (workload == "upload") {
-    long size = number(0, 0), n = number(1, 1), ok = 0;
-    std::vector<uint8_t> data(static_cast<size_t>(size));
-    for (size_t i = 0; i < data.size(); i++)
-      data[i] = pattern(i);
-    m.begin();
-    for (long i = 0; i < n; i++) {
-      double t = now();
-      wslink_args_add_buffer(c.args, data.data(), data.size(), nullptr, nullptr, nullptr);
-      const wslink_document *d = c.wait("bench.upload");
-      int64_t got = -1;
-      wslink_value_get_int(wslink_document_result(d), &got);
-      ok += got == size;
-      wslink_document_unref(d);
-      m.laps.push_back(now() - t);
-    }
-    m.report(argc, argv, protocol, double(n), double(size) * double(n), double(ok));
+    protocol = json ? 1 : 2;
+    times.ops = double(count * repeats);
+    times.bytes = double(text.size()) * double(repeats);
   } else {
-    die("no such workload");
+    const bool waits = workload == "latency" || workload == "structured" || workload == "bulk" || workload == "upload";
+    client c(url, !waits);
+    protocol = wslink_session_protocol(c.session);
+    if (workload == "latency") {
+      auto once = [&](long i) {
+        c.echo_args(i);
+        const wslink_document *reply = c.wait("bench.echo");
+        const bool right = member(reply, "i") == i;
+        wslink_document_unref(reply);
+        return right;
+      };
+      for (long i = 0; i < 500; i++)
+        once(i);
+      times.begin();
+      for (long i = 0; i < number(0); i++) {
+        times.start_lap();
+        times.check += once(i);
+        times.end_lap();
+      }
+      times.ops = double(number(0));
+    } else if (workload == "latencycb" || workload == "pipeline") {
+      pipeline calls{c, times, number(0), workload == "pipeline" ? number(1) : 1};
+      times.begin();
+      // The calls begin on the thread that also completes them.
+      c.echo_args(0);
+      c.call("bench.echo", &pipeline::begin, &calls);
+      c.run();
+      times.ops = double(calls.done);
+    } else if (workload == "fanin" || workload == "fanin-nobody") {
+      const bool subscribed = workload == "fanin";
+      stream messages{c, times, 0};
+      if (subscribed)
+        c.subscribe("bench.small", &stream::small, &messages);
+      times.begin();
+      wslink_args_add_string(c.args, str("bench.small"), nullptr);
+      wslink_args_add_int(c.args, number(0), nullptr);
+      c.call("bench.publish.small", &stream::finished, &messages);
+      c.run();
+      times.ops = double(subscribed ? messages.seen : number(0));
+      times.check = messages.sum;
+    } else if (workload == "blob") {
+      stream messages{c, times, std::size_t(number(0))};
+      c.subscribe("bench.blob", &stream::blob, &messages);
+      times.begin();
+      wslink_args_add_string(c.args, str("bench.blob"), nullptr);
+      wslink_args_add_int(c.args, number(1), nullptr);
+      wslink_args_add_int(c.args, number(0), nullptr);
+      c.call("bench.publish.blob", &stream::finished, &messages);
+      c.run();
+      times.ops = times.check = double(messages.seen);
+      times.bytes = double(number(0)) * double(messages.seen);
+    } else if (workload == "structured" || workload == "bulk") {
+      const bool bulk = workload == "bulk";
+      const long count = number(bulk ? 0 : 1), repeats = number(bulk ? 1 : 2);
+      const char *kind = bulk ? "floats" : argv[3];
+      std::vector<double> out;
+      auto ask = [&](long size) {
+        wslink_args_add_string(c.args, str(kind), nullptr);
+        wslink_args_add_int(c.args, size, nullptr);
+        return c.wait("bench.structured");
+      };
+      wslink_document_unref(ask(10));
+      times.begin();
+      for (long i = 0; i < repeats; i++) {
+        times.start_lap();
+        const wslink_document *reply = ask(count);
+        const wslink_value result = wslink_document_result(reply);
+        times.check = bulk ? see_in_bulk(result, out) : see(kind, result);
+        times.bytes += double(wslink_document_wire_size(reply));
+        wslink_document_unref(reply);
+        times.end_lap();
+      }
+      times.ops = double(count * repeats);
+    } else if (workload == "upload") {
+      const long size = number(0), count = number(1);
+      const std::vector<std::uint8_t> data = bench::blob(std::size_t(size));
+      times.begin();
+      for (long i = 0; i < count; i++) {
+        times.start_lap();
+        wslink_args_add_buffer(c.args, data.data(), data.size(), nullptr, nullptr, nullptr);
+        const wslink_document *reply = c.wait("bench.upload");
+        std::int64_t taken = -1;
+        wslink_value_get_int(wslink_document_result(reply), &taken);
+        times.check += taken == size;
+        wslink_document_unref(reply);
+        times.end_lap();
+      }
+      times.ops = double(count);
+      times.bytes = double(size) * double(count);
+    } else {
+      die("no such workload");
+    }
+    times.end();
   }
-  c.close();
-  wslink_args_free(c.args);
-  return 0;
+  times.report("wslink", protocol, argc, argv);
 }

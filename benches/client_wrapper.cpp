@@ -1,10 +1,8 @@
 // The workloads of client.cpp through wslink.hpp: what the C++ wrapper costs above the C ABI. Same command line.
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <cstdlib>
-#include <cstring>
-#include <mutex>
+#include <future>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,33 +33,26 @@ wslink::session open(const char *url, bool io_thread) {
   return session;
 }
 
-// The end of a run on the I/O thread, for the main thread.
-class flag {
+// The end of what runs in callbacks. It outlives the session, whose thread may still be in finish().
+class ending {
 public:
-  void raise() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    up_ = true;
-    changed_.notify_one();
+  void finish() {
+    finished_ = true;
+    over_.set_value();
   }
-  void wait() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return up_; });
+  // Runs callbacks until one of them calls finish(); on the I/O thread they run by themselves.
+  void run(const wslink::session &session) {
+    const char *where = std::getenv("WSLINK_DELIVERY");
+    if (!where || std::string_view(where) == "io")
+      return over_.get_future().wait();
+    while (!finished_)
+      session.dispatch(1000ms);
   }
 
 private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool up_ = false;
+  bool finished_ = false;
+  std::promise<void> over_;
 };
-
-// Runs callbacks until `done` is set by one of them; on the I/O thread they run by themselves.
-void run_until(const wslink::session &session, const bool &done, flag &over) {
-  const char *where = std::getenv("WSLINK_DELIVERY");
-  if (!where || std::string_view(where) == "io")
-    return over.wait();
-  while (!done)
-    session.dispatch(1000ms);
-}
 
 // The sum of all numbers, of the sizes of all strings and of the keys.
 double see(std::string_view kind, wslink::value list) {
@@ -100,9 +91,8 @@ double see_in_bulk(wslink::value list, std::vector<double> &to) {
 struct pipeline {
   const wslink::session &session;
   meter &times;
+  ending &end;
   long total, depth, sent = 0, done = 0;
-  bool over = false;
-  flag end{};
 
   void next() {
     const long i = sent++;
@@ -112,10 +102,8 @@ struct pipeline {
         times.end_lap();
       if (sent < total)
         next();
-      if (++done == total) {
-        over = true;
-        end.raise();
-      }
+      if (++done == total)
+        end.finish();
     });
   }
 };
@@ -164,6 +152,7 @@ int main(int argc, char **argv) {
     times.bytes = double(text.size()) * double(number(2));
   } else {
     const bool waits = workload == "latency" || workload == "structured" || workload == "bulk" || workload == "upload";
+    ending end;
     const wslink::session session = open(argv[1], !waits);
     protocol = static_cast<int>(session.protocol());
     if (workload == "latency") {
@@ -181,22 +170,20 @@ int main(int argc, char **argv) {
       }
       times.ops = double(number(0));
     } else if (workload == "latencycb" || workload == "pipeline") {
-      pipeline calls{session, times, number(0), workload == "pipeline" ? number(1) : 1};
+      pipeline calls{session, times, end, number(0), workload == "pipeline" ? number(1) : 1};
       times.begin();
       // The calls begin on the thread that also completes them.
       session.request("bench.echo", 0).then([&calls](wslink::outcome &&) {
         while (calls.sent < std::min(calls.depth, calls.total))
           calls.next();
       });
-      run_until(session, calls.over, calls.end);
+      end.run(session);
       times.ops = double(calls.done);
     } else if (workload == "fanin" || workload == "blob") {
       const bool small = workload == "fanin";
       const std::size_t size = small ? 0 : std::size_t(number(0));
       long seen = 0;
       double sum = 0;
-      bool done = false;
-      flag over;
       wslink::subscription subscription = session.subscribe(
           small ? "bench.small" : "bench.blob",
           [&](const wslink::publication &message) {
@@ -215,14 +202,13 @@ int main(int argc, char **argv) {
       times.begin();
       auto finished = [&](wslink::outcome &&reply) {
         reply.result();
-        done = true;
-        over.raise();
+        end.finish();
       };
       if (small)
         session.request("bench.publish.small", "bench.small", number(0)).then(finished);
       else
         session.request("bench.publish.blob", "bench.blob", number(1), number(0)).then(finished);
-      run_until(session, done, over);
+      end.run(session);
       times.ops = double(seen);
       times.bytes = double(seen) * double(size);
       times.check = small ? sum : double(seen);
@@ -245,9 +231,7 @@ int main(int argc, char **argv) {
       times.ops = double(count * repeats);
     } else if (workload == "upload") {
       const long size = number(0), count = number(1);
-      std::vector<std::uint8_t> data(std::size_t(size), 0);
-      for (std::size_t i = 0; i < data.size(); i++)
-        data[i] = bench::pattern(i);
+      const std::vector<std::uint8_t> data = bench::blob(std::size_t(size));
       times.begin();
       for (long i = 0; i < count; i++) {
         times.start_lap();
@@ -260,6 +244,7 @@ int main(int argc, char **argv) {
     } else {
       die("no such workload");
     }
+    times.end();
     session.close(5s);
   }
   times.report("wrapper", protocol, argc, argv);

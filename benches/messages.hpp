@@ -1,4 +1,4 @@
-// Messages for the workload `decode`: replies whose result is a list of floats, records or strings, as the servers of
+// The data of the workloads: blobs, and replies whose result is a list of floats, records or strings, as the servers of
 // both protocols encode them.
 #ifndef WSLINK_BENCH_MESSAGES_HPP
 #define WSLINK_BENCH_MESSAGES_HPP
@@ -9,8 +9,29 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "meter.hpp"
 
 namespace bench {
+
+// The byte at a place of every blob.
+inline std::uint8_t pattern(std::size_t place) {
+  place %= std::size_t(1) << 20;
+  return std::uint8_t(place * 31 + place / 251);
+}
+
+inline std::vector<std::uint8_t> blob(std::size_t size) {
+  std::vector<std::uint8_t> data(size);
+  for (std::size_t i = 0; i < size; i++)
+    data[i] = pattern(i);
+  return data;
+}
+
+inline void check_blob(const std::uint8_t *data, std::size_t size, std::size_t wanted) {
+  if (size != wanted || (size && (data[0] != pattern(0) || data[size - 1] != pattern(size - 1))))
+    die("wrong blob");
+}
 
 // Full mantissas, as data of simulations has.
 inline double float_at(size_t i) { return std::sin(double(i) * 0.001) * 1000.0 + 1e-7 * double(i % 97); }

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -20,24 +19,14 @@ namespace bench {
   std::exit(4);
 }
 
-// The byte at a place of every blob.
-inline std::uint8_t pattern(std::size_t place) {
-  place %= std::size_t(1) << 20;
-  return std::uint8_t(place * 31 + place / 251);
-}
-
-inline void check_blob(const std::uint8_t *data, std::size_t size, std::size_t wanted) {
-  if (size != wanted || data[0] != pattern(0) || data[size - 1] != pattern(size - 1))
-    die("wrong blob");
-}
-
-// Times what lies between begin() and report().
+// Times what lies between begin() and end(), or report() where nothing has to be kept out.
 class meter {
 public:
   double ops = 0, bytes = 0, check = 0;
 
   void begin() {
     laps_.clear();
+    ended_ = false;
     begun_ = clock::now();
     lap_ = begun_;
     cpu_ = cpu();
@@ -49,8 +38,14 @@ public:
     laps_.push_back(seconds(now - lap_));
     lap_ = now;
   }
+  void end() {
+    took_ = seconds(clock::now() - begun_);
+    used_ = cpu() - cpu_;
+    ended_ = true;
+  }
   void report(const char *client, int protocol, int argc, char **argv) {
-    const double took = seconds(clock::now() - begun_), used = cpu() - cpu_;
+    if (!ended_)
+      end();
     std::string params;
     for (int i = 3; i < argc; i++)
       params += (i > 3 ? " " : "") + std::string(argv[i]);
@@ -63,8 +58,8 @@ public:
     std::printf("{\"client\":\"%s\",\"proto\":\"v%d\",\"workload\":\"%s\",\"params\":\"%s\",\"seconds\":%.6f,"
                 "\"ops_per_s\":%.2f,\"mb_per_s\":%.2f,\"p50_us\":%s,\"p99_us\":%s,\"cpu_s\":%.6f,\"max_rss_kb\":%ld,"
                 "\"check\":%.6g}\n",
-                client, protocol, argv[2], params.c_str(), took, ops / took, bytes / took / 1e6, quantile(0.5).c_str(),
-                quantile(0.99).c_str(), used, usage.ru_maxrss, check);
+                client, protocol, argv[2], params.c_str(), took_, ops / took_, bytes / took_ / 1e6,
+                quantile(0.5).c_str(), quantile(0.99).c_str(), used_, usage.ru_maxrss, check);
   }
 
 private:
@@ -80,7 +75,8 @@ private:
 
   std::vector<double> laps_;
   clock::time_point begun_, lap_;
-  double cpu_ = 0;
+  double cpu_ = 0, took_ = 0, used_ = 0;
+  bool ended_ = false;
 };
 
 } // namespace bench
