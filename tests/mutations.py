@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Shows that the tests of the session's state machine can fail: breaks one promise after the other in a copy of the
-sources, and demands that the simulation or the unit tests of the session notice.
+"""Shows that the tests can fail: breaks one promise after the other in a copy of the sources, and demands that they
+notice. For the session's state machine these are the simulation and the unit tests of the session, for the
+synchronisation of threads the models of tests/loom.
 
-    tests/mutations.py [NAME...]     all, or those whose name contains one of the words
+    tests/mutations.py [NAME...]     all, or those whose name or file contains one of the words
 
 Takes about ten seconds for each. WSLINK_SESSIONS is how many sessions are simulated for each (3000). Ends with a table
 of what noticed; the exit status is 1 if something stayed unnoticed.
@@ -19,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = "Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),"
 
-# Name, file in src/session, what stands there exactly once, what is put in its place.
+# Name, file in src/session or src/io, what stands there exactly once, what is put in its place.
 MUTATIONS = [
     (
         "a reply completes its call twice",
@@ -93,6 +94,63 @@ MUTATIONS = [
      "self.completed = Some(text.len() as u64);\n                if text.len() % 5 == 0 { return Ok(None); }"),
 ]
 
+SYNCHRONISATION = [
+    ("taking a callback back does not wait", "callback.rs", "while state.running.iter().any(|t| *t != me) {",
+     "while state.running.iter().filter(|t| **t != me).count() > 9 {"),
+    ("taking a callback back waits for its own thread", "callback.rs", "while state.running.iter().any(|t| *t != me) {",
+     "while state.running.iter().any(|t| *t == me || *t != me) {"),
+    ("nobody is told that a callback has returned", "callback.rs", "self.idle.notify_all();", ""),
+    ("a slot is idle before its callback is dropped", "callback.rs", "guarded(|| drop(callback));", ""),
+    ("nobody knows who is inside a callback", "callback.rs", "state.running.push(me);", ""),
+    (
+        "the version of a callback changes later than it",
+        "callback.rs",
+        "self.version.fetch_add(1, AcqRel);\n"
+        "            std::mem::replace(&mut state.callback, callback)\n        };",
+        "std::mem::replace(&mut state.callback, callback)\n        };\n        self.version.fetch_add(1, AcqRel);",
+    ),
+    ("the version of a callback never changes", "callback.rs", "self.version.fetch_add(1, AcqRel);", ""),
+    (
+        "nobody looks again after letting go of the socket",
+        "link.rs",
+        "Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,",
+        "Ok(Flushed::Everything) if pending.bytes < u64::MAX => return report,",
+    ),
+    ("control frames are not looked for again", "link.rs", " && pending.controls.is_empty() => return", " => return"),
+    ("the socket is let go of after the last look", "link.rs",
+     "            drop(active);\n            pending.bytes -=", "            pending.bytes -="),
+    (
+        "a flush counts for the next connection",
+        "link.rs",
+        "            let mut pending = self.pending.lock();\n            // Before",
+        "            drop(active);\n            let (mut pending, active) = (self.pending.lock(), ());\n            // Before",
+    ),
+    ("the last flush does not wait", "link.rs", "if wait { Some", "if wait && most == 0 { Some"),
+    ("a full socket is not told of", "link.rs", "report.blocked = true;", ""),
+    ("nobody is told that there is more to write", "link.rs", "report.more = true;", ""),
+    ("nobody is told that writing failed", "link.rs", "report.failed = true;", ""),
+    (
+        "the socket is taken to ask for a failure",
+        "link.rs",
+        "        self.pending.lock().failed.take()",
+        "        let _socket = self.active.try_lock()?;\n        self.pending.lock().failed.take()",
+    ),
+    ("why writing failed is forgotten", "link.rs", "pending.failed = Some(e);", "drop(e);"),
+    ("a wake-up that has come counts as on its way", "wake.rs", "self.0.swap(false, AcqRel);", ""),
+    ("a wake-up that failed counts as on its way", "wake.rs", ".inspect_err(|_| self.lower())", ""),
+    (
+        "the flag goes up after the wake-up",
+        "wake.rs",
+        "if self.0.swap(true, AcqRel) {\n            return Ok(());\n        }\n"
+        "        send().inspect_err(|_| self.lower())",
+        "if self.0.load(std::sync::atomic::Ordering::Acquire) {\n            return Ok(());\n        }\n"
+        "        let sent = send();\n        self.0.swap(sent.is_ok(), AcqRel);\n        sent",
+    ),
+]
+
+SESSION_TESTS = (["--test", "simulation"], ["--lib", "session::"])
+MODELS = (["--no-fail-fast", "--manifest-path", "tests/loom/Cargo.toml"],)
+
 
 def copy_of_the_tree(to):
     """All files that git knows, as they are now."""
@@ -104,18 +162,18 @@ def copy_of_the_tree(to):
             shutil.copy(source, to / name)
 
 
-def tests(tree):
+def tests(tree, which_tests):
     """What notices: names of failed tests, or the code of the compiler's error."""
     env = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target" / "mutations")}
     env.setdefault("WSLINK_SESSIONS", "3000")
     env.pop("WSLINK_SEED", None)
     found = []
-    for which in (["--test", "simulation"], ["--lib", "session::"]):
+    for which in which_tests:
         command = ["cargo", "test", "--locked", "--quiet", *which]
         try:
             done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=300, check=False)
         except subprocess.TimeoutExpired:
-            found.append(f"{which[1]} hangs")
+            found.append("they hang" if which in MODELS else f"{which[1]} hangs")
             continue
         text = done.stdout + done.stderr
         error = re.search(r"^error\[(E\d+)\]", text, re.M)
@@ -135,17 +193,18 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         copy_of_the_tree(tree)
-        if found := tests(tree):
+        if found := tests(tree, [*SESSION_TESTS, *MODELS]):
             sys.exit(f"the tests fail without any mutation: {found}")
-        for name, file, old, new in MUTATIONS:
-            if words and not any(word in name for word in words):
+        groups = ((MUTATIONS, "session", SESSION_TESTS), (SYNCHRONISATION, "io", MODELS))
+        for (name, file, old, new), folder, which_tests in ((m, *rest) for group, *rest in groups for m in group):
+            if words and not any(word in name or word in file for word in words):
                 continue
-            path = tree / "src" / "session" / file
+            path = tree / "src" / folder / file
             text = path.read_text()
             if text.count(old) != 1:
                 sys.exit(f"{name}: {file} has {text.count(old)} places with {old!r}; the mutation has to be adapted")
             path.write_text(text.replace(old, new))
-            found = tests(tree)
+            found = tests(tree, which_tests)
             path.write_text(text)
             print(f"{name:<48} {'; '.join(found) or 'UNNOTICED'}", flush=True)
             unnoticed += not found

@@ -23,12 +23,13 @@ struct Pending {
     controls: VecDeque<ControlFrame>,
     /// Bytes of messages that are not written yet.
     bytes: u64,
+    /// Why writing failed.
+    failed: Option<io::Error>,
 }
 
 struct Active {
     writer: Writer,
     socket: Arc<Socket>,
-    failed: Option<io::Error>,
 }
 
 /// What a flush did.
@@ -66,16 +67,17 @@ impl Link {
         self.pending.lock().bytes
     }
 
-    /// Why writing failed, once. Whoever is writing now tells when it is done.
+    /// Why writing failed, once. Does not take the socket, not even for a moment: a message that another thread puts
+    /// in meanwhile would stay behind.
     pub fn take_failure(&self) -> Option<io::Error> {
-        self.active.try_lock()?.as_mut()?.failed.take()
+        self.pending.lock().failed.take()
     }
 
     /// A new connection. Returns what was put in after the end of the one before, by a call that did not
     /// know of it yet and was completed since; to be dropped without a lock.
     pub fn attach(&self, socket: Arc<Socket>) -> Vec<Queued> {
         let stale = self.detach();
-        *self.active.lock() = Some(Active { writer: Writer::new(), socket, failed: None });
+        *self.active.lock() = Some(Active { writer: Writer::new(), socket });
         stale
     }
 
@@ -110,7 +112,7 @@ impl Link {
             let Some(mut active) = active else {
                 return report;
             };
-            let Some(Active { writer, socket, failed }) = active.as_mut() else {
+            let Some(Active { writer, socket }) = active.as_mut() else {
                 return report;
             };
             let (messages, controls) = {
@@ -122,7 +124,6 @@ impl Link {
             report.bytes += writer.take_bytes_out();
             let done = writer.take_done();
             report.current = writer.current();
-            let flushed = flushed.map_err(|e| *failed = Some(e));
 
             let mut pending = self.pending.lock();
             // Before the next connection, which counts anew; after this look whoever puts something in finds the socket
@@ -141,7 +142,8 @@ impl Link {
                     report.more = true;
                     return report;
                 }
-                Err(()) => {
+                Err(e) => {
+                    pending.failed = Some(e);
                     report.failed = true;
                     return report;
                 }

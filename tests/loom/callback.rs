@@ -94,6 +94,27 @@ fn several_publications_in_a_row_end_where_the_callback_is_taken_back() {
 }
 
 #[test]
+fn of_several_publications_none_comes_after_the_callback_took_itself_back() {
+    model(2, || {
+        let slot = Arc::new(Slot::<Callback>::default());
+        let (calls, inner) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&slot));
+        let count = Arc::clone(&calls);
+        slot.set(Some(Arc::new(move || {
+            count.fetch_add(1, SeqCst);
+            inner.clear();
+        })));
+        let entered = slot.enter().unwrap();
+        for _ in 0..2 {
+            if slot.is_current(&entered) {
+                (entered.callback)();
+            }
+        }
+        slot.leave(entered);
+        assert_eq!(calls.load(SeqCst), 1);
+    });
+}
+
+#[test]
 fn a_callback_that_was_replaced_is_back_and_the_new_one_is_called() {
     model(3, || {
         let ((old, used), (new, _)) = (callback(), callback());

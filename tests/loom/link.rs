@@ -51,6 +51,24 @@ fn messages_of_several_threads_are_written_once_and_in_order() {
     });
 }
 
+#[test]
+fn a_control_frame_is_not_left_behind() {
+    model(3, || {
+        let (link, socket) = link(MOST);
+        let other = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || {
+                link.push_control(ControlFrame(9));
+                link.flush(MOST);
+            })
+        };
+        link.push(message(1, 1));
+        link.flush(MOST);
+        other.join().unwrap();
+        assert_eq!(socket.unread().len(), 2);
+    });
+}
+
 /// As `Shared::wrote`: what a thread of the application does after a flush.
 fn tell(report: &Report, flag: &WakeFlag, poll: &Poll) {
     if report.more || report.failed || report.blocked {
@@ -136,6 +154,24 @@ fn the_io_thread_hears_of_every_failure() {
             }
         }
         callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+#[test]
+fn whoever_asks_for_a_failure_keeps_nobody_from_writing() {
+    model(3, || {
+        let (link, socket) = link(MOST);
+        let io = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || {
+                link.flush(MOST);
+                assert!(link.take_failure().is_none());
+            })
+        };
+        link.push(message(1, 1));
+        link.flush(MOST);
+        io.join().unwrap();
+        assert_eq!(socket.unread(), [1]);
     });
 }
 

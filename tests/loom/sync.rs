@@ -3,28 +3,48 @@
 pub use loom::sync::atomic::{AtomicBool, AtomicU64};
 pub use loom::thread;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// `parking_lot::Mutex`.
 #[derive(Default)]
-pub struct Mutex<T>(loom::sync::Mutex<T>);
+pub struct Mutex<T> {
+    lock: loom::sync::Mutex<T>,
+    /// loom changes threads where a lock is taken, not where it is let go of, which makes a difference to those that
+    /// only try. So both use this, and loom runs them in both orders.
+    letting_go: AtomicBool,
+}
 
 /// `parking_lot::MutexGuard`.
-pub struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+pub struct MutexGuard<'a, T> {
+    /// Always there, except in `wait`.
+    held: Option<loom::sync::MutexGuard<'a, T>>,
+    letting_go: &'a AtomicBool,
+}
 
 /// `parking_lot::Condvar`.
 pub struct Condvar(loom::sync::Condvar);
 
 impl<T> Mutex<T> {
     pub fn new(value: T) -> Mutex<T> {
-        Mutex(loom::sync::Mutex::new(value))
+        Mutex { lock: loom::sync::Mutex::new(value), letting_go: AtomicBool::new(false) }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard(Some(self.0.lock().unwrap()))
+        MutexGuard { held: Some(self.lock.lock().unwrap()), letting_go: &self.letting_go }
     }
 
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
+        self.letting_go.swap(false, Relaxed);
+        let held = self.lock.try_lock().ok()?;
+        Some(MutexGuard { held: Some(held), letting_go: &self.letting_go })
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.letting_go.swap(true, Relaxed);
+        }
     }
 }
 
@@ -35,7 +55,7 @@ impl Condvar {
     }
 
     pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-        guard.0 = guard.0.take().map(|held| self.0.wait(held).unwrap());
+        guard.held = guard.held.take().map(|held| self.0.wait(held).unwrap());
     }
 
     pub fn notify_all(&self) {
@@ -47,12 +67,12 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("held, except in wait")
+        self.held.as_ref().expect("a lock that is held")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("held, except in wait")
+        self.held.as_mut().expect("a lock that is held")
     }
 }
