@@ -146,3 +146,25 @@ def facts(results):
             lines.append(f"\n### Size of libwslink.so, stripped: {result['library'] / 1024:.0f} KiB\n")
             lines.append("Code by crate, KiB: " + ", ".join(f"{name} {size / 1024:.0f}" for name, size in result["crates"].items()) + ".")
     return "\n".join(lines)
+
+
+def codecs(measured):
+    """What criterion measured, as pairs of a benchmark and its estimates: our time, and how many times as long others take."""
+    others = ("rmpv", "rmpv-ref", "rmp-serde", "serde_json")
+    messages = {}
+    for benchmark, estimates in measured:
+        size = benchmark["throughput"]["ElementsAndBytes"]
+        message = messages.setdefault(benchmark["group_id"], {"values": size["elements"], "bytes": size["bytes"]})
+        message[benchmark["function_id"]] = estimates["median"]["point_estimate"] * 1e-9  # seconds
+    lines = [
+        f"| message | values | bytes | wslink, µs | values/s | MB/s | {' | '.join(f'{other}, x' for other in others)} |",
+        f"|---{'|---:' * (5 + len(others))}|",
+    ]
+    for name, message in sorted(messages.items()):
+        ours = message["wslink"]
+        cells = [
+            name, message["values"], message["bytes"], number(ours * 1e6), number(message["values"] / ours),
+            number(message["bytes"] / ours / 1e6), *[x(message[other] / ours if other in message else None) for other in others],
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)

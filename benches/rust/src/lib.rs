@@ -3,6 +3,7 @@
 pub mod frames;
 pub mod messages;
 pub mod meter;
+pub mod tree;
 
 /// The bytes of a call of `bench.echo` and of its reply, in frames, for those who send only bytes.
 pub const CALL: usize = 124;

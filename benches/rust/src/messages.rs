@@ -1,6 +1,8 @@
-//! Values as the servers of both protocols write them, and the lists that replies consist of.
+//! Messages as the servers of both protocols write them, and the lists that replies consist of.
 
 use std::io::Write;
+
+use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -123,10 +125,7 @@ impl Writer for Json {
     }
     fn text(&mut self, value: &str) {
         self.next();
-        // None of ours needs an escape.
-        self.0.push(b'"');
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.push(b'"');
+        serde_json::to_writer(&mut self.0, value).expect("memory");
     }
     fn begin_list(&mut self, _: usize) {
         self.next();
@@ -152,7 +151,7 @@ impl Writer for Json {
 }
 
 /// Full mantissas, as data of simulations has.
-fn float_at(place: usize) -> f64 {
+pub fn float_at(place: usize) -> f64 {
     (place as f64 * 0.001).sin() * 1000.0 + 1e-7 * (place % 97) as f64
 }
 
@@ -160,7 +159,7 @@ fn word_at(place: usize) -> &'static str {
     ["mesh", "actor", "contour", "streamline", "volume", "glyph", "slice", "outline"][place % 8]
 }
 
-fn string_at(place: usize) -> String {
+pub fn string_at(place: usize) -> String {
     let words: Vec<&str> = (0..1 + place * 7 % 5).map(|k| word_at(place + k * 3)).collect();
     format!("{}-{place}", words.join(" "))
 }
@@ -194,6 +193,32 @@ fn put_record(to: &mut impl Writer, place: usize) {
     to.end_map();
 }
 
+/// Any value without negative numbers.
+fn put_value(to: &mut impl Writer, value: &Value) {
+    match value {
+        Value::Null => to.null(),
+        Value::Bool(truth) => to.boolean(*truth),
+        Value::Number(number) => match number.as_u64() {
+            Some(number) => to.uint(number),
+            None => to.real(number.as_f64().expect("a number")),
+        },
+        Value::String(text) => to.text(text),
+        Value::Array(list) => {
+            to.begin_list(list.len());
+            list.iter().for_each(|value| put_value(to, value));
+            to.end_list();
+        }
+        Value::Object(map) => {
+            to.begin_map(map.len());
+            for (key, value) in map {
+                to.key(key);
+                put_value(to, value);
+            }
+            to.end_map();
+        }
+    }
+}
+
 /// A list of `count` floats, records or strings.
 pub fn put_list(to: &mut impl Writer, kind: &str, count: usize) {
     to.begin_list(count);
@@ -209,12 +234,44 @@ pub fn put_list(to: &mut impl Writer, kind: &str, count: usize) {
 
 /// Such a list, as the protocol writes it.
 pub fn list(protocol: Protocol, kind: &str, count: usize) -> Vec<u8> {
-    fn write(mut to: impl Writer, kind: &str, count: usize) -> Vec<u8> {
-        put_list(&mut to, kind, count);
-        to.take()
-    }
     match protocol {
-        Protocol::Json => write(Json::default(), kind, count),
-        Protocol::Msgpack => write(Msgpack::default(), kind, count),
+        Protocol::Json => written(Json::default(), |to| put_list(to, kind, count)),
+        Protocol::Msgpack => written(Msgpack::default(), |to| put_list(to, kind, count)),
     }
+}
+
+/// The same of any value.
+pub fn value(protocol: Protocol, value: &Value) -> Vec<u8> {
+    match protocol {
+        Protocol::Json => written(Json::default(), |to| put_value(to, value)),
+        Protocol::Msgpack => written(Msgpack::default(), |to| put_value(to, value)),
+    }
+}
+
+fn written<W: Writer>(mut to: W, put: impl FnOnce(&mut W)) -> Vec<u8> {
+    put(&mut to);
+    to.take()
+}
+
+/// What is before and after the result of a message.
+pub fn envelope(protocol: Protocol, id: &str) -> (Vec<u8>, Vec<u8>) {
+    match protocol {
+        Protocol::Json => (format!("{{\"wslink\": \"1.0\", \"id\": \"{id}\", \"result\": ").into(), b"}".to_vec()),
+        Protocol::Msgpack => {
+            let mut head = Msgpack::default();
+            head.begin_map(3);
+            head.key("wslink");
+            head.text("1.0");
+            head.key("id");
+            head.text(id);
+            head.key("result");
+            (head.take(), Vec::new())
+        }
+    }
+}
+
+/// A reply or publication with this result.
+pub fn message(protocol: Protocol, id: &str, result: &[u8]) -> Vec<u8> {
+    let (head, tail) = envelope(protocol, id);
+    [&head, result, &tail].concat()
 }

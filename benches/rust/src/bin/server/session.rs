@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{LazyLock, Mutex};
 
 use wslink_bench::frames;
-use wslink_bench::messages::{self, Json, Msgpack, Protocol, Writer};
+use wslink_bench::messages::{self, Json, Msgpack, Protocol, Writer, envelope};
 
 use crate::gather::Gather;
 use crate::requests::Request;
@@ -317,23 +317,6 @@ impl<S: Socket> Session<S> {
             });
             put(&mut self.out, offset..offset + size);
             offset += size;
-        }
-    }
-}
-
-/// What is before and after the result of a message.
-pub fn envelope(protocol: Protocol, id: &str) -> (Vec<u8>, Vec<u8>) {
-    match protocol {
-        Protocol::Json => (format!("{{\"wslink\": \"1.0\", \"id\": \"{id}\", \"result\": ").into(), b"}".to_vec()),
-        Protocol::Msgpack => {
-            let mut head = Msgpack::default();
-            head.begin_map(3);
-            head.key("wslink");
-            head.text("1.0");
-            head.key("id");
-            head.text(id);
-            head.key("result");
-            (head.take(), Vec::new())
         }
     }
 }
