@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use wslink::{Args, Code, Config, Policy, Session, State};
+use wslink::{Args, Code, Config, Policy, Session, Stage, State};
 
 fn entries(directory: &str) -> usize {
     std::fs::read_dir(directory).unwrap().count()
@@ -159,7 +159,8 @@ fn descriptors() {
         files.push(file);
     }
     let error = sessions[0].connect_wait().unwrap_err();
-    assert!(matches!(error.code(), Code::System | Code::Connect) && error.message().contains("os error 24"), "{error}");
+    assert!(error.code() == Code::System && error.message().contains("os error 24"), "{error}");
+    assert_eq!((error.stage(), error.is_retriable()), (Stage::Connect, true), "{error}");
     println!("{} sessions with 64 descriptors: {error}", sessions.len());
     let first = sessions.remove(0);
     drop((sessions, files));

@@ -7,6 +7,7 @@ use super::{liveness, proxy, resolve, tls, upgrade};
 use crate::error::{Code, Error, Result, Stage};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +77,7 @@ impl<'a> Patience<'a> {
         }
         let left = until.min(self.deadline).saturating_duration_since(Instant::now());
         match self.poll.poll(self.events, Some(left)) {
-            Err(e) if e.kind() != std::io::ErrorKind::Interrupted => {
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => {
                 return Err(Error::new(Code::System, format!("waiting for the socket failed: {e}")).at(stage));
             }
             _ => {}
@@ -146,7 +147,7 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
 /// The first address that answers: tried in order, the next one beside the others after a short while.
 fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>) -> Result<TcpStream> {
     let mut attempts: Vec<(SocketAddr, Token, TcpStream)> = Vec::new();
-    let mut failures: Vec<String> = Vec::new();
+    let mut failures: Vec<(SocketAddr, io::Error)> = Vec::new();
     let mut waiting = addresses.iter().enumerate();
     let mut next_start = Instant::now();
     loop {
@@ -156,7 +157,7 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
                     next_start = Instant::now() + ATTEMPT_DELAY;
                     match begin(address, Token(CONNECTION.0 + i), patience) {
                         Ok(attempt) => attempts.push(attempt),
-                        Err(e) => failures.push(format!("{address}: {e}")),
+                        Err(e) => failures.push((address, e)),
                     }
                 }
                 None if attempts.is_empty() => return Err(none_answered(name, &failures)),
@@ -176,7 +177,7 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
                     return Ok(stream);
                 }
                 Err(e) => {
-                    failures.push(format!("{address}: {e}"));
+                    failures.push((*address, e));
                     let (_, _, mut stream) = attempts.swap_remove(at);
                     let _ = patience.poll.registry().deregister(&mut stream);
                 }
@@ -194,39 +195,46 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
     }
 }
 
-fn begin(
-    address: SocketAddr,
-    token: Token,
-    patience: &Patience<'_>,
-) -> std::io::Result<(SocketAddr, Token, TcpStream)> {
+fn begin(address: SocketAddr, token: Token, patience: &Patience<'_>) -> io::Result<(SocketAddr, Token, TcpStream)> {
     let mut stream = TcpStream::connect(address)?;
     patience.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok((address, token, stream))
 }
 
-fn connected(stream: &TcpStream) -> std::io::Result<bool> {
+fn connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(e) = stream.take_error()? {
         return Err(e);
     }
     match stream.peer_addr() {
         // Where nobody listens, the system may have chosen the same port for this end, and TCP connects it to itself.
-        Ok(peer) if stream.local_addr().is_ok_and(|own| own == peer) => Err(std::io::Error::new(
-            std::io::ErrorKind::ConnectionRefused,
+        Ok(peer) if stream.local_addr().is_ok_and(|own| own == peer) => Err(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
             "Connection refused: nobody listens, and the socket met itself",
         )),
         Ok(_) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::NotConnected => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
         Err(e) => Err(e),
     }
 }
 
-fn none_answered(name: &str, failures: &[String]) -> Error {
-    let hint = if failures.iter().any(|f| f.contains("refused")) { "; is the server running?" } else { "" };
+/// Whether it was this system that refused, for want of descriptors or memory: nothing was learnt of the other end.
+pub fn refused_here(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const REASONS: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS];
+    #[cfg(windows)]
+    const REASONS: [i32; 2] = [10024, 10055]; // WSAEMFILE, WSAENOBUFS
+    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|e| REASONS.contains(&e))
+}
+
+fn none_answered(name: &str, failures: &[(SocketAddr, io::Error)]) -> Error {
+    let refused = failures.iter().any(|(_, e)| e.kind() == io::ErrorKind::ConnectionRefused);
+    let hint = if refused { "; is the server running?" } else { "" };
+    let code = if failures.iter().any(|(_, e)| refused_here(e)) { Code::System } else { Code::Connect };
     let failures = match failures {
         // The address is named already.
-        [only] => only.strip_prefix(&format!("{name}: ")).unwrap_or(only).to_owned(),
-        all => all.join("; "),
+        [(address, e)] if address.to_string() == name => e.to_string(),
+        all => all.iter().map(|(address, e)| format!("{address}: {e}")).collect::<Vec<_>>().join("; "),
     };
     let message = format!("cannot connect to {name}: {failures}{hint}");
-    Error::new(Code::Connect, message).at(Stage::Connect).retriable_if(true)
+    Error::new(code, message).at(Stage::Connect).retriable_if(true)
 }
