@@ -233,7 +233,7 @@ fn an_application_that_is_blocked_for_longer_than_the_heartbeat_of_its_server_st
         let session = server.session();
         session.subscribe("load", Policy::Last(1), |_| ());
         session.call_wait("test.stream.start", json(r#"["load", 100000, 5]"#), Some(PATIENCE)).unwrap();
-        // This thread is the application; it does not dispatch.
+        // This thread is the application; it does not dispatch. Time is the subject: four heartbeats of the server.
         std::thread::sleep(Duration::from_secs(4));
         assert_eq!(session.state(), State::Ready);
         session.call_wait("test.echo", Args::new(), Some(PATIENCE)).unwrap();

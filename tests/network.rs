@@ -161,6 +161,7 @@ fn a_short_cut_is_not_noticed_and_loses_nothing() {
         let large = begin(&session, "test.bytes", "[5000000, 1]", None);
         island.cut();
         let meanwhile: Vec<_> = (20..40).map(|i| begin(&session, "test.echo", &format!("[{i}]"), None)).collect();
+        // Time is the subject: long enough that TCP has sent in vain.
         std::thread::sleep(Duration::from_millis(500));
         island.mend();
         for (i, outcome) in before.into_iter().chain(meanwhile).enumerate() {
@@ -323,4 +324,49 @@ fn a_slow_line_is_not_taken_for_a_dead_one() {
         assert_eq!(published.recv_timeout(PATIENCE), Ok(true));
         assert_eq!(states.try_iter().collect::<Vec<_>>(), [State::Connecting, State::Ready]);
     }
+}
+
+/// Removes a namespace.
+struct Namespace(String);
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+/// If nobody listens at a port, the system may choose that very port for the end of a client, and TCP connects it to
+/// itself. In a namespace with only one port for clients it has no choice.
+#[test]
+fn a_socket_that_meets_itself_is_taken_for_no_server() {
+    const PORT: u16 = 40_000;
+    const INSIDE: &str = "WSLINK_TEST_HAS_ONE_PORT";
+    if std::env::var_os(INSIDE).is_none() {
+        let namespace = Namespace(format!("wslink-port-{}", std::process::id()));
+        let name = &namespace.0;
+        run(&format!("ip netns add {name}"));
+        run(&format!("ip netns exec {name} ip link set lo up"));
+        run(&format!("ip netns exec {name} sysctl -qw net.ipv4.ip_local_port_range={PORT}\t{PORT}"));
+        let this = std::env::current_exe().unwrap();
+        let output = Command::new("ip")
+            .args(["netns", "exec", name, this.to_str().unwrap()])
+            .args(["--exact", "a_socket_that_meets_itself_is_taken_for_no_server"])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains(" 1 passed"), "{text}");
+        return;
+    }
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], PORT));
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    assert_eq!(stream.local_addr().unwrap(), address, "it meets itself");
+    // So that the port is free again at once.
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+
+    let session = Session::new(Config::new(&format!("ws://{address}/ws")).unwrap()).unwrap();
+    let error = session.connect_wait().unwrap_err();
+    assert!(error.code() == Code::Connect && error.is_retriable(), "{error}");
+    assert!(error.message().contains("met itself") && error.message().contains("is the server running"), "{error}");
 }

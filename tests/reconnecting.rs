@@ -4,9 +4,8 @@
 mod common;
 
 use common::scripted::{Conn, ScriptedServer};
-use common::{PATIENCE, Server};
+use common::{PATIENCE, Server, port_of_its_own};
 use serde_json::json;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use wslink::session::core::StateChange;
@@ -47,13 +46,8 @@ fn names(changes: &[StateChange]) -> Vec<State> {
     changes.iter().map(|change| change.state).collect()
 }
 
-/// A port at which nothing listens.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn no_server() -> Config {
-    Config::new(&format!("ws://127.0.0.1:{}/ws", free_port())).unwrap()
+    Config::new(&format!("ws://127.0.0.1:{}/ws", port_of_its_own())).unwrap()
 }
 
 #[test]
@@ -93,7 +87,7 @@ fn a_lost_session_comes_back_with_its_subscriptions_and_without_its_calls() {
 
 #[test]
 fn connecting_waits_for_a_server_that_is_not_up_yet() {
-    let port = free_port();
+    let port = port_of_its_own();
     let config = Config::new(&format!("ws://127.0.0.1:{port}/ws")).unwrap();
     let (session, states) = watched(config, Reconnect { at_first: true, ..soon() });
     std::thread::scope(|s| {
@@ -243,8 +237,8 @@ fn a_policy_that_makes_no_sense_is_refused() {
 fn real_servers_are_found_again_after_they_were_killed() {
     let rounds = 3;
     for version in ["v1", "v2"] {
-        let mut server = Server::start(version, &[]);
-        let port = server.port.to_string();
+        let port = port_of_its_own().to_string();
+        let mut server = Server::start(version, &["--port", &port]);
         let (session, states) = watched(Config::new(&server.url()).unwrap(), soon());
         let (send, published) = mpsc::channel();
         session.subscribe("t", Policy::default(), move |p| {

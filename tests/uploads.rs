@@ -225,6 +225,7 @@ fn a_heartbeat_ends_a_dead_connection_and_leaves_a_busy_server_alone() {
         // A method that runs: no pongs, and none are asked for. Three pings of our own take their time.
         for _ in 0..3 {
             conn.ping_and_wait(b"");
+            // Time is the subject: longer than a heartbeat.
             std::thread::sleep(Duration::from_millis(60));
         }
         conn.reply(&call.id, json!(null));

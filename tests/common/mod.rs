@@ -6,6 +6,7 @@ pub mod scripted;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use wslink::{Config, Session};
@@ -102,11 +103,21 @@ impl Drop for Server {
     }
 }
 
-/// A port for a server that comes and goes. Not one of those that the system gives to clients: one of them, of
-/// this test or of any other program, could have it while the server is away.
+/// A port for a server that comes and goes, or never comes; each time another one. Not one of those that the system
+/// gives to clients: one of them, of this test or of any other program, could have it while the server is away, and
+/// would even be connected to itself.
 pub fn port_of_its_own() -> u16 {
-    let first = 10_000 + (std::process::id() % 20_000) as u16;
-    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 2000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let for_clients = range.ok().and_then(|range| range.split_whitespace().next()?.parse().ok()).unwrap_or(32_768);
+    assert!(for_clients > FIRST, "all ports are for clients: from {for_clients}");
+    // Processes that run at the same time begin at different ones.
+    let begin = std::process::id().wrapping_mul(16);
+    let mut ports = std::iter::repeat_with(|| begin.wrapping_add(NEXT.fetch_add(1, Relaxed)))
+        .map(|n| (FIRST + n % (for_clients - FIRST)) as u16);
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.by_ref().take(1000).find(free).expect("a free port")
 }
 
 /// A session that is ready.
