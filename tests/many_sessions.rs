@@ -180,7 +180,7 @@ fn threads() {
     let mut sessions = Vec::new();
     let error = loop {
         assert!(sessions.len() < 5000, "there is no limit");
-        match Session::new(Config::new("ws://127.0.0.1:9/ws").unwrap()) {
+        match Session::new(Config::new("ws://localhost:9/ws").unwrap()) {
             Ok(session) => sessions.push(session),
             Err(error) => break error,
         }
@@ -188,8 +188,11 @@ fn threads() {
     assert_eq!(error.code(), Code::System, "{error}");
     println!("{} sessions: {error}", sessions.len());
     assert!(error.message().contains("no I/O thread"), "{error}");
+    // Nor is there one to look up a name.
+    let error = sessions[0].connect_wait().unwrap_err();
+    assert_eq!((error.code(), error.stage(), error.is_retriable()), (Code::System, Stage::Resolve, true), "{error}");
     // What exists goes on, and there is room again.
-    assert_eq!(sessions[0].connect_wait().unwrap_err().code(), Code::Connect);
     sessions.truncate(1);
-    Session::new(Config::new("ws://127.0.0.1:9/ws").unwrap()).unwrap();
+    assert_eq!(sessions[0].connect_wait().unwrap_err().code(), Code::Connect);
+    Session::new(Config::new("ws://localhost:9/ws").unwrap()).unwrap();
 }

@@ -3,9 +3,13 @@
  * chose. Without arguments this starts them all; with the name of one it takes it.
  */
 #define _XOPEN_SOURCE 700
+#define _DEFAULT_SOURCE /* usleep */
 #include "check.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <netdb.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,6 +164,89 @@ static int load_and_call_nothing(void) {
   return library && dlclose(library) == 0 ? STATUS : 1;
 }
 
+/* The resolver of this program, for the library too: it hangs until it is told to go on. Servers are named by their
+ * addresses, so nothing else needs it. */
+static pthread_mutex_t resolver_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t resolver_changed = PTHREAD_COND_INITIALIZER;
+static enum { NOT_ASKED, ASKED, MAY_GO_ON, WENT_ON } resolver;
+
+static void resolver_wait(int state) {
+  while ((int)resolver < state) {
+    pthread_cond_wait(&resolver_changed, &resolver_lock);
+  }
+}
+
+static void resolver_reach(int state) {
+  resolver = state;
+  pthread_cond_broadcast(&resolver_changed);
+}
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+  (void)host, (void)service, (void)hints, (void)found;
+  pthread_mutex_lock(&resolver_lock);
+  resolver_reach(ASKED);
+  resolver_wait(MAY_GO_ON);
+  resolver_reach(WENT_ON);
+  pthread_mutex_unlock(&resolver_lock);
+  return EAI_NONAME;
+}
+
+/* Whether a thread of this process has this name. */
+static bool thread_named(const char *name) {
+  bool found = false;
+  struct dirent *entry;
+  DIR *tasks = opendir("/proc/self/task");
+  MUST(tasks);
+  while (!found && (entry = readdir(tasks))) {
+    char path[300], line[32] = "";
+    FILE *file;
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+    file = fopen(path, "r"); /* it may just have ended */
+    if (file) {
+      found = fgets(line, sizeof line, file) && strncmp(line, name, strlen(name)) == 0;
+      fclose(file);
+    }
+  }
+  closedir(tasks);
+  return found;
+}
+
+/* Freeing waits for no resolver, so its thread may still be inside the library when that is closed. */
+static int unload_while_resolving(void) {
+  void *library = dlopen(WSLINK_TEST_COPY, RTLD_NOW | RTLD_LOCAL);
+  int32_t (*config_new)(const char *, wslink_config **, wslink_error **);
+  int32_t (*session_new)(const wslink_config *, wslink_session **, wslink_error **);
+  int32_t (*session_connect)(const wslink_session *, wslink_error **);
+  void (*session_free)(wslink_session *);
+  void (*config_free)(wslink_config *);
+  wslink_config *config = NULL;
+  wslink_session *session = NULL;
+  MUST(library);
+  LOAD(library, config_new);
+  LOAD(library, session_new);
+  LOAD(library, session_connect);
+  LOAD(library, session_free);
+  LOAD(library, config_free);
+  MUST(config_new("ws://hangs.test/ws", &config, NULL) == WSLINK_OK);
+  MUST(session_new(config, &session, NULL) == WSLINK_OK);
+  MUST(session_connect(session, NULL) == WSLINK_OK);
+  pthread_mutex_lock(&resolver_lock);
+  resolver_wait(ASKED);
+  pthread_mutex_unlock(&resolver_lock);
+  config_free(config);
+  session_free(session);
+  MUST(dlclose(library) == 0);
+  pthread_mutex_lock(&resolver_lock);
+  resolver_reach(MAY_GO_ON);
+  resolver_wait(WENT_ON);
+  pthread_mutex_unlock(&resolver_lock);
+  /* Until the thread has left the library, and ended. */
+  for (int i = 0; i < 10000 && thread_named("wslink-resolve"); i++) {
+    usleep(1000);
+  }
+  return thread_named("wslink-resolve") ? 1 : STATUS;
+}
+
 static const struct way {
   const char *name;
   int (*take)(void);
@@ -177,6 +264,7 @@ static const struct way {
 #endif
     {"load_and_unload", load_and_unload},
     {"load_and_call_nothing", load_and_call_nothing},
+    {"unload_while_resolving", unload_while_resolving},
 };
 
 static int take_often(char *self, const struct way *way) {

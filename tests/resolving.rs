@@ -1,0 +1,174 @@
+//! A resolver that hangs: the system's own cannot be interrupted, so nobody may wait for it. Here it is replaced by one
+//! that answers when a test says so.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::scripted::ScriptedServer;
+use common::{PATIENCE, eventually};
+use std::ffi::{CStr, c_char, c_int};
+use std::process::Command;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+use wslink::session::reconnect::Reconnect;
+use wslink::{Code, Config, Protocol, Session, Stage, State};
+
+/// Names that have their answer; the others have to wait. And how often each was asked for.
+static ANSWERED: Mutex<(Vec<String>, Vec<String>)> = Mutex::new((Vec::new(), Vec::new()));
+static CHANGED: Condvar = Condvar::new();
+
+/// What the standard library calls, found here before the one of libc. All names are this machine.
+#[unsafe(no_mangle)]
+extern "C" fn getaddrinfo(
+    host: *const c_char,
+    _service: *const c_char,
+    _hints: *const libc::addrinfo,
+    found: *mut *mut libc::addrinfo,
+) -> c_int {
+    // SAFETY: what POSIX asks of the caller.
+    let name = unsafe { CStr::from_ptr(host) }.to_str().unwrap().to_owned();
+    let mut answered = ANSWERED.lock().unwrap();
+    answered.1.push(name.clone());
+    let _answered = CHANGED.wait_while(answered, |answered| !answered.0.contains(&name)).unwrap();
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+        sin_zero: [0; 8],
+    };
+    let entry = libc::addrinfo {
+        ai_flags: 0,
+        ai_family: libc::AF_INET,
+        ai_socktype: libc::SOCK_STREAM,
+        ai_protocol: 0,
+        ai_addrlen: size_of::<libc::sockaddr_in>() as u32,
+        ai_addr: Box::into_raw(Box::new(address)).cast(),
+        ai_canonname: std::ptr::null_mut(),
+        ai_next: std::ptr::null_mut(),
+    };
+    // SAFETY: as above.
+    unsafe { *found = Box::into_raw(Box::new(entry)) };
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn freeaddrinfo(entry: *mut libc::addrinfo) {
+    // SAFETY: both come from the function above.
+    unsafe {
+        let entry = Box::from_raw(entry);
+        drop(Box::from_raw(entry.ai_addr.cast::<libc::sockaddr_in>()));
+    }
+}
+
+fn answer(name: &str) {
+    ANSWERED.lock().unwrap().0.push(name.to_owned());
+    CHANGED.notify_all();
+}
+
+fn asked(name: &str) -> usize {
+    ANSWERED.lock().unwrap().1.iter().filter(|other| *other == name).count()
+}
+
+fn config(name: &str, port: u16) -> Config {
+    let mut config = Config::new(&format!("ws://{name}:{port}/ws")).unwrap();
+    config.session.connect_timeout = Duration::from_millis(100);
+    config
+}
+
+#[test]
+fn a_resolver_that_hangs_ends_with_the_time_to_connect() {
+    let session = Session::new(config("hangs.test", 1)).unwrap();
+    let error = session.connect_wait().unwrap_err();
+    assert_eq!((error.code(), error.stage(), error.is_retriable()), (Code::Timeout, Stage::Resolve, true), "{error}");
+    assert!(error.message().contains("the host name was not resolved within 100ms"), "{error}");
+}
+
+#[test]
+fn nobody_waits_for_it_to_close_or_free() {
+    let mut config = config("hangs-long.test", 1);
+    config.session.connect_timeout = Duration::from_secs(3600);
+    let began = Instant::now();
+    for freed in [false, true] {
+        let session = Session::new(config.clone()).unwrap();
+        session.connect().unwrap();
+        eventually(|| asked("hangs-long.test") > 0);
+        if !freed {
+            session.close_wait(Duration::from_secs(3600)).unwrap();
+            assert_eq!(session.state(), State::Closed);
+        }
+    }
+    assert!(began.elapsed() < PATIENCE);
+}
+
+#[test]
+fn attempts_without_number_are_one_lookup() {
+    let policy = Reconnect {
+        attempts: Some(5),
+        first_delay: Duration::from_millis(1),
+        longest_delay: Duration::from_millis(1),
+        total: None,
+        at_first: true,
+    };
+    let sessions: Vec<_> = (0..10)
+        .map(|_| {
+            let mut config = config("often.test", 1);
+            config.set_reconnect(Some(policy)).unwrap();
+            Session::new(config).unwrap()
+        })
+        .collect();
+    sessions.iter().for_each(|session| session.connect().unwrap());
+    for session in &sessions {
+        eventually(|| session.state() == State::Closed);
+        assert_eq!(session.failure().unwrap().stage(), Stage::Resolve);
+    }
+    assert_eq!(asked("often.test"), 1, "60 attempts");
+}
+
+#[test]
+fn an_answer_that_comes_late_is_for_all_who_still_wait() {
+    let server = ScriptedServer::start(|conn, _| {
+        conn.hello(Protocol::V2);
+        conn.until_end();
+    });
+    let make = |timeout| {
+        let mut config = config("late.test", server.port());
+        config.session.protocol = Some(Protocol::V2);
+        config.session.connect_timeout = timeout;
+        Session::new(config).unwrap()
+    };
+    let gave_up = make(Duration::from_millis(50));
+    assert_eq!(gave_up.connect_wait().unwrap_err().stage(), Stage::Resolve);
+    let sessions = [make(PATIENCE), make(PATIENCE), gave_up];
+    sessions[..2].iter().for_each(|session| session.connect().unwrap());
+    answer("late.test");
+    for session in &sessions[..2] {
+        eventually(|| session.state() == State::Ready);
+    }
+    assert_eq!(sessions[2].state(), State::Closed);
+    assert!(asked("late.test") <= 2, "the second session may have come after the answer");
+    // It is asked anew for the next one.
+    let before = asked("late.test");
+    common::connected({
+        let mut config = config("late.test", server.port());
+        config.session.protocol = Some(Protocol::V2);
+        config.session.connect_timeout = PATIENCE;
+        config
+    });
+    assert_eq!(asked("late.test"), before + 1);
+}
+
+#[test]
+fn the_process_ends_while_the_resolver_hangs() {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args(["--ignored", "--exact", "exit_while_it_hangs"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(42), "{output:?}");
+}
+
+#[test]
+#[ignore = "ends the process"]
+fn exit_while_it_hangs() {
+    let session = Session::new(config("hangs.test", 1)).unwrap();
+    session.connect().unwrap();
+    eventually(|| asked("hangs.test") > 0);
+    std::process::exit(42);
+}
