@@ -105,6 +105,8 @@ fn by_place(v: wslink_value, all: &[(wslink_value, wslink_value)]) {
             assert_eq!(found.map(|f| f.place), last.map(|(_, value)| value.place));
         }
     }
+    let mut behind = NOTHING;
+    assert!(!unsafe { wslink_value_at(v, all.len(), &mut behind) });
     let absent = "a key that is in no document";
     assert!(find(v, wslink_str { ptr: absent.as_ptr().cast(), len: absent.len() }).is_none());
 }
