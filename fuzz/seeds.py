@@ -70,6 +70,10 @@ def main(folder):
         for generation, hello in HELLO.items():
             ended = bytes([4, 0, 0, 6, 6, 1, 0, 16, 1, 16, 0, 0, 2, 14, 0, 10, 5])
             add("session", bytes([options + generation, 9]), hello[2:], calls, ended)
+    # What no recording has.
+    for text in (r'["\ud83d\ude00\ude00\ud83d", "\u00e9\n\/"]', "[-0, 0.1e-5, 1E400, 18446744073709551616, NaN]"):
+        add("json", text.encode())
+        add("values", b"\x51\0\0\0", text.encode())
     for target, inputs in seeds.items():
         (folder / target).mkdir(parents=True, exist_ok=True)
         for number, data in enumerate(sorted(inputs)):
