@@ -460,7 +460,7 @@ fn a_secret_that_real_servers_do_not_take_is_explained() {
     for version in VERSIONS {
         let server = Server::start(version, &["--secret", &long]);
         let mut config = Config::new(&server.url()).unwrap();
-        config.session.secret = long.clone();
+        config.session.secret = long.as_str().into();
         let outcome = Session::new(config).unwrap().connect_wait();
         match (version, outcome) {
             ("v1", outcome) => outcome.unwrap(),

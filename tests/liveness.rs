@@ -64,7 +64,7 @@ fn a_server_that_does_not_read_for_long_keeps_its_session() {
         let stopped = std::sync::Mutex::new(stopped);
         let server = ScriptedServer::start(move |conn, _| {
             conn.hello(protocol);
-            stopped.lock().unwrap().recv().unwrap();
+            stopped.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             let call = conn.call().unwrap();
             conn.reply(&call.id, json!("done"));
             conn.until_end();

@@ -11,6 +11,7 @@ use crate::session::reconnect::Reconnect;
 use crate::wire::Protocol;
 use crate::wire::builder::Builder;
 use crate::wire::document::Document;
+use crate::wire::secret::Secret;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use std::time::Duration;
 /// used for more sessions, or freed at once.
 pub struct wslink_config {
     pub(super) config: Config,
-    members: Vec<(String, String)>,
+    members: Vec<(String, Secret)>,
 }
 
 /// How far a large message is.
@@ -135,7 +136,7 @@ pub unsafe extern "C" fn wslink_config_set_secret(
     err: *mut *mut wslink_error,
 ) -> i32 {
     change(config, err, |c| {
-        c.config.session.secret = pointer::text(secret, "secret")?.to_owned();
+        c.config.session.secret = pointer::text(secret, "secret")?.into();
         Ok(())
     })
 }
@@ -154,15 +155,16 @@ pub unsafe extern "C" fn wslink_config_add_hello_member(
             return bad("the secret is set by wslink_config_set_secret");
         }
         let mut all: Vec<_> = c.members.iter().filter(|(n, _)| n != name).cloned().collect();
-        all.push((name.to_owned(), json.to_owned()));
+        all.push((name.to_owned(), json.into()));
         c.config.session.hello_members = Arc::new(members(&all)?);
         c.members = all;
         Ok(())
     })
 }
 
-fn members(members: &[(String, String)]) -> Result<Document> {
+fn members(members: &[(String, Secret)]) -> Result<Document> {
     let mut map = Builder::map();
+    map.keep_secret();
     for (name, json) in members {
         map.key(name)?;
         map.json(json)?;
@@ -478,7 +480,7 @@ pub unsafe extern "C" fn wslink_config_set_client_certificate(
 ) -> i32 {
     change(config, err, |c| {
         let chain = read_file(pointer::text(chain_path, "chain_path")?)?;
-        let key = read_file(pointer::text(key_path, "key_path")?)?;
+        let key = Secret::from(read_file(pointer::text(key_path, "key_path")?)?);
         c.config.tls.set_identity(&chain, &key)
     })
 }

@@ -7,9 +7,10 @@ use super::url::Target;
 use crate::error::{Code, Error, Result};
 use crate::session::options::Options;
 use crate::session::reconnect::Reconnect;
+use crate::wire::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
-use tungstenite::http::{HeaderName, HeaderValue};
+use tungstenite::http::HeaderName;
 
 /// Where callbacks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,7 +106,7 @@ pub struct Config {
     pub(crate) target: Target,
     /// The options of the wslink protocol.
     pub session: Options,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) headers: Vec<(HeaderName, Secret)>,
     /// Whether small messages leave at once (TCP_NODELAY).
     pub nodelay: bool,
     pub(crate) proxy: Option<Target>,
@@ -169,8 +170,10 @@ impl Config {
         if taken.contains(&header.as_str()) || header.as_str().starts_with("sec-websocket") {
             return Err(bad("is set by the WebSocket handshake itself".into()));
         }
-        let value = HeaderValue::from_str(value).map_err(|_| bad("has a value with control characters".into()))?;
-        self.headers.push((header, value));
+        if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+            return Err(bad("has a value with control characters".into()));
+        }
+        self.headers.push((header, value.into()));
         Ok(())
     }
 

@@ -6,15 +6,20 @@ use super::url::Target;
 use crate::error::{Code, Error, Result, Stage};
 use data_encoding::BASE64;
 use mio::net::TcpStream;
+use zeroize::Zeroizing;
 
 /// Asks the proxy for a tunnel to the target.
 pub fn connect(stream: &TcpStream, proxy: &Target, target: &Target, patience: &mut Patience<'_>) -> Result<()> {
     let host = target.host_port();
-    let mut request = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n");
-    if let Some(credentials) = &proxy.credentials {
-        request += &format!("Proxy-Authorization: Basic {}\r\n", BASE64.encode(credentials.as_bytes()));
+    let credentials = proxy.credentials.as_deref().map(|c| Zeroizing::new(BASE64.encode(c.as_bytes())));
+    // It must not outgrow its memory: that would leave a copy of the credentials behind.
+    let size = 2 * host.len() + credentials.as_ref().map_or(0, |c| c.len()) + 128;
+    let mut request = Zeroizing::new(String::with_capacity(size));
+    request.push_str(&format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n"));
+    if let Some(credentials) = &credentials {
+        ["Proxy-Authorization: Basic ", credentials, "\r\n"].iter().for_each(|part| request.push_str(part));
     }
-    request += "\r\n";
+    request.push_str("\r\n");
     let where_ = proxy.host_port();
     let failed = |why: String| Error::new(Code::Proxy, format!("proxy {where_}: {why}")).at(Stage::Proxy);
     write_all(&mut &*stream, request.as_bytes(), Stage::Proxy, patience).map_err(|e| rename(e, &failed))?;

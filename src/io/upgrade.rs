@@ -4,11 +4,14 @@ use super::establish::Patience;
 use super::socket::Socket;
 use super::url::Target;
 use crate::error::{Code, Error, Result, Stage};
+use crate::wire::secret::Secret;
+use data_encoding::BASE64;
 use std::io::{self, Read, Write};
-use tungstenite::handshake::client::{Response, generate_request};
+use tungstenite::handshake::client::Response;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
-use tungstenite::http::{HeaderName, HeaderValue, Request};
+use tungstenite::http::{HeaderName, header::AUTHORIZATION};
+use zeroize::Zeroizing;
 
 /// The largest head of an HTTP response that is read.
 const MAX_HEAD: usize = 64 << 10;
@@ -20,38 +23,45 @@ const MAX_BODY: usize = 2 << 10;
 pub fn upgrade(
     socket: &Socket,
     target: &Target,
-    headers: &[(HeaderName, HeaderValue)],
+    headers: &[(HeaderName, Secret)],
     patience: &mut Patience<'_>,
 ) -> Result<Vec<u8>> {
-    let invalid =
-        |e: &dyn std::fmt::Display| Error::new(Code::Argument, format!("upgrade request: {e}")).at(Stage::Upgrade);
-    let mut request = Request::builder()
-        .uri(target.path.as_str())
-        .header("Host", &target.authority)
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", generate_key())
-        .body(())
-        .map_err(|e| invalid(&e))?;
-    for (name, value) in headers {
-        request.headers_mut().append(name, value.clone());
-    }
-    if let Some(credentials) = &target.credentials
-        && !request.headers().contains_key("authorization")
-    {
-        let value = format!("Basic {}", data_encoding::BASE64.encode(credentials.as_bytes()));
-        let value = HeaderValue::from_str(&value).map_err(|e| invalid(&e))?;
-        request.headers_mut().append("authorization", value);
-    }
-    let (request, key) = generate_request(request).map_err(|e| invalid(&e))?;
-    write_all(&mut Stream(socket), &request, Stage::Upgrade, patience)?;
+    let key = generate_key();
+    let request = request(target, headers, &key);
+    write_all(&mut Stream(socket), request.as_bytes(), Stage::Upgrade, patience)?;
     let (response, tail) = read_head(&mut Stream(socket), Stage::Upgrade, patience)?;
     if response.status().as_u16() != 101 {
         return Err(refused(socket, &response, tail, patience));
     }
     check(&response, &key)?;
     Ok(tail)
+}
+
+/// The request. It is composed in memory that it does not outgrow, and wiped, because secrets may be in it.
+fn request(target: &Target, headers: &[(HeaderName, Secret)], key: &str) -> Zeroizing<String> {
+    let own = target.credentials.as_deref().filter(|_| !headers.iter().any(|(name, _)| name == AUTHORIZATION));
+    let own = own.map(|credentials| Zeroizing::new(BASE64.encode(credentials.as_bytes())));
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let size = size + target.path.len() + target.authority.len() + own.as_ref().map_or(0, |o| o.len()) + 256;
+    let mut request = Zeroizing::new(String::with_capacity(size));
+    let mut line = |words: &[&str]| {
+        words.iter().for_each(|word| request.push_str(word));
+        request.push_str("\r\n");
+    };
+    line(&["GET ", &target.path, " HTTP/1.1"]);
+    line(&["Host: ", &target.authority]);
+    line(&["Connection: Upgrade"]);
+    line(&["Upgrade: websocket"]);
+    line(&["Sec-WebSocket-Version: 13"]);
+    line(&["Sec-WebSocket-Key: ", key]);
+    for (name, value) in headers {
+        line(&[name.as_str(), ": ", value]);
+    }
+    if let Some(credentials) = &own {
+        line(&["Authorization: Basic ", credentials]);
+    }
+    line(&[]);
+    request
 }
 
 /// RFC 6455 section 4.1, what a client must check of the response.

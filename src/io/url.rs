@@ -1,7 +1,10 @@
 //! The URL of a server or proxy, taken apart. Path and query are kept exactly as given.
 
 use crate::error::{Code, Error, Result};
+use crate::wire::secret::Secret;
+use std::borrow::Cow;
 use tungstenite::http::Uri;
+use zeroize::Zeroizing;
 
 /// Where to connect, and what to ask for there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub struct Target {
     /// Path and query.
     pub path: String,
     /// `user:password` of the URL, if it has one.
-    pub credentials: Option<String>,
+    pub credentials: Option<Secret>,
 }
 
 impl Target {
@@ -35,7 +38,8 @@ impl Target {
         let example = format!("{}://host:port/path", schemes[0].0);
         let bad =
             |why: &str| Error::new(Code::Argument, format!("URL {:?} {why}; write {example}", without_password(url)));
-        let uri: Uri = url.parse().map_err(|e| bad(&format!("is not valid ({e})")))?;
+        let (bare, credentials) = without_credentials(url);
+        let uri: Uri = bare.parse().map_err(|e| bad(&format!("is not valid ({e})")))?;
         let Some(scheme) = uri.scheme_str() else {
             return Err(bad("has no scheme"));
         };
@@ -46,10 +50,7 @@ impl Target {
         let (Some(host), Some(authority)) = (uri.host().filter(|h| !h.is_empty()), uri.authority()) else {
             return Err(bad("has no host"));
         };
-        let (credentials, authority) = match authority.as_str().rsplit_once('@') {
-            Some((credentials, authority)) => (Some(percent_decoded(credentials)), authority),
-            None => (None, authority.as_str()),
-        };
+        let authority = authority.as_str();
         if authority
             .rsplit_once(':')
             .is_some_and(|(h, p)| !h.is_empty() && !p.ends_with(']') && uri.port_u16().is_none())
@@ -63,7 +64,7 @@ impl Target {
             port: uri.port_u16().unwrap_or(default_port),
             authority: authority.to_owned(),
             path: if path.starts_with('?') { format!("/{path}") } else { path.to_owned() },
-            credentials,
+            credentials: credentials.map(percent_decoded),
         })
     }
 
@@ -87,9 +88,22 @@ fn without_password(url: &str) -> String {
     shown.split_once('?').map_or(shown.clone(), |(before, _)| format!("{before}?..."))
 }
 
-fn percent_decoded(text: &str) -> String {
+/// A URL and its credentials, which go into no other string on the way.
+fn without_credentials(url: &str) -> (Cow<'_, str>, Option<&str>) {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?', '#']).map_or(url.len(), |at| begin + at);
+    match url[begin..end].rfind('@') {
+        Some(at) => {
+            let (credentials, rest) = (&url[begin..begin + at], &url[begin + at + 1..]);
+            (Cow::Owned(format!("{}{rest}", &url[..begin])), Some(credentials))
+        }
+        None => (Cow::Borrowed(url), None),
+    }
+}
+
+fn percent_decoded(text: &str) -> Secret {
     let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
+    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut at = 0;
     while at < bytes.len() {
         let escaped = (bytes[at] == b'%')
@@ -98,7 +112,10 @@ fn percent_decoded(text: &str) -> String {
         out.push(escaped.unwrap_or(bytes[at]));
         at += if escaped.is_some() { 3 } else { 1 };
     }
-    String::from_utf8_lossy(&out).into_owned()
+    match std::str::from_utf8(&out) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(&out).into_owned().into(),
+    }
 }
 
 #[cfg(test)]

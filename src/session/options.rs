@@ -5,6 +5,7 @@ use crate::wire::Protocol;
 use crate::wire::builder::Builder;
 use crate::wire::document::Document;
 use crate::wire::limits::Limits;
+use crate::wire::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct Options {
     /// The generation to speak; `None` finds out.
     pub protocol: Option<Protocol>,
     /// The secret of the hello.
-    pub secret: String,
+    pub secret: Secret,
     /// Further members of the hello's map, for servers with a validation of their own.
     pub hello_members: Arc<Document>,
     /// Time for everything from the host name to the reply to the hello.
@@ -38,7 +39,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             protocol: None,
-            secret: DEFAULT_SECRET.to_owned(),
+            secret: DEFAULT_SECRET.into(),
             hello_members: Arc::new(Builder::map().finish().expect("an empty map is complete")),
             connect_timeout: Duration::from_secs(20),
             limits: Limits::default(),

@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
+use zeroize::Zeroize;
 
 /// Buffers below this are not worth keeping: the allocator has them at hand.
 const SMALLEST_KEPT: usize = 64 << 10;
@@ -52,7 +53,7 @@ impl BufferPool {
             Some(Spare::Bytes(data)) => data,
             _ => Vec::new(),
         };
-        MessageBuf { data, filled: 0, expected: size, origin: Origin(Arc::downgrade(&self.0)) }
+        MessageBuf { data, filled: 0, expected: size, origin: Origin(Arc::downgrade(&self.0)), secret: false }
     }
 
     /// Gives all unused memory back to the allocator.
@@ -142,9 +143,29 @@ pub struct MessageBuf {
     /// How large the message will be, as far as is known.
     expected: usize,
     origin: Origin,
+    /// Wiped when it is dropped or moved.
+    secret: bool,
 }
 
 impl MessageBuf {
+    /// From now on all memory that this has had is wiped before it is given back.
+    pub(crate) fn keep_secret(&mut self) {
+        self.secret = true;
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.secret
+    }
+
+    /// Makes room for so many bytes behind the others, and leaves no copy where they were before.
+    fn move_secret(&mut self, more: usize) {
+        if self.data.capacity() - self.filled < more {
+            let mut larger = Vec::with_capacity((2 * self.filled + more).max(64));
+            larger.extend_from_slice(&self.data[..self.filled]);
+            std::mem::replace(&mut self.data, larger).zeroize();
+        }
+    }
+
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -184,7 +205,10 @@ impl MessageBuf {
         let end = self.filled + bytes.len();
         if end <= self.data.len() {
             self.data[self.filled..end].copy_from_slice(bytes);
-        } else if end < SMALLEST_KEPT {
+        } else if end < SMALLEST_KEPT || self.secret {
+            if self.secret {
+                self.move_secret(bytes.len());
+            }
             // Small messages come whole: no memory is cleared for them.
             self.data.truncate(self.filled);
             self.data.extend_from_slice(bytes);
@@ -205,6 +229,9 @@ impl MessageBuf {
 
     /// Removes the bytes. Memory of small messages is kept.
     pub fn clear(&mut self) {
+        if self.secret {
+            self.data.zeroize();
+        }
         self.filled = 0;
         if self.data.capacity() >= SMALLEST_KEPT {
             self.data = Vec::new();
@@ -237,7 +264,7 @@ impl MessageBuf {
 
 impl From<Vec<u8>> for MessageBuf {
     fn from(data: Vec<u8>) -> MessageBuf {
-        MessageBuf { filled: data.len(), expected: data.len(), data, origin: Origin::default() }
+        MessageBuf { filled: data.len(), expected: data.len(), data, origin: Origin::default(), secret: false }
     }
 }
 
@@ -258,6 +285,9 @@ impl AsRef<[u8]> for MessageBuf {
 
 impl Drop for MessageBuf {
     fn drop(&mut self) {
+        if self.secret {
+            self.data.zeroize();
+        }
         self.origin.keep(Spare::Bytes(std::mem::take(&mut self.data)));
     }
 }

@@ -44,6 +44,12 @@ impl Builder {
         Builder { document: Document::new(MessageBuf::default(), tape), open: vec![Open { node: 0, has_key: false }] }
     }
 
+    /// From now on the memory of everything that is added is wiped before it is given back, also that of the built
+    /// value. Binary data is not: it is the caller's.
+    pub fn keep_secret(&mut self) {
+        self.document.bytes.keep_secret();
+    }
+
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.document.tape.len() == 1
@@ -281,7 +287,10 @@ impl Builder {
 impl Builder {
     /// Adds the value of a JSON text without attachments.
     pub fn json(&mut self, text: &str) -> Result<()> {
-        let document = parse_json(text, &[])?;
+        let mut document = parse_json(text, &[])?;
+        if self.document.bytes.is_secret() {
+            document.bytes.keep_secret();
+        }
         self.value(document.root())
     }
 }

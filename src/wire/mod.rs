@@ -21,6 +21,7 @@ pub mod json;
 pub mod limits;
 pub mod msgpack;
 pub mod outgoing;
+pub mod secret;
 mod tape;
 mod text;
 pub mod value;

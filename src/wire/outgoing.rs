@@ -10,6 +10,7 @@ use super::msgpack::encode::Encode;
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use zeroize::Zeroize;
 
 /// Binary data below this is copied next to its neighbours; from here on it is sent from where it is.
 const SMALLEST_PART: usize = 4 << 10;
@@ -48,6 +49,20 @@ pub struct Outgoing {
     at: usize,
     total: u64,
     sent: u64,
+    /// What was composed for this is wiped when it is dropped.
+    secret: bool,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.secret {
+            for part in self.messages.iter_mut().flat_map(|message| &mut message.parts) {
+                if let Part::Inline(bytes) = part {
+                    bytes.zeroize();
+                }
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -99,6 +114,11 @@ impl Outgoing {
     /// Bytes of all messages together, without framing.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Whether this is not to stay in memory.
+    pub fn is_secret(&self) -> bool {
+        self.secret
     }
 
     /// Bytes taken so far.
@@ -190,13 +210,15 @@ impl Parts {
 
 /// A call, formed for a server.
 pub fn call(format: &mut Format, id: &str, method: &str, args: &Args) -> Result<Outgoing> {
-    message(format, id, method, args.positional.complete()?, args.keywords.complete()?, false)
+    let args = (args.positional.complete()?, args.keywords.complete()?);
+    message(format, id, method, args, Kind::Call)
 }
 
 /// A hello: the call that opens the session. If it is larger than what a generation 2 server takes
 /// before it knows the client, members that such a server does not need are left out.
 pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(Outgoing, u64)> {
     let mut args = Args::new();
+    args.positional.keep_secret();
     args.positional.begin_map()?;
     args.positional.key("secret")?;
     args.positional.str(secret)?;
@@ -205,13 +227,11 @@ pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(O
         args.positional.value(value)?;
     }
     args.positional.end()?;
-    let (positional, keywords) = (args.positional.complete()?, args.keywords.complete()?);
-    let compose = |format: &mut Format, short| {
-        message(format, super::envelope::SYSTEM_ID, "wslink.hello", positional, keywords, short)
-    };
-    let mut outgoing = compose(format, false)?;
+    let args = (args.positional.complete()?, args.keywords.complete()?);
+    let compose = |format: &mut Format, kind| message(format, super::envelope::SYSTEM_ID, "wslink.hello", args, kind);
+    let mut outgoing = compose(format, Kind::Hello)?;
     if format.protocol == Protocol::V2 && outgoing.total > HELLO_LIMIT {
-        outgoing = compose(format, true)?;
+        outgoing = compose(format, Kind::ShortHello)?;
     }
     let size = outgoing.total;
     Ok((outgoing, size))
@@ -226,22 +246,45 @@ pub fn probe() -> Outgoing {
     Outgoing::text(r#"{"wslink": "1.0", "id": "system:c0:0", "method": "wslink.probe", "args": [], "kwargs": {}}"#)
 }
 
-fn message(
-    format: &mut Format,
-    id: &str,
-    method: &str,
-    args: &Document,
-    kwargs: &Document,
-    short: bool,
-) -> Result<Outgoing> {
-    match format.protocol {
-        Protocol::V1 => message_v1(format, id, method, args, kwargs),
-        Protocol::V2 => message_v2(format, id, method, args, kwargs, short),
+/// Positional and keyword arguments.
+type Arguments<'a> = (&'a Document, &'a Document);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Call,
+    Hello,
+    /// Without what a server of generation 2 does not need.
+    ShortHello,
+}
+
+impl Kind {
+    /// How much memory to begin with. A hello must not outgrow it: that would leave a copy of the secret behind.
+    fn room(self, args: &Document) -> usize {
+        match self {
+            Kind::Call => 192,
+            // Escapes of JSON take six bytes, numbers at most thirty.
+            Kind::Hello | Kind::ShortHello => 512 + 6 * args.bytes().len() + 32 * args.node_count(),
+        }
     }
 }
 
-fn message_v1(format: &mut Format, id: &str, method: &str, args: &Document, kwargs: &Document) -> Result<Outgoing> {
-    let mut text = Vec::with_capacity(160);
+fn message(format: &mut Format, id: &str, method: &str, args: Arguments<'_>, kind: Kind) -> Result<Outgoing> {
+    let mut outgoing = match format.protocol {
+        Protocol::V1 => message_v1(format, id, method, args, kind)?,
+        Protocol::V2 => message_v2(format, id, method, args, kind)?,
+    };
+    outgoing.secret = kind != Kind::Call;
+    Ok(outgoing)
+}
+
+fn message_v1(
+    format: &mut Format,
+    id: &str,
+    method: &str,
+    (args, kwargs): Arguments<'_>,
+    kind: Kind,
+) -> Result<Outgoing> {
+    let mut text = Vec::with_capacity(kind.room(args));
     text.extend_from_slice(b"{\"wslink\": \"1.0\", \"id\": ");
     json::write::quoted(id, &mut text);
     text.extend_from_slice(b", \"method\": ");
@@ -285,11 +328,11 @@ fn message_v2(
     format: &mut Format,
     id: &str,
     method: &str,
-    args: &Document,
-    kwargs: &Document,
-    short: bool,
+    (args, kwargs): Arguments<'_>,
+    kind: Kind,
 ) -> Result<Outgoing> {
-    let mut parts = Parts { inline: Vec::with_capacity(192), ..Parts::default() };
+    let short = kind == Kind::ShortHello;
+    let mut parts = Parts { inline: Vec::with_capacity(kind.room(args)), ..Parts::default() };
     parts.inline.map_head(if short { 3 } else { 5 });
     if !short {
         parts.inline.str("wslink");

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use zeroize::Zeroize;
 
 /// So much is masked and written at once.
 const SCRATCH: usize = 128 << 10;
@@ -63,6 +64,8 @@ pub struct Writer {
     closing: bool,
     bytes_out: u64,
     done: Vec<Queued>,
+    /// The scratch holds a secret, and the mask beside it.
+    secret: bool,
     /// Its own generator: that of the thread is gone when a session is freed at the exit of the process.
     masks: StdRng,
 }
@@ -90,6 +93,7 @@ impl Writer {
             closing: false,
             bytes_out: 0,
             done: Vec::new(),
+            secret: false,
             masks: rand::make_rng(),
         }
     }
@@ -122,8 +126,17 @@ impl Writer {
         Some(Sent { call: *call, bytes: message.sent(), total: message.total() })
     }
 
+    fn clear_scratch(&mut self) {
+        if std::mem::take(&mut self.secret) {
+            self.scratch.zeroize();
+        }
+        self.scratch.clear();
+    }
+
     /// Gives everything up.
     pub fn abandon(&mut self) {
+        self.clear_scratch();
+        self.written = 0;
         self.done.extend(self.messages.drain(..));
         self.controls.clear();
         self.closing = true;
@@ -134,7 +147,7 @@ impl Writer {
         let mut budget = most;
         loop {
             if self.written == self.scratch.len() {
-                self.scratch.clear();
+                self.clear_scratch();
                 self.written = 0;
                 self.fill();
                 if self.scratch.is_empty() {
@@ -170,6 +183,7 @@ impl Writer {
                 };
                 let data = message.data();
                 let n = data.len().min(SCRATCH - self.scratch.len());
+                self.secret |= message.is_secret();
                 append_masked(&mut self.scratch, &data[..n], *mask);
                 mask.rotate_left(n % 4);
                 message.advance(n);
