@@ -8,6 +8,7 @@ use super::pointer::{self, wslink_str};
 use super::value::wslink_value;
 use crate::error::{Code, Error, Result};
 use crate::wire::args::Args;
+use crate::wire::buffer::copy_of;
 use crate::wire::builder::Builder;
 use bytes::Bytes;
 use std::cell::Cell;
@@ -125,7 +126,7 @@ pub unsafe extern "C" fn wslink_args_add_bytes(
     len: usize,
     err: *mut *mut wslink_error,
 ) -> i32 {
-    add(args, err, |b| b.bytes(Bytes::copy_from_slice(pointer::slice(data.cast(), len, "data")?)))
+    add(args, err, |b| b.bytes(copy_of(pointer::slice(data.cast(), len, "data")?)?.into()))
 }
 
 /// Adds binary data by reference: it must stay valid and unchanged until `release(user)` is called, exactly

@@ -248,18 +248,33 @@ impl MessageBuf {
         // Never more than twice what has arrived, beyond the first step.
         let want = have.saturating_mul(2).max(FIRST_STEP);
         let size = if self.expected > have { self.expected.min(want) } else { want.min(have.max(16 << 10) * 2) };
-        let mut probe = Vec::<u8>::new();
-        let more = if have == 0 { &mut probe } else { &mut self.data };
-        more.try_reserve_exact(size - have)
-            .map_err(|_| Error::new(Code::System, format!("no memory for a message of {size} bytes")))?;
-        drop(probe);
         if have == 0 {
-            self.data = vec![0; size];
+            self.data = bytemuck::try_zeroed_vec(size).map_err(|()| no_memory(size))?;
         } else {
+            self.data.try_reserve_exact(size - have).map_err(|_| no_memory(size))?;
             self.data.resize(size, 0);
         }
         Ok(())
     }
+}
+
+/// The system has no memory for so much.
+pub(crate) fn no_memory(bytes: usize) -> Error {
+    Error::new(Code::System, format!("no memory for {bytes} bytes"))
+}
+
+/// Room for so many more, or an error where pushing would end the process.
+pub(crate) fn make_room<T>(vec: &mut Vec<T>, more: usize) -> Result<()> {
+    let bytes = vec.len().saturating_add(more).saturating_mul(size_of::<T>());
+    vec.try_reserve(more).map_err(|_| no_memory(bytes))
+}
+
+/// A copy, or an error.
+pub(crate) fn copy_of(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| no_memory(bytes.len()))?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 impl From<Vec<u8>> for MessageBuf {

@@ -1,6 +1,6 @@
 //! Values put together by the application, in the same form as those that arrive: a tape.
 
-use super::buffer::MessageBuf;
+use super::buffer::{MessageBuf, copy_of, make_room};
 use super::document::{Document, Node, Tag};
 use super::json::parse::parse;
 use super::value::Value;
@@ -96,8 +96,38 @@ impl Builder {
         self.open.last_mut().expect("the root is open")
     }
 
+    #[inline]
+    fn room_for_node(&mut self) -> Result<()> {
+        let tape = &mut self.document.tape;
+        if tape.len() == tape.capacity() { make_room(tape, 1) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn add_node(&mut self, node: Node) -> Result<()> {
+        self.room_for_node()?;
+        self.document.tape.push(node);
+        Ok(())
+    }
+
+    /// Adds several entries, or, if that fails on the way, none.
+    fn whole(&mut self, add: impl FnOnce(&mut Builder) -> Result<()>) -> Result<()> {
+        let (depth, entries, buffers) = (self.open.len(), self.document.tape.len(), self.document.attachments.len());
+        let top = self.top();
+        let (node, has_key) = (top.node as usize, top.has_key);
+        let count = self.document.tape[node].len;
+        add(self).inspect_err(|_| {
+            self.open.truncate(depth);
+            self.top().has_key = has_key;
+            self.document.tape.truncate(entries);
+            self.document.tape[node].len = count;
+            self.document.attachments.truncate(buffers);
+        })
+    }
+
     /// Counts one value in the innermost container.
     fn count(&mut self) -> Result<()> {
+        // Its entry, before anything is changed.
+        self.room_for_node()?;
         let top = self.top();
         let (node, had_key) = (top.node as usize, std::mem::take(&mut top.has_key));
         if self.document.tape[node].tag == Tag::Map && !had_key {
@@ -109,8 +139,7 @@ impl Builder {
 
     fn push(&mut self, tag: Tag, data: u64) -> Result<()> {
         self.count()?;
-        self.document.tape.push(Node::new(tag, 0, data));
-        Ok(())
+        self.add_node(Node::new(tag, 0, data))
     }
 
     fn slice(&mut self, tag: Tag, data: &[u8]) -> Result<Node> {
@@ -127,7 +156,7 @@ impl Builder {
         }
         check_len(key.len())?;
         let node = self.slice(Tag::Str, key.as_bytes())?;
-        self.document.tape.push(node);
+        self.add_node(node)?;
         self.top().has_key = true;
         Ok(())
     }
@@ -160,10 +189,9 @@ impl Builder {
     /// Adds a string.
     pub fn str(&mut self, v: &str) -> Result<()> {
         check_len(v.len())?;
-        self.count()?;
         let node = self.slice(Tag::Str, v.as_bytes())?;
-        self.document.tape.push(node);
-        Ok(())
+        self.count()?;
+        self.add_node(node)
     }
 
     /// Adds binary data, which is kept by reference.
@@ -177,44 +205,48 @@ impl Builder {
     /// Adds a msgpack extension (generation 2 only).
     pub fn ext(&mut self, kind: i8, data: &[u8]) -> Result<()> {
         check_len(data.len())?;
-        self.count()?;
         let node = self.slice(Tag::Ext, data)?;
-        self.document.tape.push(Node { extra: kind, ..node });
-        Ok(())
+        self.count()?;
+        self.add_node(Node { extra: kind, ..node })
     }
 
     /// Adds an array of floats.
     pub fn floats(&mut self, values: impl ExactSizeIterator<Item = f64>) -> Result<()> {
         let count = values.len();
         check_len(count.saturating_mul(9))?;
-        self.count()?;
-        let mut run = vec![0xcb; 9 * count];
+        let mut run = Vec::new();
+        make_room(&mut run, 9 * count)?;
+        run.resize(9 * count, 0xcb);
         for (to, v) in run.chunks_exact_mut(9).zip(values) {
             to[1..].copy_from_slice(&v.to_be_bytes());
         }
         let node = self.slice(Tag::FloatRun, &run)?;
-        self.document.tape.push(Node { len: count as u32, ..node });
-        Ok(())
+        self.count()?;
+        self.add_node(Node { len: count as u32, ..node })
     }
 
     /// Adds an array of integers.
     pub fn ints(&mut self, values: impl ExactSizeIterator<Item = i64>) -> Result<()> {
         check_len(values.len())?;
-        self.begin_array()?;
-        for v in values {
-            self.int(v)?;
-        }
-        self.end()
+        self.whole(|this| {
+            this.begin_array()?;
+            for v in values {
+                this.int(v)?;
+            }
+            this.end()
+        })
     }
 
     /// The same for unsigned ones.
     pub fn uints(&mut self, values: impl ExactSizeIterator<Item = u64>) -> Result<()> {
         check_len(values.len())?;
-        self.begin_array()?;
-        for v in values {
-            self.uint(v)?;
-        }
-        self.end()
+        self.whole(|this| {
+            this.begin_array()?;
+            for v in values {
+                this.uint(v)?;
+            }
+            this.end()
+        })
     }
 
     /// Begins an array; what follows goes into it until [`end`](Builder::end).
@@ -230,8 +262,7 @@ impl Builder {
     fn begin(&mut self, tag: Tag) -> Result<()> {
         self.count()?;
         self.open.push(Open { node: self.document.tape.len() as u32, has_key: false });
-        self.document.tape.push(Node::new(tag, 0, 0));
-        Ok(())
+        self.add_node(Node::new(tag, 0, 0))
     }
 
     /// Ends the innermost array or map.
@@ -250,12 +281,15 @@ impl Builder {
 
     /// Adds a copy of a value, binary data by reference where it is a buffer of its own.
     pub fn value(&mut self, value: Value<'_>) -> Result<()> {
+        self.whole(|this| this.copy(value))
+    }
+
+    fn copy(&mut self, value: Value<'_>) -> Result<()> {
         self.count()?;
         let document = value.document();
         let (from, element) = value.place();
         if let (Some(v), true) = (value.as_f64(), element != u32::MAX) {
-            self.document.tape.push(Node::new(Tag::Float, 0, v.to_bits()));
-            return Ok(());
+            return self.add_node(Node::new(Tag::Float, 0, v.to_bits()));
         }
         let shift = self.document.tape.len() as i64 - i64::from(from);
         for index in from..document.after(from) {
@@ -271,14 +305,14 @@ impl Builder {
                 Tag::Bytes | Tag::Attachment => {
                     self.document.attachments.push(match node.tag {
                         Tag::Attachment => document.attachment(node).clone(),
-                        _ => Bytes::copy_from_slice(document.slice(node)),
+                        _ => copy_of(document.slice(node))?.into(),
                     });
                     Node::new(Tag::Attachment, 0, self.document.attachments.len() as u64 - 1)
                 }
                 Tag::Array | Tag::Map => Node { data: (node.data as i64 + shift) as u64, ..node },
                 _ => node,
             };
-            self.document.tape.push(copy);
+            self.add_node(copy)?;
         }
         Ok(())
     }
@@ -298,7 +332,7 @@ impl Builder {
 /// JSON text of the application as a document, with the attachments in their places.
 pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)]) -> Result<Document> {
     check_len(text.len())?;
-    let mut parsed = parse(text.as_bytes().to_vec().into(), u32::MAX as usize)?;
+    let mut parsed = parse(copy_of(text.as_bytes())?.into(), u32::MAX as usize)?;
     for index in parsed.attachment_keys {
         let Some(key) = Value::at(&parsed.document, index).as_str() else {
             continue;

@@ -3,6 +3,7 @@
 use super::Protocol;
 use super::args::Args;
 use super::attachments::ATTACHMENT_METHOD;
+use super::buffer::make_room;
 use super::chunks::{ChunkHeader, HEADER_SIZE};
 use super::document::{Document, Tag};
 use super::json;
@@ -14,6 +15,9 @@ use zeroize::Zeroize;
 
 /// Binary data below this is copied next to its neighbours; from here on it is sent from where it is.
 const SMALLEST_PART: usize = 4 << 10;
+
+/// Messages that may be of this size get their memory at once.
+const LARGE: usize = 64 << 10;
 
 /// How messages have to be formed for one server.
 #[derive(Debug, Clone)]
@@ -258,13 +262,24 @@ enum Kind {
 }
 
 impl Kind {
-    /// How much memory to begin with. A hello must not outgrow it: that would leave a copy of the secret behind.
-    fn room(self, args: &Document) -> usize {
-        match self {
-            Kind::Call => 192,
-            // Escapes of JSON take six bytes, numbers at most thirty.
-            Kind::Hello | Kind::ShortHello => 512 + 6 * args.bytes().len() + 32 * args.node_count(),
-        }
+    /// Memory for a message with these arguments. A hello must not outgrow it, because that would leave a copy of the
+    /// secret behind; nor a large call, because memory that is not there then ends the process.
+    fn room(self, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
+        let bytes = args.bytes().len() + kwargs.bytes().len();
+        let nodes = args.node_count() + kwargs.node_count();
+        let most = match protocol {
+            // Escapes take six bytes, numbers and keys of attachments at most forty.
+            Protocol::V1 => 512 + 6 * bytes + 40 * nodes,
+            // Binary data that is copied is less than a part.
+            Protocol::V2 => {
+                let all = args.attachments.iter().chain(&kwargs.attachments).map(Bytes::len);
+                512 + bytes + 9 * nodes + all.filter(|len| *len < SMALLEST_PART).sum::<usize>()
+            }
+        };
+        let mut room = Vec::new();
+        // Small calls stay small.
+        make_room(&mut room, if self == Kind::Call && most < LARGE { 192 } else { most })?;
+        Ok(room)
     }
 }
 
@@ -284,7 +299,7 @@ fn message_v1(
     (args, kwargs): Arguments<'_>,
     kind: Kind,
 ) -> Result<Outgoing> {
-    let mut text = Vec::with_capacity(kind.room(args));
+    let mut text = kind.room(Protocol::V1, (args, kwargs))?;
     text.extend_from_slice(b"{\"wslink\": \"1.0\", \"id\": ");
     json::write::quoted(id, &mut text);
     text.extend_from_slice(b", \"method\": ");
@@ -332,7 +347,7 @@ fn message_v2(
     kind: Kind,
 ) -> Result<Outgoing> {
     let short = kind == Kind::ShortHello;
-    let mut parts = Parts { inline: Vec::with_capacity(kind.room(args)), ..Parts::default() };
+    let mut parts = Parts { inline: kind.room(Protocol::V2, (args, kwargs))?, ..Parts::default() };
     parts.inline.map_head(if short { 3 } else { 5 });
     if !short {
         parts.inline.str("wslink");

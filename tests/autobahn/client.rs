@@ -105,6 +105,10 @@ mod wire {
                 first.then_some(FrameStart { text: self.text, prefix: None, len: self.data.len() as u64 })
             }
 
+            pub fn is_secret(&self) -> bool {
+                false
+            }
+
             pub fn data(&self) -> &[u8] {
                 &self.data[self.taken..]
             }

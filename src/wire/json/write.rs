@@ -1,6 +1,7 @@
 //! Values to JSON text.
 
 use crate::error::{Code, Error, Result};
+use crate::wire::buffer::make_room;
 use crate::wire::value::{Kind, Value};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -31,7 +32,7 @@ pub struct Plain<'a> {
 /// an extension becomes `{"$ext": type, "data": hex}`.
 pub fn plain(value: Value<'_>) -> Plain<'_> {
     let mut writer = Writer::new(Dialect::Plain, first_free_key(value));
-    writer.value(value);
+    let _ = writer.value(value);
     Plain { text: into_text(writer.out), attachments: writer.attachments }
 }
 
@@ -39,7 +40,7 @@ pub fn plain(value: Value<'_>) -> Plain<'_> {
 /// `{"$map": [[key, value], ...]}` for a map with a key that is no string. Integers have all digits.
 pub fn tagged(value: Value<'_>) -> String {
     let mut writer = Writer::new(Dialect::Tagged, 0);
-    writer.value(value);
+    let _ = writer.value(value);
     into_text(writer.out)
 }
 
@@ -49,7 +50,7 @@ pub fn tagged(value: Value<'_>) -> String {
 pub(crate) fn wire<'a>(value: Value<'a>, next_key: &mut u64, out: &mut Vec<u8>) -> Result<Vec<(String, Value<'a>)>> {
     let mut writer = Writer::new(Dialect::Wire, *next_key);
     writer.out = std::mem::take(out);
-    writer.value(value);
+    writer.value(value)?;
     *out = writer.out;
     *next_key = writer.next_key;
     match writer.unsupported {
@@ -135,8 +136,10 @@ impl<'a> Writer<'a> {
         Writer { out: Vec::new(), dialect, next_key, attachments: Vec::new(), unsupported: None }
     }
 
-    fn value(&mut self, root: Value<'a>) {
+    /// Fails where there is no memory, which is noticed for messages to a server only.
+    fn value(&mut self, root: Value<'a>) -> Result<()> {
         let mut todo = vec![Step::Value(root)];
+        let careful = self.dialect == Dialect::Wire;
         while let Some(step) = todo.pop() {
             let value = match step {
                 Step::Text(text) => {
@@ -151,6 +154,9 @@ impl<'a> Writer<'a> {
             };
             match value.kind() {
                 Kind::Array => {
+                    if careful {
+                        make_room(&mut todo, 2 * value.len() + 1)?;
+                    }
                     self.out.push(b'[');
                     todo.push(Step::Text(b"]"));
                     let first = todo.len();
@@ -175,6 +181,9 @@ impl<'a> Writer<'a> {
                     todo[first..].reverse();
                 }
                 Kind::Map => {
+                    if careful {
+                        make_room(&mut todo, 4 * value.len() + 1)?;
+                    }
                     self.out.push(b'{');
                     todo.push(Step::Text(b"}"));
                     let first = todo.len();
@@ -189,6 +198,7 @@ impl<'a> Writer<'a> {
                 _ => self.scalar(value),
             }
         }
+        Ok(())
     }
 
     fn scalar(&mut self, value: Value<'a>) {

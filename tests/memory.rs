@@ -1,0 +1,173 @@
+//! Memory that cannot be had. Small allocations end the process, as everywhere in Rust; a large one that fails is an
+//! error, whichever it is: here the first one fails, then the second, and so on.
+
+mod common;
+
+use common::scripted::{BINARY, Conn, FIN, ScriptedServer};
+use common::{PATIENCE, Server};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use wslink::{Args, Code, Config, Outcome, Protocol, Session, Stage, State};
+
+/// What counts as large.
+const LARGE: usize = 64 << 10;
+
+/// So many large allocations succeed before one fails; below zero: all do.
+static LEFT: AtomicI64 = AtomicI64::new(-1);
+
+/// Only one test at a time: it is the memory of the process that fails.
+static ALONE: Mutex<()> = Mutex::new(());
+
+struct Failing;
+
+fn refuses(size: usize) -> bool {
+    size >= LARGE && LEFT.load(SeqCst) >= 0 && LEFT.fetch_sub(1, SeqCst) == 0
+}
+
+// SAFETY: the system's allocator, or none.
+#[allow(clippy::undocumented_unsafe_blocks)]
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if refuses(layout.size()) { std::ptr::null_mut() } else { unsafe { System.alloc(layout) } }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if refuses(layout.size()) { std::ptr::null_mut() } else { unsafe { System.alloc_zeroed(layout) } }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if refuses(size) { std::ptr::null_mut() } else { unsafe { System.realloc(memory, layout, size) } }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Failing = Failing;
+
+type Try = fn(&Session) -> Outcome;
+
+/// What takes much memory, in every way.
+const TRIES: [(&str, Try); 6] = [
+    ("bytes from the server", |session| session.call_wait("test.bytes", Args::from_json("[3000000]")?, Some(PATIENCE))),
+    ("bytes to the server", |session| {
+        // Made before, as far as the library is concerned.
+        let data = bytes::Bytes::from_static(&[7; 1_000_000]);
+        session.call_wait("test.echo", Args::new().with(data)?, Some(PATIENCE))
+    }),
+    ("floats", |session| session.call_wait("test.echo", Args::new().with(&[0.1; 20_000][..])?, Some(PATIENCE))),
+    ("integers", |session| {
+        let mut args = Args::new();
+        args.positional.ints((0..30_000i32).map(|i| i64::from(i) << 20))?;
+        session.call_wait("test.echo", args, Some(PATIENCE))
+    }),
+    ("text", |session| {
+        static TEXT: [u8; 300_000] = [b'a'; 300_000];
+        let text = std::str::from_utf8(&TEXT).unwrap();
+        session.call_wait("test.echo", Args::new().with(text)?, Some(PATIENCE))
+    }),
+    ("JSON", |session| {
+        static TEXT: [u8; 99_999] = {
+            let mut text = [b'1'; 99_999];
+            let mut i = 2;
+            while i < text.len() {
+                text[i] = b',';
+                i += 2;
+            }
+            text[0] = b'[';
+            text[text.len() - 1] = b']';
+            text
+        };
+        session.call_wait("test.echo", Args::from_json(std::str::from_utf8(&TEXT).unwrap())?, Some(PATIENCE))
+    }),
+];
+
+#[test]
+fn every_large_allocation_may_fail() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let server = Server::start(version, &[]);
+        let mut config = Config::new(&server.url()).unwrap();
+        // No memory is used again, so that it has to be taken.
+        config.buffer_pool_bytes = 0;
+        let session = Session::new(config).unwrap();
+        for (what, attempt) in TRIES {
+            session.connect_wait().or_else(|e| if e.code() == Code::State { Ok(()) } else { Err(e) }).unwrap();
+            attempt(&session).unwrap();
+            let mut failed = 0;
+            for n in 0.. {
+                assert!(n < 1000, "{what} takes memory without end");
+                LEFT.store(n, SeqCst);
+                let outcome = attempt(&session);
+                // Not reached: there are no more allocations than that.
+                let reached = LEFT.swap(-1, SeqCst) < 0;
+                match outcome {
+                    Ok(_) if !reached => break,
+                    // Memory that is nice to have.
+                    Ok(_) => {}
+                    Err(error) => {
+                        assert_eq!(error.code(), Code::System, "{what}, allocation {n}: {error}");
+                        assert!(error.message().contains("no memory"), "{error}");
+                        failed += 1;
+                        if session.failure().is_some() {
+                            session.connect_wait().unwrap();
+                        }
+                    }
+                }
+            }
+            println!("{version}: {what}: {failed} allocations failed");
+            assert!(failed > 0, "{what} took no large allocation");
+            // The session is as good as before.
+            attempt(&session).unwrap();
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_larger_than_the_memory_that_is_left_ends_no_process() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    let script = "ulimit -v 300000 && exec \"$0\" --ignored --exact --nocapture little_memory";
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(program).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn little_memory() {
+    const TOO_MUCH: usize = 250_000_000;
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let server = ScriptedServer::start(move |conn, number| {
+            conn.hello(protocol);
+            let Some(call) = conn.call().filter(|_| number == 1) else { return };
+            if protocol == Protocol::V1 {
+                conn.text(r#"{"wslink": "1.0", "method": "wslink.binary.attachment", "args": ["wslink_bin0"]}"#);
+                conn.raw(Conn::frame_head(FIN | BINARY, TOO_MUCH as u64));
+            } else {
+                conn.raw(Conn::frame_head(FIN | BINARY, TOO_MUCH as u64 + 12));
+                conn.raw([7u32, 0, TOO_MUCH as u32].map(u32::to_le_bytes).concat());
+            }
+            let part = [7; 100_000];
+            (0..TOO_MUCH / part.len()).for_each(|_| conn.raw(part));
+            drop(call);
+            conn.until_end();
+        });
+        let session = server.session(protocol);
+        let error = session.call_wait("too.much", Args::new(), Some(PATIENCE)).unwrap_err();
+        println!("{error}");
+        assert_eq!((error.code(), error.stage()), (Code::System, Stage::Session), "{error}");
+        assert_eq!(session.failure(), Some(error));
+        session.connect_wait().unwrap();
+        // Arguments that are too much are the caller's error, and the session stays.
+        let mut args = Args::new();
+        let error = args.positional.floats((0..30_000_000).map(f64::from)).unwrap_err();
+        assert_eq!(error.code(), Code::System, "{error}");
+        assert_eq!(session.state(), State::Ready);
+        assert!(args.positional.is_empty());
+    }
+}
