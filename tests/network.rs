@@ -322,7 +322,7 @@ fn a_slow_line_is_not_taken_for_a_dead_one() {
         let quick = Some(Duration::from_millis(1));
         let _ = session.call_wait("test.publish.bytes", Args::from_json(r#"["t", 1, 500000]"#).unwrap(), quick);
         assert_eq!(published.recv_timeout(PATIENCE), Ok(true));
-        assert_eq!(states.try_iter().collect::<Vec<_>>(), [State::Connecting, State::Ready]);
+        assert_eq!(states.try_iter().collect::<Vec<_>>(), [State::Connecting, State::Ready], "{:?}", session.failure());
     }
 }
 
