@@ -53,9 +53,8 @@ pub struct Inbound<S> {
     chunks: Chunks,
     attachments: Attachments,
     topics: Snapshot<S>,
-    /// The beginning of the id of the last publication that somebody wanted, `publish:<topic>:`, and who: mostly the
-    /// next one is for the same.
-    last: Option<(Box<str>, Arc<[S]>)>,
+    /// The last publication that somebody wanted: mostly the next one is on the same topic.
+    last: Option<Last<S>>,
     arriving: Message,
     /// Small documents that nobody has any more: their memory is for the next ones.
     spares: Vec<Arc<Document>>,
@@ -78,6 +77,27 @@ enum Message {
     Chunk(Arriving),
     /// Of no use; stepped over.
     Ignored,
+}
+
+/// What is known of a publication, to recognise the next one on the same topic.
+#[derive(Debug)]
+struct Last<S> {
+    /// The message up to `publish:<topic>:`. In msgpack the length of the id is part of that.
+    head: Box<[u8]>,
+    /// How many bytes the rest of the id has, in text with its quote.
+    rest: usize,
+    to: Arc<[S]>,
+}
+
+impl<S> Last<S> {
+    fn is_on_topic_of(&self, protocol: Protocol, message: &[u8]) -> bool {
+        let rest = message.strip_prefix(&*self.head).and_then(|rest| rest.get(..self.rest));
+        let number = match protocol {
+            Protocol::V1 => rest.and_then(|rest| rest.strip_suffix(b"\"")),
+            Protocol::V2 => rest,
+        };
+        number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+    }
 }
 
 /// Whom a message is for.
@@ -317,20 +337,22 @@ impl<S> Inbound<S> {
 
     /// Whom a message is for, read from its beginning. `None`: for nobody.
     fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<Addressee<S>> {
-        let Some(id) = envelope::peek_id(protocol, message) else {
+        if let Some(last) = &self.last
+            && last.is_on_topic_of(protocol, message)
+        {
+            return Some(Addressee::Subscribers(Arc::clone(&last.to)));
+        }
+        let peeked = envelope::peek(protocol, message);
+        let Some((id, end)) = peeked.and_then(|(id, end)| Some((std::str::from_utf8(id).ok()?, end))) else {
             return Some(Addressee::Unknown);
         };
-        if let Some((last, to)) = &self.last
-            && id.strip_prefix(&**last).is_some_and(|rest| !rest.as_bytes().contains(&b':'))
-        {
-            return Some(Addressee::Subscribers(Arc::clone(to)));
-        }
         let Some(topic) = envelope::topic(id) else {
             return Some(Addressee::Caller(id.to_owned()));
         };
         match self.topics.get(topic) {
             Some(to) => {
-                self.last = Some((format!("publish:{topic}:").into(), Arc::clone(to)));
+                let rest = id.len() - "publish::".len() - topic.len() + usize::from(protocol == Protocol::V1);
+                self.last = Some(Last { head: message[..end - rest].into(), rest, to: Arc::clone(to) });
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }
             None => {

@@ -3,6 +3,7 @@
 //! than receiving them; used again it costs nothing.
 
 use super::document::Node;
+use super::text::PADDING;
 use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::ops::Deref;
@@ -48,7 +49,8 @@ impl BufferPool {
 
     /// An empty buffer for a message of `size` bytes, with memory that the pool has.
     pub fn take(&self, size: usize) -> MessageBuf {
-        let fits = |spare: &Spare| matches!(spare, Spare::Bytes(data) if data.len() >= size && data.len() / 4 <= size);
+        let least = size.saturating_add(PADDING);
+        let fits = |spare: &Spare| matches!(spare, Spare::Bytes(data) if data.len() >= least && data.len() / 4 <= size);
         let data = match if size >= SMALLEST_KEPT { self.0.take(fits) } else { None } {
             Some(Spare::Bytes(data)) => data,
             _ => Vec::new(),
@@ -100,16 +102,13 @@ impl Shelf {
 pub(crate) struct Origin(Weak<Shelf>);
 
 impl Origin {
-    /// An empty tape with room for at least `least` entries, if the pool has one that is not far too large for
+    /// A tape with room for at least `least` entries and anything in it, if the pool has one that is not far too large for
     /// `guess`.
     pub fn take_tape(&self, least: usize, guess: usize) -> Option<Vec<Node>> {
         let most = guess.max(least).saturating_mul(4);
         let fits = |spare: &Spare| matches!(spare, Spare::Tape(t) if (least..=most).contains(&t.capacity()));
         match self.0.upgrade()?.take(fits) {
-            Some(Spare::Tape(mut nodes)) => {
-                nodes.clear();
-                Some(nodes)
-            }
+            Some(Spare::Tape(nodes)) => Some(nodes),
             _ => None,
         }
     }
@@ -137,7 +136,7 @@ const FIRST_STEP: usize = 64 << 20;
 /// The bytes of one message. Grows while the message arrives, then never changes.
 #[derive(Debug, Default)]
 pub struct MessageBuf {
-    /// All of it is initialised memory; the message is the beginning of it.
+    /// All of it is initialised memory; the message is the beginning of it, and there is room for [`PADDING`] more.
     data: Vec<u8>,
     filled: usize,
     /// How large the message will be, as far as is known.
@@ -188,7 +187,7 @@ impl MessageBuf {
     /// Makes sure of some room, of exactly `size` bytes if this is the beginning and they are few.
     pub fn reserve(&mut self, size: usize) -> Result<()> {
         if self.data.is_empty() && size < SMALLEST_KEPT {
-            self.data = vec![0; size];
+            self.data = vec![0; size + PADDING];
         } else if self.filled == self.data.len() {
             self.grow()?;
         }
@@ -211,6 +210,7 @@ impl MessageBuf {
             }
             // Small messages come whole: no memory is cleared for them.
             self.data.truncate(self.filled);
+            self.data.reserve(bytes.len() + PADDING);
             self.data.extend_from_slice(bytes);
         } else {
             let mut rest = bytes;
@@ -243,11 +243,30 @@ impl MessageBuf {
         (&mut self.data[..self.filled], &self.origin)
     }
 
+    /// Makes sure that there is something behind the message.
+    pub(crate) fn pad(&mut self) -> Result<()> {
+        let end = self.filled + PADDING;
+        if end > self.data.len() {
+            self.data.try_reserve_exact(end - self.data.len()).map_err(|_| no_memory(end))?;
+            self.data.resize(end, 0);
+        }
+        Ok(())
+    }
+
+    /// The message and [`PADDING`] bytes of any content behind it, after [`pad`](MessageBuf::pad).
+    pub(crate) fn padded(&self) -> &[u8] {
+        &self.data[..self.filled + PADDING]
+    }
+
     fn grow(&mut self) -> Result<()> {
         let have = self.data.len();
         // Never more than twice what has arrived, beyond the first step.
         let want = have.saturating_mul(2).max(FIRST_STEP);
-        let size = if self.expected > have { self.expected.min(want) } else { want.min(have.max(16 << 10) * 2) };
+        let size = if self.expected > have {
+            self.expected.saturating_add(PADDING).min(want)
+        } else {
+            want.min(have.max(16 << 10) * 2)
+        };
         if have == 0 {
             self.data = bytemuck::try_zeroed_vec(size).map_err(|()| no_memory(size))?;
         } else {
@@ -337,10 +356,11 @@ mod tests {
 
     #[test]
     fn the_pool_keeps_no_more_than_it_may() {
-        let pool = BufferPool::new(300_000);
+        let three = 3 * (100_000 + PADDING);
+        let pool = BufferPool::new(three);
         let all: Vec<_> = (0..5).map(|_| filled(&pool, 100_000)).collect();
         drop(all);
-        assert_eq!(pool.unused(), 300_000);
+        assert_eq!(pool.unused(), three);
         pool.trim();
         assert_eq!(pool.unused(), 0);
     }

@@ -174,6 +174,22 @@ impl Document {
         &self.bytes[node.data as usize..][..node.len as usize]
     }
 
+    /// Shows the keys of the outermost map that are texts of one of these lengths, and where their values are.
+    #[inline(always)]
+    pub(crate) fn for_top_keys<'a>(&'a self, lengths: [u32; 2], mut show: impl FnMut(&'a [u8], u32)) {
+        let root = self.entry(0);
+        let pairs = if root.tag == Tag::Map { root.len } else { 0 };
+        let mut at = 1;
+        for _ in 0..pairs {
+            let value = self.after(at);
+            let key = self.entry(at);
+            if key.tag == Tag::Str && lengths.contains(&key.len) {
+                show(self.slice(*key), value);
+            }
+            at = self.after(value);
+        }
+    }
+
     pub(crate) fn attachment(&self, node: Node) -> &Bytes {
         &self.attachments[node.data as usize]
     }

@@ -23,14 +23,20 @@ pub fn topic(id: &str) -> Option<&str> {
 /// The id of a message, read without decoding the rest. `None`: not at the beginning where servers put
 /// it, so the message has to be decoded to find it.
 pub fn peek_id(protocol: Protocol, message: &[u8]) -> Option<&str> {
-    let id = match protocol {
+    std::str::from_utf8(peek(protocol, message)?.0).ok()
+}
+
+/// The same as bytes of any content, and how far in the message the id ends: two messages that are the same up to there
+/// have the same id.
+pub fn peek(protocol: Protocol, message: &[u8]) -> Option<(&[u8], usize)> {
+    let (id, rest) = match protocol {
         Protocol::V1 => peek_json(message),
         Protocol::V2 => peek_msgpack(message),
     }?;
-    std::str::from_utf8(id).ok()
+    Some((id, message.len() - rest.len()))
 }
 
-fn peek_json(text: &[u8]) -> Option<&[u8]> {
+fn peek_json(text: &[u8]) -> Option<(&[u8], &[u8])> {
     fn blank(t: &[u8]) -> &[u8] {
         t.trim_ascii_start()
     }
@@ -45,14 +51,14 @@ fn peek_json(text: &[u8]) -> Option<&[u8]> {
         let (key, after) = string(rest)?;
         let (value, after) = string(blank(blank(after).strip_prefix(b":")?))?;
         if key == b"id" {
-            return Some(value);
+            return Some((value, after));
         }
         rest = blank(blank(after).strip_prefix(b",")?);
     }
     None
 }
 
-fn peek_msgpack(message: &[u8]) -> Option<&[u8]> {
+fn peek_msgpack(message: &[u8]) -> Option<(&[u8], &[u8])> {
     fn string(m: &[u8]) -> Option<(&[u8], &[u8])> {
         let (len, rest) = match *m.first()? {
             b @ 0xa0..=0xbf => (usize::from(b & 31), &m[1..]),
@@ -69,7 +75,7 @@ fn peek_msgpack(message: &[u8]) -> Option<&[u8]> {
         let (key, after) = string(rest)?;
         let (value, after) = string(after)?;
         if key == b"id" {
-            return Some(value);
+            return Some((value, after));
         }
         rest = after;
     }
@@ -138,13 +144,11 @@ pub fn classify(document: impl Into<Arc<Document>>) -> Result<Content> {
 pub fn outcome(document: Arc<Document>) -> Result<Arc<Document>> {
     let (mut result, mut failed) = (0, false);
     // Of equal keys the last one counts.
-    for (key, value) in document.root().pairs() {
-        match key.as_str_bytes() {
-            Some(b"result") => result = value.place().0,
-            Some(b"error") => failed = true,
-            _ => {}
-        }
-    }
+    document.for_top_keys([6, 5], |key, value| match key {
+        b"result" => result = value,
+        b"error" => failed = true,
+        _ => {}
+    });
     if failed {
         return Err(remote_error(document));
     }
@@ -155,10 +159,12 @@ pub fn outcome(document: Arc<Document>) -> Result<Arc<Document>> {
     Ok(document)
 }
 
+#[cold]
 fn malformed<T>(what: &str) -> Result<T> {
     Err(Error::new(Code::Protocol, format!("message with {what}")))
 }
 
+#[cold]
 fn remote_error(document: Arc<Document>) -> Error {
     let (code, message) = match document.root().get("error") {
         Some(error) => (

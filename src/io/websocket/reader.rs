@@ -132,6 +132,16 @@ impl Reader {
 
     fn begin_frame<S>(&mut self, inbound: &mut Inbound<S>) -> Result<Begun<S>> {
         let bytes = &self.buffer[self.start..self.end];
+        // By far the most frequent frame, a small one that is a whole message, needs no general decoder.
+        if !self.fragmented
+            && let [head @ (0x81 | 0x82), len @ 0..=125, rest @ ..] = bytes
+            && let Some(payload) = rest.get(..usize::from(*len))
+            && let Some(received) = inbound.whole(*head == 0x81, payload)?
+        {
+            self.start += 2 + payload.len();
+            self.peek = false;
+            return Ok(received.map_or(Begun::Frame, |message| Begun::Incoming(Incoming::Message(message))));
+        }
         let mut cursor = Cursor::new(bytes);
         let Some((header, len)) = FrameHeader::parse(&mut cursor).map_err(violation)? else {
             return Ok(Begun::Incomplete);

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
 use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
 use crate::wire::tape::TapeWriter;
-use crate::wire::text::Keys;
+use crate::wire::text::{Keys, Text};
 use smallvec::SmallVec;
 
 /// A document, and where in its tape the strings are that may name an attachment.
@@ -116,7 +116,7 @@ impl Parser<'_> {
 
     #[inline]
     fn push(&mut self, node: Node) -> Result<()> {
-        self.tape.push(node, self.at).map(|_| ())
+        self.tape.push(node, || self.at).map(|_| ())
     }
 
     /// One scalar, or the beginning of a container up to its first scalar.
@@ -183,7 +183,11 @@ impl Parser<'_> {
         }
         let (start, len) = self.string()?;
         if let Some(top) = self.open.last_mut() {
-            top.keys.add(&self.text[start..start + len]);
+            let key = Text::new(&self.text[start..], len);
+            if top.keys.add(key) && top.keys.are_distinct() && self.tape.may_have_key(top.node, self.text, key.bytes())
+            {
+                top.keys.give_up();
+            }
         }
         self.push(Node::new(Tag::Str, len as u32, start as u64))?;
         self.blank();

@@ -4,8 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
 use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
 use crate::wire::tape::TapeWriter;
-use crate::wire::text::{Keys, is_ascii};
-use smallvec::SmallVec;
+use crate::wire::text::{Keys, PADDING, Text};
 
 /// Arrays of at least this many float64 stay packed: one entry instead of one per value.
 const SHORTEST_RUN: usize = 8;
@@ -20,24 +19,46 @@ pub fn decode(message: MessageBuf, max_nodes: usize) -> Result<Document> {
 
 /// The same for a document that has the bytes of the message, in the memory of its index.
 pub(crate) fn decode_into(document: &mut Document, max_nodes: usize) -> Result<()> {
+    document.bytes.pad()?;
     let message = &document.bytes;
     let mut tape = TapeWriter::new(std::mem::take(&mut document.tape), message.len(), max_nodes, message.origin());
-    values(message, &mut tape)?;
-    document.tape = tape.finish();
-    Ok(())
+    let mut reader = Reader { size: message.len() + PADDING, rest: message.padded() };
+    match values(&mut reader, &mut tape) {
+        Ok(()) => {
+            document.tape = tape.finish();
+            Ok(())
+        }
+        Err(Fault::Malformed(what)) => {
+            Err(Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {}", reader.at())))
+        }
+        Err(Fault::Other(error)) => Err(error),
+    }
 }
 
+/// Why a message cannot be decoded. Where is known to the reader.
+enum Fault {
+    Malformed(&'static str),
+    Other(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::Other(error)
+    }
+}
+
+type Read<T> = Result<T, Fault>;
+
 /// Everything that takes it by reference is inlined, so that it lives in registers.
+#[derive(Clone, Copy)]
 struct Reader<'a> {
-    /// Of the whole message.
+    /// Of the whole message, with the padding behind it.
     size: usize,
+    /// With the padding, so that short text can be looked at in one step.
     rest: &'a [u8],
 }
 
-#[cold]
-fn malformed(what: &str, at: usize) -> Error {
-    Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {at}"))
-}
+const ENDS: Fault = Fault::Malformed("message ends inside a value");
 
 impl<'a> Reader<'a> {
     /// How many bytes were read.
@@ -46,126 +67,102 @@ impl<'a> Reader<'a> {
         self.size - self.rest.len()
     }
 
+    /// How many bytes of the message are left.
     #[inline(always)]
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
+    fn left(&self) -> usize {
+        self.rest.len() - PADDING
+    }
+
+    #[inline(always)]
+    fn fixed<const N: usize>(&mut self) -> Read<[u8; N]> {
         match self.rest.split_first_chunk::<N>() {
-            Some((bytes, rest)) => {
+            Some((bytes, rest)) if rest.len() >= PADDING => {
                 self.rest = rest;
                 Ok(*bytes)
             }
-            None => Err(malformed("message ends inside a value", self.at())),
+            _ => Err(ENDS),
         }
     }
 
-    /// The next `len` bytes.
+    /// Steps over `len` bytes. Gives them with all that follows.
     #[inline(always)]
-    fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
-        match self.rest.split_at_checked(len) {
-            Some((bytes, rest)) => {
+    fn skip(&mut self, len: usize) -> Read<&'a [u8]> {
+        let from_here = self.rest;
+        match from_here.get(len..) {
+            Some(rest) if rest.len() >= PADDING => {
                 self.rest = rest;
-                Ok(bytes)
+                Ok(from_here)
             }
-            None => Err(malformed("message ends inside a value", self.at())),
+            _ => Err(ENDS),
         }
     }
 
     /// An entry for data that is stepped over.
     #[inline(always)]
-    fn data(&mut self, tag: Tag, len: usize) -> Result<Node> {
+    fn data(&mut self, tag: Tag, len: usize) -> Read<Node> {
         let start = self.at() as u64;
-        self.bytes(len)?;
+        self.skip(len)?;
         Ok(Node::new(tag, len as u32, start))
     }
 
     #[inline(always)]
-    fn string(&mut self, len: usize) -> Result<(Node, &'a [u8])> {
+    fn string(&mut self, len: usize) -> Read<(Node, Text<'a>)> {
         let start = self.at() as u64;
-        let text = self.bytes(len)?;
-        if !is_ascii(text) && !is_utf8(text) {
-            return Err(malformed("string is not valid UTF-8 before", self.at()));
+        let text = Text::new(self.skip(len)?, len);
+        if !text.is_ascii() && !is_utf8(text.bytes()) {
+            return Err(Fault::Malformed("string is not valid UTF-8 before"));
         }
         Ok((Node::new(Tag::Str, len as u32, start), text))
     }
 
     #[inline(always)]
-    fn ext(&mut self, len: usize) -> Result<Node> {
+    fn ext(&mut self, len: usize) -> Read<Node> {
         let [kind] = self.fixed::<1>()?;
         Ok(Node { extra: kind as i8, ..self.data(Tag::Ext, len)? })
     }
 
     #[inline(always)]
-    fn u8(&mut self) -> Result<usize> {
+    fn u8(&mut self) -> Read<usize> {
         Ok(usize::from(self.fixed::<1>()?[0]))
     }
 
     #[inline(always)]
-    fn u16(&mut self) -> Result<usize> {
+    fn u16(&mut self) -> Read<usize> {
         Ok(usize::from(u16::from_be_bytes(self.fixed()?)))
     }
 
     #[inline(always)]
-    fn u32(&mut self) -> Result<usize> {
+    fn u32(&mut self) -> Read<usize> {
         Ok(u32::from_be_bytes(self.fixed()?) as usize)
     }
 
-    /// How many members an array or map has, if one begins here.
-    #[inline(always)]
-    fn container(&mut self, byte: u8) -> Result<Option<(Tag, usize)>> {
-        let (tag, count) = match byte {
-            0x80..=0x8f => (Tag::Map, usize::from(byte & 15)),
-            0x90..=0x9f => (Tag::Array, usize::from(byte & 15)),
-            0xdc => (Tag::Array, self.u16()?),
-            0xdd => (Tag::Array, self.u32()?),
-            0xde => (Tag::Map, self.u16()?),
-            0xdf => (Tag::Map, self.u32()?),
-            _ => return Ok(None),
+    /// A value of one of the forms that are not frequent. By value, so that the reader of the others is in registers.
+    #[inline(never)]
+    fn seldom(mut self, byte: u8) -> Read<(Node, Reader<'a>)> {
+        let r = &mut self;
+        let node = match byte {
+            0xc4 => r.u8().and_then(|n| r.data(Tag::Bytes, n))?,
+            0xc5 => r.u16().and_then(|n| r.data(Tag::Bytes, n))?,
+            0xc6 => r.u32().and_then(|n| r.data(Tag::Bytes, n))?,
+            0xc7 => r.u8().and_then(|n| r.ext(n))?,
+            0xc8 => r.u16().and_then(|n| r.ext(n))?,
+            0xc9 => r.u32().and_then(|n| r.ext(n))?,
+            0xca => float(f64::from(f32::from_be_bytes(r.fixed()?))),
+            0xcf => unsigned(u64::from_be_bytes(r.fixed()?)),
+            0xd0 => signed(i64::from(i8::from_be_bytes(r.fixed()?))),
+            0xd1 => signed(i64::from(i16::from_be_bytes(r.fixed()?))),
+            0xd2 => signed(i64::from(i32::from_be_bytes(r.fixed()?))),
+            0xd3 => signed(i64::from_be_bytes(r.fixed()?)),
+            0xd4 => r.ext(1)?,
+            0xd5 => r.ext(2)?,
+            0xd6 => r.ext(4)?,
+            0xd7 => r.ext(8)?,
+            0xd8 => r.ext(16)?,
+            0xda => r.u16().and_then(|n| r.string(n))?.0,
+            0xdb => r.u32().and_then(|n| r.string(n))?.0,
+            _ => return Err(Fault::Malformed("0xc1, which no value begins with,")),
         };
-        // Every member takes a byte at least: a count beyond the message is a lie, found at once.
-        if count << u32::from(tag == Tag::Map) > self.rest.len() {
-            return Err(malformed("container larger than the message", self.at()));
-        }
-        Ok(Some((tag, count)))
-    }
-
-    /// The entry of a value that has no members.
-    #[inline(always)]
-    fn scalar(&mut self, byte: u8) -> Result<Node> {
-        Ok(match byte {
-            0x00..=0x7f => unsigned(u64::from(byte)),
-            0xe0..=0xff => signed(i64::from(byte as i8)),
-            0xa0..=0xbf => self.string(usize::from(byte & 31))?.0,
-            0xc0 => Node::new(Tag::Null, 0, 0),
-            0xc2 => Node::new(Tag::False, 0, 0),
-            0xc3 => Node::new(Tag::True, 0, 0),
-            0xc4 => self.u8().and_then(|n| self.data(Tag::Bytes, n))?,
-            0xc5 => self.u16().and_then(|n| self.data(Tag::Bytes, n))?,
-            0xc6 => self.u32().and_then(|n| self.data(Tag::Bytes, n))?,
-            0xc7 => self.u8().and_then(|n| self.ext(n))?,
-            0xc8 => self.u16().and_then(|n| self.ext(n))?,
-            0xc9 => self.u32().and_then(|n| self.ext(n))?,
-            0xca => float(f64::from(f32::from_be_bytes(self.fixed()?))),
-            0xcb => float(f64::from_be_bytes(self.fixed()?)),
-            0xcc => unsigned(u64::from(self.fixed::<1>()?[0])),
-            0xcd => unsigned(u64::from(u16::from_be_bytes(self.fixed()?))),
-            0xce => unsigned(u64::from(u32::from_be_bytes(self.fixed()?))),
-            0xcf => unsigned(u64::from_be_bytes(self.fixed()?)),
-            0xd0 => signed(i64::from(i8::from_be_bytes(self.fixed()?))),
-            0xd1 => signed(i64::from(i16::from_be_bytes(self.fixed()?))),
-            0xd2 => signed(i64::from(i32::from_be_bytes(self.fixed()?))),
-            0xd3 => signed(i64::from_be_bytes(self.fixed()?)),
-            0xd4 => self.ext(1)?,
-            0xd5 => self.ext(2)?,
-            0xd6 => self.ext(4)?,
-            0xd7 => self.ext(8)?,
-            0xd8 => self.ext(16)?,
-            0xd9 => self.u8().and_then(|n| self.string(n))?.0,
-            0xda => self.u16().and_then(|n| self.string(n))?.0,
-            0xdb => self.u32().and_then(|n| self.string(n))?.0,
-            // The containers are not asked about here.
-            0x80..=0x9f | 0xc1 | 0xdc..=0xdf => {
-                return Err(malformed("0xc1, which no value begins with,", self.at()));
-            }
-        })
+        Ok((node, self))
     }
 }
 
@@ -176,7 +173,7 @@ fn is_utf8(text: &[u8]) -> bool {
 /// What follows `count` values that are all float64.
 fn after_floats(rest: &[u8], count: usize) -> Option<&[u8]> {
     let (run, after) = rest.split_at_checked(count.checked_mul(9)?)?;
-    run.chunks_exact(9).all(|value| value[0] == 0xcb).then_some(after)
+    (after.len() >= PADDING && run.chunks_exact(9).all(|value| value[0] == 0xcb)).then_some(after)
 }
 
 #[inline(always)]
@@ -195,85 +192,159 @@ fn float(v: f64) -> Node {
 }
 
 /// A container whose members are still being read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Open {
-    node: u32,
-    map: bool,
-    /// How many values are to come; in a map two for each pair.
-    left: usize,
+    /// How many values are to come, in a map two for each pair; and [`Open::ARRAY`].
+    left: u64,
+    node: u64,
     keys: Keys,
 }
 
 impl Open {
+    /// Marks what is no map. A message has fewer bytes than this, so no container has as many members.
+    const ARRAY: u64 = 1 << 32;
+
+    #[inline(always)]
+    fn new(map: bool, values: usize, node: u32) -> Open {
+        let array = if map { 0 } else { Open::ARRAY };
+        Open { left: values as u64 | array, node: u64::from(node), keys: Keys::NONE }
+    }
+
+    #[inline(always)]
+    fn is_map(&self) -> bool {
+        self.left & Open::ARRAY == 0
+    }
+
     #[inline(always)]
     fn key_is_next(&self) -> bool {
-        self.map && self.left.is_multiple_of(2)
+        self.left & (Open::ARRAY | 1) == 0
+    }
+
+    /// One value is complete. `true`: it was the last one.
+    #[inline(always)]
+    fn advance(&mut self) -> bool {
+        self.left -= 1;
+        self.left as u32 == 0
     }
 }
 
-fn values(message: &[u8], tape: &mut TapeWriter<'_>) -> Result<()> {
-    let mut r = Reader { size: message.len(), rest: message };
+/// The containers around the one that is being read.
+struct Around {
+    depth: usize,
+    first: [Open; 8],
+    deeper: Vec<Open>,
+}
+
+impl Around {
+    #[inline(always)]
+    fn push(&mut self, open: Open) {
+        match self.first.get_mut(self.depth) {
+            Some(place) => *place = open,
+            None => self.deeper.push(open),
+        }
+        self.depth += 1;
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<Open> {
+        self.depth = self.depth.checked_sub(1)?;
+        match self.first.get(self.depth) {
+            Some(open) => Some(*open),
+            None => self.deeper.pop(),
+        }
+    }
+}
+
+#[inline(always)]
+fn values(reader: &mut Reader<'_>, tape: &mut TapeWriter<'_>) -> Read<()> {
+    let message = reader.rest;
+    let r = reader;
     // The message is the one member of a container that has no entry.
-    let mut open = Open { node: u32::MAX, map: false, left: 1, keys: Keys::NONE };
-    let mut around: SmallVec<[Open; 16]> = SmallVec::new();
-    loop {
+    let mut open = Open::new(false, 1, u32::MAX);
+    let mut around = Around { depth: 0, first: [Open::default(); 8], deeper: Vec::new() };
+    'next: loop {
         let mut byte = r.fixed::<1>()?[0];
-        if open.key_is_next() && byte & 0xe0 == 0xa0 {
-            // A key in the form that nearly all have, a string of up to 31 bytes.
-            let (key, text) = r.string(usize::from(byte & 31))?;
-            open.keys.add(text);
-            tape.push(key, r.at())?;
-            open.left -= 1;
-            byte = r.fixed::<1>()?[0];
-        } else if open.key_is_next() {
-            open.keys.add_unknown();
-        }
-        match r.container(byte)? {
-            None => {
-                let node = r.scalar(byte)?;
-                tape.push(node, r.at())?;
-            }
-            Some((tag, count)) => {
-                let start = r.at() as u64;
-                if tag == Tag::Array
-                    && count >= SHORTEST_RUN
-                    && r.rest.first() == Some(&0xcb)
-                    && let Some(rest) = after_floats(r.rest, count)
+        if open.key_is_next() {
+            if byte & 0xe0 == 0xa0 {
+                // A key in the form that nearly all have, a string of up to 31 bytes.
+                let (key, text) = r.string(usize::from(byte & 31))?;
+                if open.keys.add(text)
+                    && open.keys.are_distinct()
+                    && tape.may_have_key(open.node as u32, message, text.bytes())
                 {
-                    r.rest = rest;
-                    tape.push(Node::new(Tag::FloatRun, count as u32, start), r.at())?;
-                } else {
-                    let index = tape.push(Node::new(tag, count as u32, 0), r.at())?;
-                    tape.at(index).data = u64::from(index) + 1;
-                    if count > 0 {
-                        if around.len() == MAX_DEPTH {
-                            return Err(malformed("nested too deeply (more than 2048 levels)", r.at()));
-                        }
-                        around.push(open);
-                        let map = tag == Tag::Map;
-                        open = Open { node: index, map, left: count << u32::from(map), keys: Keys::NONE };
-                        continue;
-                    }
+                    open.keys.give_up();
                 }
+                tape.push(key, || r.at())?;
+                open.advance();
+                byte = r.fixed::<1>()?[0];
+            } else {
+                open.keys.give_up();
             }
         }
-        // A value is complete: so may be the containers around it.
-        open.left -= 1;
-        while open.left == 0 {
-            let Some(outer) = around.pop() else {
-                if !r.rest.is_empty() {
-                    return Err(malformed("bytes after the value", r.at()));
+        let node = 'complete: {
+            let (map, count) = match byte {
+                0x00..=0x7f => break 'complete unsigned(u64::from(byte)),
+                0xe0..=0xff => break 'complete signed(i64::from(byte as i8)),
+                0xa0..=0xbf => break 'complete r.string(usize::from(byte & 31))?.0,
+                0x80..=0x8f => (true, usize::from(byte & 15)),
+                0x90..=0x9f => (false, usize::from(byte & 15)),
+                0xc0 => break 'complete Node::new(Tag::Null, 0, 0),
+                0xc2 => break 'complete Node::new(Tag::False, 0, 0),
+                0xc3 => break 'complete Node::new(Tag::True, 0, 0),
+                0xcb => break 'complete float(f64::from_be_bytes(r.fixed()?)),
+                0xcc => break 'complete unsigned(u64::from(r.fixed::<1>()?[0])),
+                0xcd => break 'complete unsigned(u64::from(u16::from_be_bytes(r.fixed()?))),
+                0xce => break 'complete unsigned(u64::from(u32::from_be_bytes(r.fixed()?))),
+                0xd9 => break 'complete r.u8().and_then(|n| r.string(n))?.0,
+                0xdc => (false, r.u16()?),
+                0xdd => (false, r.u32()?),
+                0xde => (true, r.u16()?),
+                0xdf => (true, r.u32()?),
+                _ => {
+                    let (node, after) = r.seldom(byte)?;
+                    *r = after;
+                    break 'complete node;
                 }
-                return Ok(());
+            };
+            // Every member takes a byte at least: a count beyond the message is a lie, found at once.
+            let left = count << u32::from(map);
+            if left > r.left() {
+                return Err(Fault::Malformed("container larger than the message"));
+            }
+            if !map
+                && count >= SHORTEST_RUN
+                && r.rest.first() == Some(&0xcb)
+                && let Some(rest) = after_floats(r.rest, count)
+            {
+                let start = r.at() as u64;
+                r.rest = rest;
+                break 'complete Node::new(Tag::FloatRun, count as u32, start);
+            }
+            let tag = if map { Tag::Map } else { Tag::Array };
+            if count == 0 {
+                break 'complete Node::new(tag, 0, u64::from(tape.len()) + 1);
+            }
+            if around.depth == MAX_DEPTH {
+                return Err(Fault::Malformed("nested too deeply (more than 2048 levels)"));
+            }
+            around.push(open);
+            let node = tape.push(Node::new(tag, count as u32, 0), || r.at())?;
+            open = Open::new(map, left, node);
+            continue 'next;
+        };
+        tape.push(node, || r.at())?;
+        // A value is complete: so may be the containers around it.
+        while open.advance() {
+            let Some(outer) = around.pop() else {
+                return if r.left() == 0 { Ok(()) } else { Err(Fault::Malformed("bytes after the value")) };
             };
             let end = u64::from(tape.len());
-            let entry = tape.at(open.node);
+            let entry = tape.at(open.node as u32);
             entry.data = end;
-            if open.map && open.keys.are_distinct() {
+            if open.is_map() && open.keys.are_distinct() {
                 entry.extra = DISTINCT;
             }
             open = outer;
-            open.left -= 1;
         }
     }
 }
