@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
+use wslink::session::calls::ReplyId;
 use wslink::session::core::{Core, Effect, Seeds};
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::options::Options;
@@ -252,7 +253,7 @@ fn every_recorded_message_of_a_server_is_understood() {
                     messages += 1;
                     let outcome = match received.unwrap_or_else(|| panic!("{}: {id} dropped", capture.name)) {
                         Received::Reply { protocol, id: got, outcome } => {
-                            assert_eq!((protocol, got), (capture.protocol, id));
+                            assert_eq!((protocol, got), (capture.protocol, ReplyId::from(id)));
                             outcome
                         }
                         Received::Publication { to, outcome } => {

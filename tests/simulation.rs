@@ -364,6 +364,7 @@ impl World {
             return;
         };
         self.inbound.set_protocol(self.core.settled());
+        self.inbound.set_call_prefix(self.core.call_prefix());
         let received = if self.chance.one_in(2) {
             match self.inbound.whole(text, &payload).unwrap() {
                 Some(received) => received,

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wslink::Protocol;
+use wslink::session::calls::ReplyId;
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::topics::Topics;
 use wslink::wire::envelope::{peek_id, topic};
@@ -43,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     let frame = if text { message.to_vec() } else { [&header, message].concat() };
     match inbound.whole(text, &frame) {
         Ok(Some(Some(Received::Reply { protocol: got, id: to, .. }))) => {
-            assert_eq!((got, Some(to), wanted), (protocol, id.clone(), None));
+            assert_eq!((got, Some(to), wanted), (protocol, id.clone().map(ReplyId::from), None));
         }
         Ok(Some(Some(Received::Publication { to, .. }))) => assert!(wanted.is_some() && to[..] == [7]),
         _ => {}

@@ -228,6 +228,7 @@ impl<'a> World<'a> {
             return;
         }
         self.inbound.set_protocol(self.core.settled());
+        self.inbound.set_call_prefix(self.core.call_prefix());
         match feed(&mut self.inbound, text, payload, step) {
             Ok(Some(Received::Reply { protocol, id, outcome })) => {
                 self.core.heard(self.now);

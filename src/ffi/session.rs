@@ -289,10 +289,14 @@ pub unsafe extern "C" fn wslink_session_call(
         let options = call_options(options)?;
         let completion = completion.ok_or_else(|| Error::new(Code::Null, "completion is NULL"))?;
         let completion: CompletionCallback = Box::new(move |outcome| match outcome {
-            Ok(reply) => completion(user.pointer(), as_handle(&reply), std::ptr::null()),
+            Ok(reply) => {
+                completion(user.pointer(), as_handle(&reply), std::ptr::null());
+                Some(reply)
+            }
             Err(error) => {
                 let error = wslink_error::new(error);
                 completion(user.pointer(), std::ptr::null(), &raw const error);
+                None
             }
         });
         // The completion may free what it finds in `user`, even before this function returns: so the id is

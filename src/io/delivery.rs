@@ -23,8 +23,8 @@ pub type StateCallback = dyn Fn(&StateChange) + Send + Sync;
 /// The outcome of a call: the message whose `result` is the value, or why there is none.
 pub type Outcome = Result<Arc<Document>>;
 
-/// Receives the outcome of a call.
-pub type CompletionCallback = Box<dyn FnOnce(Outcome) + Send>;
+/// Receives the outcome of a call. Gives the message back if it has no more use for it, so that its memory is used again.
+pub type CompletionCallback = Box<dyn FnOnce(Outcome) -> Option<Arc<Document>> + Send>;
 
 /// What a subscription is told.
 pub struct Publication<'a> {
@@ -316,7 +316,7 @@ impl EventQueue {
         }
         for event in late {
             if let Event::Complete(callback, _) = event {
-                guarded(|| callback(Err(closed_error())));
+                guarded(|| drop(callback(Err(closed_error()))));
             }
         }
     }
@@ -403,9 +403,15 @@ impl EventQueue {
                 Entry::Waiting(subscription) => {
                     subscription.run_all(&together, &self.stopping);
                     let mut spares = self.spares.lock();
-                    together.drain(..).for_each(|outcome| keep_spare(&mut spares, outcome));
+                    together.drain(..).flatten().for_each(|document| keep_spare(&mut spares, document));
                 }
-                Entry::Complete(callback, outcome) => guarded(|| callback(outcome)),
+                Entry::Complete(callback, outcome) => {
+                    guarded(|| {
+                        if let Some(document) = callback(outcome) {
+                            keep_spare(&mut self.spares.lock(), document);
+                        }
+                    });
+                }
                 Entry::Publish(subscription, outcome) => subscription.run(&outcome),
                 Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
                 Entry::Progress(progress) => self.callbacks.progress.run(|f| f(&progress)),
@@ -429,7 +435,7 @@ impl EventQueue {
 
     /// Moves documents whose memory is free to where they are used again.
     pub fn take_spares(&self, to: &mut Vec<Arc<Document>>) {
-        if to.is_empty() && self.waiting_rooms {
+        if to.is_empty() {
             std::mem::swap(&mut *self.spares.lock(), to);
         }
     }
@@ -480,7 +486,7 @@ impl EventQueue {
         };
         for entry in entries {
             if let Entry::Complete(callback, _) = entry {
-                guarded(|| callback(Err(closed_error())));
+                guarded(|| drop(callback(Err(closed_error()))));
             }
         }
         self.callbacks.wakeup.clear();
@@ -507,11 +513,8 @@ impl EventQueue {
 
 /// Keeps the memory of a small document for the next one, unless there is enough of it, or the application has kept the
 /// document.
-pub fn keep_spare(spares: &mut Vec<Arc<Document>>, outcome: Outcome) {
-    if let Ok(document) = outcome
-        && spares.len() < MOST_SPARES
-        && Document::is_spare(&document)
-    {
+pub fn keep_spare(spares: &mut Vec<Arc<Document>>, document: Arc<Document>) {
+    if spares.len() < MOST_SPARES && Document::is_spare(&document) {
         spares.push(document);
     }
 }

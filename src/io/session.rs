@@ -218,7 +218,10 @@ impl Handle {
         timeout: Option<Duration>,
         completion: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<CallId> {
-        let completion = Completion::Callback(Box::new(completion));
+        let completion = Completion::Callback(Box::new(|outcome| {
+            completion(outcome);
+            None
+        }));
         self.begin(method, args, timeout, completion, |_| ()).map_err(|(error, _)| error)
     }
 
@@ -237,7 +240,7 @@ impl Handle {
             Ok(_) => Ok(()),
             Err((error, Completion::Callback(completion))) => Err((error, completion)),
             // It is the one that was given.
-            Err((error, Completion::Waiter(_))) => Err((error, Box::new(|_| ()))),
+            Err((error, Completion::Waiter(_))) => Err((error, Box::new(|_| None))),
         }
     }
 

@@ -14,6 +14,7 @@ use super::websocket::writer::ControlFrame;
 use crate::error::{Code, Error, Stage};
 use crate::session::core::State;
 use crate::session::inbound::{Inbound, Received};
+use crate::wire::Protocol;
 use crate::wire::buffer::BufferPool;
 use mio::{Events, Poll, Waker};
 use std::io::ErrorKind;
@@ -347,8 +348,7 @@ impl IoThread {
         let mut batch = std::mem::take(&mut connection.batch);
         let mut direct = Direct::default();
         let mut step = Step::Fine;
-        let mut settled = shared.look(|locked| locked.core.settled());
-        connection.inbound.set_protocol(settled);
+        let mut settled = connection.settle(shared);
         loop {
             match connection.reader.next(&mut connection.inbound) {
                 Ok(Some(Incoming::Message(Received::Publication { to, outcome })))
@@ -357,7 +357,9 @@ impl IoThread {
                     if !direct.give(&outcome) && shared.dropped() {
                         return Step::Fine;
                     }
-                    keep_spare(connection.inbound.spares(), outcome);
+                    if let Ok(document) = outcome {
+                        keep_spare(connection.inbound.spares(), document);
+                    }
                 }
                 Ok(Some(Incoming::Message(message))) => {
                     direct.leave();
@@ -365,8 +367,7 @@ impl IoThread {
                     if settled.is_none() {
                         // Which generation the next frames are in depends on this one.
                         shared.receive(now, &mut batch);
-                        settled = shared.look(|locked| locked.core.settled());
-                        connection.inbound.set_protocol(settled);
+                        settled = connection.settle(shared);
                     } else if batch.len() == BATCH {
                         shared.receive(now, &mut batch);
                         if on_this_thread {
@@ -458,6 +459,16 @@ impl Drop for Direct {
 }
 
 impl Connection {
+    /// What was found out about the server counts for the messages that follow.
+    fn settle(&mut self, shared: &Shared) -> Option<Protocol> {
+        let settled = shared.look(|locked| {
+            self.inbound.set_call_prefix(locked.core.call_prefix());
+            locked.core.settled()
+        });
+        self.inbound.set_protocol(settled);
+        settled
+    }
+
     fn count(&mut self, shared: &Shared) {
         let dropped = self.inbound.take_dropped();
         if dropped.unsubscribed > 0 {

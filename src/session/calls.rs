@@ -7,6 +7,35 @@ use std::time::Instant;
 /// The number of a call: the last component of its message id. Never used twice in a session.
 pub type CallId = u64;
 
+/// What a reply says it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplyId {
+    /// A call of this session.
+    Call(CallId),
+    /// Anything else: a system message, or what this session never asked.
+    Other(String),
+}
+
+impl From<String> for ReplyId {
+    fn from(id: String) -> ReplyId {
+        ReplyId::Other(id)
+    }
+}
+
+impl ReplyId {
+    /// The call that an id stands for, if the ids of calls begin with `prefix`.
+    #[inline]
+    pub fn call(id: &[u8], prefix: &[u8]) -> Option<CallId> {
+        // 19 digits are always in the range.
+        match id.strip_prefix(prefix)? {
+            digits @ [b'0'..=b'9', ..] if digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit) => {
+                Some(digits.iter().fold(0, |n, digit| n * 10 + CallId::from(digit - b'0')))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The calls that wait for a reply. `C` is whatever receives the outcome.
 #[derive(Debug)]
 pub struct Calls<C> {

@@ -4,7 +4,7 @@
 //! [`Core::take_effect`] in order. The caller holds no lock while it acts on an effect that runs code of
 //! the application.
 
-use super::calls::{CallId, Calls};
+use super::calls::{CallId, Calls, ReplyId};
 use super::hello::{Answer, Hello, Next, Send};
 use super::options::Options;
 use super::reconnect::Attempts;
@@ -16,7 +16,6 @@ use crate::wire::document::Document;
 use crate::wire::envelope;
 use crate::wire::outgoing::{self, Format, Outgoing};
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -315,16 +314,22 @@ impl<C, S: Clone> Core<C, S> {
     }
 
     /// A reply came in.
-    pub fn reply(&mut self, now: Instant, protocol: Protocol, id: &str, outcome: Result<Arc<Document>>) {
-        if id == envelope::SYSTEM_ID {
-            return self.system_reply(now, protocol, outcome);
-        }
-        let number = id.strip_prefix(self.call_prefix.as_str()).and_then(|number| number.parse::<CallId>().ok());
-        match number.and_then(|n| self.calls.end(n)) {
+    pub fn reply(&mut self, now: Instant, protocol: Protocol, id: &ReplyId, outcome: Result<Arc<Document>>) {
+        let call = match id {
+            ReplyId::Other(id) if id == envelope::SYSTEM_ID => return self.system_reply(now, protocol, outcome),
+            ReplyId::Other(id) => ReplyId::call(id.as_bytes(), self.call_prefix.as_bytes()),
+            ReplyId::Call(call) => Some(*call),
+        };
+        match call.and_then(|call| self.calls.end(call)) {
             Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),
-            None if number.is_some_and(|n| self.calls.was_begun(n)) => self.counts.late_replies += 1,
+            None if call.is_some_and(|call| self.calls.was_begun(call)) => self.counts.late_replies += 1,
             None => self.counts.unknown_replies += 1,
         }
+    }
+
+    /// What the ids of calls begin with; empty before the first hello was answered.
+    pub fn call_prefix(&self) -> &str {
+        &self.call_prefix
     }
 
     fn system_reply(&mut self, now: Instant, protocol: Protocol, outcome: Result<Arc<Document>>) {
@@ -506,11 +511,14 @@ impl<C, S: Clone> Core<C, S> {
         if method.is_empty() {
             return failed(Error::new(Code::Argument, "the name of the method is empty"), completion);
         }
-        let mut id = String::with_capacity(self.call_prefix.len() + 20);
-        id.push_str(&self.call_prefix);
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{}", self.calls.next_id());
-        let message = match outgoing::call(&mut self.format, &id, method, args) {
+        // In its own place behind the prefix, to be taken away again.
+        let mut id = std::mem::take(&mut self.call_prefix);
+        let prefix = id.len();
+        id.push_str(itoa::Buffer::new().format(self.calls.next_id()));
+        let message = outgoing::call(&mut self.format, &id, method, args);
+        id.truncate(prefix);
+        self.call_prefix = id;
+        let message = match message {
             Ok(message) => message,
             Err(error) => return failed(error, completion),
         };

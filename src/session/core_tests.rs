@@ -14,7 +14,7 @@ fn seconds(n: u64) -> Duration {
 fn reply(core: &mut TestCore, now: Instant, protocol: Protocol, text: &str) {
     let document = parse(text.as_bytes().to_vec().into(), 999).unwrap().document;
     match classify(document).unwrap() {
-        Content::Reply { id, outcome } => core.reply(now, protocol, &id, outcome),
+        Content::Reply { id, outcome } => core.reply(now, protocol, &id.into(), outcome),
         _ => panic!("not a reply"),
     }
 }

@@ -1,6 +1,7 @@
 //! From the payloads of WebSocket messages to replies and publications. Belongs to the thread that
 //! reads: nothing here waits for a lock, and what nobody subscribed to is dropped undecoded.
 
+use super::calls::ReplyId;
 use super::topics::Snapshot;
 use crate::error::{Code, Error, Result};
 use crate::wire::Protocol;
@@ -21,8 +22,8 @@ pub enum Received<S> {
     Reply {
         /// The generation in which it came.
         protocol: Protocol,
-        /// The id of what it answers.
-        id: String,
+        /// What it answers.
+        id: ReplyId,
         /// The message, or the error that the server sent.
         outcome: Result<Arc<Document>>,
     },
@@ -48,6 +49,8 @@ pub struct Dropped {
 #[derive(Debug)]
 pub struct Inbound<S> {
     protocol: Option<Protocol>,
+    /// What the ids of calls begin with; nothing as long as there are none.
+    call_prefix: String,
     limits: Limits,
     pool: BufferPool,
     chunks: Chunks,
@@ -104,7 +107,7 @@ impl<S> Last<S> {
 enum Addressee<S> {
     Subscribers(Arc<[S]>),
     /// Whoever sent the message with this id.
-    Caller(String),
+    Caller(ReplyId),
     /// To be found in the decoded message.
     Unknown,
 }
@@ -119,6 +122,7 @@ impl<S> Inbound<S> {
         limits.message_size = limits.message_size.min(u64::from(u32::MAX));
         Inbound {
             protocol: None,
+            call_prefix: String::new(),
             limits,
             chunks: Chunks::new(limits, pool.clone()),
             attachments: Attachments::new(limits),
@@ -136,6 +140,13 @@ impl<S> Inbound<S> {
     /// The generation is settled.
     pub fn set_protocol(&mut self, protocol: Option<Protocol>) {
         self.protocol = protocol;
+    }
+
+    /// What the ids of calls begin with.
+    pub fn set_call_prefix(&mut self, prefix: &str) {
+        if self.call_prefix != prefix {
+            self.call_prefix = prefix.to_owned();
+        }
     }
 
     /// Who wants publications from now on.
@@ -343,11 +354,17 @@ impl<S> Inbound<S> {
             return Some(Addressee::Subscribers(Arc::clone(&last.to)));
         }
         let peeked = envelope::peek(protocol, message);
+        if let Some((id, _)) = peeked
+            && !self.call_prefix.is_empty()
+            && let Some(call) = ReplyId::call(id, self.call_prefix.as_bytes())
+        {
+            return Some(Addressee::Caller(ReplyId::Call(call)));
+        }
         let Some((id, end)) = peeked.and_then(|(id, end)| Some((std::str::from_utf8(id).ok()?, end))) else {
             return Some(Addressee::Unknown);
         };
         let Some(topic) = envelope::topic(id) else {
-            return Some(Addressee::Caller(id.to_owned()));
+            return Some(Addressee::Caller(id.to_owned().into()));
         };
         match self.topics.get(topic) {
             Some(to) => {
@@ -398,7 +415,7 @@ impl<S> Inbound<S> {
     /// an unusual server.
     fn unaddressed(&mut self, protocol: Protocol, document: Arc<Document>) -> Option<Received<S>> {
         match envelope::classify(document) {
-            Ok(Content::Reply { id, outcome }) => return Some(Received::Reply { protocol, id, outcome }),
+            Ok(Content::Reply { id, outcome }) => return Some(Received::Reply { protocol, id: id.into(), outcome }),
             Ok(Content::Publication { topic, outcome }) => match self.topics.get(topic.as_str()) {
                 Some(to) => return Some(Received::Publication { to: Arc::clone(to), outcome }),
                 None => self.dropped.unsubscribed += 1,

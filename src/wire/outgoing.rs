@@ -48,7 +48,8 @@ impl Format {
 /// dropped before all of this is, so that the release of memory of the application runs where the owner of this wants.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    messages: SmallVec<[Message; 1]>,
+    /// In a place of their own, because this is handed on from one queue to the next.
+    messages: Vec<Message>,
     /// The message that is being sent.
     at: usize,
     total: u64,
@@ -174,6 +175,10 @@ impl Outgoing {
         let size: u64 = parts.iter().map(|p| p.bytes().len() as u64).sum();
         self.total += size;
         let (at, taken, framed, frame_left) = (0, 0, 0, 0);
+        // Nearly always there is only one.
+        if self.messages.is_empty() {
+            self.messages.reserve_exact(1);
+        }
         self.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
     }
 
