@@ -4,9 +4,13 @@
 use super::socket::Socket;
 use super::sync::Mutex;
 use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer, queue_control};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+
+/// Room for so many messages that wait is kept for the next ones.
+const MOST_KEPT: usize = 1024;
 
 /// The outgoing half of a session.
 #[derive(Default)]
@@ -44,7 +48,7 @@ pub struct Report {
     /// Bytes written.
     pub bytes: u64,
     /// Messages that are sent. To be dropped without a lock: they may hold memory of the application.
-    pub done: Vec<Queued>,
+    pub done: SmallVec<[Queued; 1]>,
     /// The message that is being sent.
     pub current: Option<Sent>,
 }
@@ -115,22 +119,23 @@ impl Link {
             let Some(Active { writer, socket }) = active.as_mut() else {
                 return report;
             };
-            let (messages, controls) = {
-                let mut pending = self.pending.lock();
-                (std::mem::take(&mut pending.messages), std::mem::take(&mut pending.controls))
-            };
-            writer.push(messages, controls);
+            {
+                let Pending { messages, controls, .. } = &mut *self.pending.lock();
+                writer.push(messages.drain(..), controls.drain(..));
+                messages.shrink_to(MOST_KEPT);
+            }
             let flushed = writer.flush(most.saturating_sub(report.bytes as usize), |bytes| socket.write(bytes));
             report.bytes += writer.take_bytes_out();
-            let done = writer.take_done();
+            let already = report.done.len();
+            report.done.extend(writer.take_done());
             report.current = writer.current();
 
             let mut pending = self.pending.lock();
             // Before the next connection, which counts anew; after this look whoever puts something in finds the socket
             // free.
             drop(active);
-            pending.bytes -= done.iter().map(|(message, _)| message.total()).sum::<u64>().min(pending.bytes);
-            report.done.extend(done);
+            let written: u64 = report.done[already..].iter().map(|(message, _)| message.total()).sum();
+            pending.bytes -= written.min(pending.bytes);
             match flushed {
                 Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,
                 Ok(Flushed::Everything) => {}

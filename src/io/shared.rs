@@ -13,6 +13,7 @@ use crate::session::core::{Core, Effect, Seeds, State};
 use crate::session::inbound::Received;
 use mio::Waker;
 use parking_lot::{Condvar, Mutex};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -136,9 +137,9 @@ pub struct Shared {
 /// What is left to do when the state machine was changed.
 #[derive(Default)]
 struct Todo {
-    events: Vec<Event>,
+    events: SmallVec<[Event; 1]>,
     put: Option<Put>,
-    waiters: Vec<(Arc<Waiter>, Outcome)>,
+    waiters: SmallVec<[(Arc<Waiter>, Outcome); 1]>,
     judge: Option<(Error, u32)>,
     sends: bool,
     must_wake: bool,
@@ -235,7 +236,7 @@ impl Shared {
     /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
     pub fn receive(&self, now: Instant, batch: &mut Vec<Received<Arc<Subscription>>>) {
         self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
-        let mut todo = Todo { events: Vec::with_capacity(batch.len()), ..Todo::default() };
+        let mut todo = Todo { events: SmallVec::with_capacity(batch.len()), ..Todo::default() };
         {
             let mut locked = self.locked.lock();
             locked.core.heard(now);

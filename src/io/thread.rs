@@ -41,6 +41,8 @@ pub struct IoThread {
     waker: Arc<Waker>,
     connection: Option<Connection>,
     pool: BufferPool,
+    /// The time, if it was asked for and nothing that takes long was done since: to ask costs as much as a small message.
+    clock: Option<Instant>,
 }
 
 struct Connection {
@@ -81,7 +83,7 @@ impl IoThread {
     /// A thread that does not run yet.
     pub fn new(shared: Arc<Shared>, poll: Poll, waker: Arc<Waker>) -> IoThread {
         let pool = BufferPool::new(shared.config.buffer_pool_bytes);
-        IoThread { shared, poll, events: Events::with_capacity(16), waker, connection: None, pool }
+        IoThread { shared, poll, events: Events::with_capacity(16), waker, connection: None, pool, clock: None }
     }
 
     /// Runs until the session is freed.
@@ -101,9 +103,11 @@ impl IoThread {
     fn serve(mut self) {
         loop {
             let on_this_thread = self.shared.config.delivery == Delivery::IoThread;
-            if on_this_thread {
+            if on_this_thread && self.shared.queue.waiting() > 0 {
+                let now = self.now();
                 // An error means that the session was freed from inside a callback.
-                let _ = self.shared.queue.dispatch(usize::MAX, Some(Instant::now()));
+                let _ = self.shared.queue.dispatch(usize::MAX, Some(now));
+                self.clock = None;
             }
             let order = self.shared.look(|locked| locked.orders.pop_front());
             match order {
@@ -120,14 +124,18 @@ impl IoThread {
                 continue;
             }
             self.work();
-            let busy = self.connection.as_ref().is_some_and(|c| c.readable || c.writable);
-            if busy || (on_this_thread && self.shared.queue.waiting() > 0) {
+            if self.connection.as_ref().is_some_and(|c| c.readable || c.writable) {
+                self.clock = None;
                 self.tick();
-                continue;
+            } else if !on_this_thread || self.shared.queue.waiting() == 0 {
+                self.sleep();
             }
-            self.sleep();
         }
         self.disconnect();
+    }
+
+    fn now(&mut self) -> Instant {
+        *self.clock.get_or_insert_with(Instant::now)
     }
 
     fn sleep(&mut self) {
@@ -137,7 +145,9 @@ impl IoThread {
         });
         if !orders {
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            match self.poll.poll(&mut self.events, timeout) {
+            let woke = self.poll.poll(&mut self.events, timeout);
+            self.clock = None;
+            match woke {
                 Err(e) if e.kind() != ErrorKind::Interrupted => {
                     let error = Error::new(Code::System, format!("waiting for the socket failed: {e}"));
                     self.over(error.at(Stage::Session), None);
@@ -168,7 +178,7 @@ impl IoThread {
     }
 
     fn tick(&mut self) {
-        let now = Instant::now();
+        let now = self.now();
         let heard = self.connection.as_ref().map(|c| c.heard);
         let due = self.shared.look(|locked| locked.core.deadline().is_some_and(|at| at <= now));
         if due {
@@ -311,10 +321,11 @@ impl IoThread {
                 Ok(0) => return Step::Over(lost("the server ended the connection without a Close frame".into()), None),
                 Ok(n) => {
                     self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
-                    connection.heard = Instant::now();
+                    connection.heard = *self.clock.get_or_insert_with(Instant::now);
                     let short = n < asked && !connection.ending && socket.short_read_means_empty();
                     connection.readable = !short;
                     let step = self.process();
+                    self.clock = None;
                     // What can be delivered at once makes room, in memory too, for what follows.
                     let deliver = self.shared.config.delivery == Delivery::IoThread && self.shared.queue.waiting() > 0;
                     if short || deliver || !matches!(step, Step::Fine) {
@@ -410,6 +421,7 @@ impl IoThread {
         if !batch.is_empty() {
             shared.receive(now, &mut batch);
         }
+        connection.batch = batch;
         step
     }
 }

@@ -15,6 +15,9 @@ use zeroize::Zeroize;
 /// So much is masked and written at once.
 const SCRATCH: usize = 128 << 10;
 
+/// Room for so many messages that are sent is kept for the next ones.
+const MOST_KEPT: usize = 1024;
+
 /// The largest head of a frame: header, mask and chunk header.
 const MAX_HEAD: usize = 14 + 12;
 
@@ -105,6 +108,9 @@ impl Writer {
         controls: impl IntoIterator<Item = ControlFrame>,
     ) {
         self.messages.extend(messages);
+        if self.done.capacity() > MOST_KEPT {
+            self.done = Vec::new();
+        }
         for control in controls {
             queue_control(&mut self.controls, control);
         }
@@ -116,8 +122,8 @@ impl Writer {
     }
 
     /// Messages that are sent, or never will be. To be dropped where code of the application may run.
-    pub fn take_done(&mut self) -> Vec<Queued> {
-        std::mem::take(&mut self.done)
+    pub fn take_done(&mut self) -> impl Iterator<Item = Queued> {
+        self.done.drain(..)
     }
 
     /// What is being sent.
