@@ -169,7 +169,7 @@ impl Document {
     }
 
     /// The bytes that a `Str`, `BigInt`, `Bytes` or `Ext` entry stands for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slice(&self, node: Node) -> &[u8] {
         &self.bytes[node.data as usize..][..node.len as usize]
     }
