@@ -312,11 +312,8 @@ impl Parser<'_> {
             }
         }
         let first = self.at;
-        let mut value: u64 = 0;
-        while let digit @ b'0'..=b'9' = self.peek() {
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.at += 1;
-        }
+        let mut value = 0;
+        self.few_digits(&mut value);
         let digits = self.at - first;
         if digits == 0 {
             return self.fail("a digit is expected");
@@ -333,10 +330,7 @@ impl Parser<'_> {
         if self.peek() == b'.' {
             self.at += 1;
             let point = self.at;
-            while let digit @ b'0'..=b'9' = self.peek() {
-                value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-                self.at += 1;
-            }
+            self.many_digits(&mut value);
             if self.at == point {
                 return self.fail("a digit is expected after the point");
             }
@@ -370,6 +364,25 @@ impl Parser<'_> {
         }
     }
 
+    /// Steps over digits and puts them behind those of `value`, which means nothing after more than 19 of them.
+    #[inline(always)]
+    fn few_digits(&mut self, value: &mut u64) {
+        while let digit @ b'0'..=b'9' = self.peek() {
+            *value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.at += 1;
+        }
+    }
+
+    /// The same, eight at a time.
+    #[inline(always)]
+    fn many_digits(&mut self, value: &mut u64) {
+        while let Some(more) = self.text.get(self.at..).and_then(|text| eight_digits(*text.first_chunk()?)) {
+            *value = value.wrapping_mul(100_000_000).wrapping_add(more);
+            self.at += 8;
+        }
+        self.few_digits(value);
+    }
+
     fn integer(&mut self, start: usize, negative: bool, value: u64, digits: usize) -> Result<()> {
         // 19 digits always fit in a u64; 20 digits need a second look.
         let fits = digits <= 19 || (digits == 20 && self.text_as::<u64>(start + usize::from(negative)));
@@ -388,6 +401,22 @@ impl Parser<'_> {
     fn text_as<T: std::str::FromStr>(&self, start: usize) -> bool {
         std::str::from_utf8(&self.text[start..self.at]).is_ok_and(|t| t.parse::<T>().is_ok())
     }
+}
+
+/// The number that eight digits mean; `None` if they are not all digits. All are looked at in one step, and then added up
+/// by pairs, fours and eights.
+#[inline(always)]
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    const PAIRS: u64 = 0x0000_00ff_0000_00ff;
+    let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
+    // Adding 0x76 makes the highest bit of a byte tell whether it is more than 9.
+    if (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let pairs = digits * 10 + (digits >> 8);
+    let first = (pairs & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
+    let second = (pairs >> 16 & PAIRS).wrapping_mul(1 + (10_000 << 32));
+    Some(first.wrapping_add(second) >> 32)
 }
 
 fn float(v: f64) -> Node {
@@ -437,6 +466,22 @@ mod tests {
         match parse(text.as_bytes().to_vec().into(), usize::MAX) {
             Ok(p) => panic!("{text} was accepted as {:?}", p.document.root()),
             Err(e) => e,
+        }
+    }
+
+    #[test]
+    fn eight_digits_are_the_number_that_they_mean() {
+        for number in [0, 1, 12_345_678, 87_654_321, 99_999_999, 10_000_000, 9] {
+            let text = format!("{number:08}");
+            let text: [u8; 8] = text.as_bytes().try_into().unwrap();
+            assert_eq!(eight_digits(text), Some(number));
+            for at in 0..8 {
+                for other in (0..=255).filter(|b: &u8| !b.is_ascii_digit()) {
+                    let mut text = text;
+                    text[at] = other;
+                    assert_eq!(eight_digits(text), None, "{other} at {at}");
+                }
+            }
         }
     }
 
