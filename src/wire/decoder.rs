@@ -85,6 +85,42 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_keys_the_last_one_counts_however_many_there_are() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            for count in [1, 2, 8, 40, 63, 64, 65, 300] {
+                for twice in [None, Some(0), Some(count / 2), Some(count - 1)] {
+                    // Between them a value that has members, whose keys are no keys of this map.
+                    let mut keys: Vec<String> = (0..count).map(|i| format!("key number {i}")).collect();
+                    keys.extend(twice.map(|i| keys[i].clone()));
+                    let document = if protocol == Protocol::V1 {
+                        let members =
+                            keys.iter().enumerate().map(|(i, key)| format!(r#""{key}": [{{"{key}": 0}}, {i}]"#));
+                        let text = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+                        decode_copy(protocol, text.as_bytes()).unwrap()
+                    } else {
+                        let mut packed = Vec::new();
+                        packed.map_head(keys.len() as u32);
+                        for (i, key) in keys.iter().enumerate() {
+                            packed.str(key);
+                            packed.array_head(2);
+                            packed.map_head(1);
+                            packed.str(key);
+                            packed.int(0);
+                            packed.int(i as i64);
+                        }
+                        decode_copy(protocol, &packed).unwrap()
+                    };
+                    let find = |i: usize| document.root().get(&keys[i]).unwrap().index(1).unwrap().as_u64();
+                    for i in (0..count).chain((0..count).rev()) {
+                        let want = if twice == Some(i) { count } else { i };
+                        assert_eq!(find(i), Some(want as u64), "{protocol:?}, {count} keys, {twice:?} twice");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_memory_of_a_large_index_is_used_again() {
         let pool = BufferPool::new(64 << 20);
         let text = format!("[{}1]", "1,".repeat(100_000));
