@@ -118,7 +118,7 @@ SYNCHRONISATION = [
     ),
     ("control frames are not looked for again", "link.rs", " && pending.controls.is_empty() => return", " => return"),
     ("the socket is let go of after the last look", "link.rs",
-     "            drop(active);\n            pending.bytes -=", "            pending.bytes -="),
+     "            drop(active);\n            let written", "            let written"),
     (
         "a flush counts for the next connection",
         "link.rs",
