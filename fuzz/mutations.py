@@ -26,7 +26,7 @@ MUTATIONS = [
     ("a 16-bit number loses its sign", "msgpack", "wire/msgpack/decode.rs",
      "i64::from(i16::from_be_bytes(", "i64::from(u16::from_be_bytes("),
     ("a byte after the value is no error", "msgpack", "wire/msgpack/decode.rs",
-     "if !r.rest.is_empty() {", "if r.rest.len() > 1 {"),
+     "return if r.left() == 0 {", "return if r.left() <= 1 {"),
     ("the upper half of a surrogate pair is shifted wrongly", "json", "wire/json/parse.rs",
      "(unit - 0xD800) << 10)", "(unit - 0xD800) << 9)"),
     ("a number may begin with 0", "json", "wire/json/parse.rs",

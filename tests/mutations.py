@@ -31,7 +31,8 @@ MUTATIONS = [
         "self.effects.push_back(Effect::Complete(completion, outcome));\n}",
     ),
     ("a reply completes nothing", "core.rs", COMPLETE, "Some(completion) => drop(completion),"),
-    ("a reply completes another call", "core.rs", "self.calls.end(n))", "self.calls.end(n ^ 1))"),
+    ("a reply completes another call", "core.rs", "call.and_then(|call| self.calls.end(call))",
+     "call.and_then(|call| self.calls.end(call ^ 1))"),
     (
         "calls are forgotten when the connection is lost",
         "core.rs",
