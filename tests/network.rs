@@ -308,9 +308,9 @@ fn a_slow_line_is_not_taken_for_a_dead_one() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     for version in ["v1", "v2"] {
         let island = Island::new(version);
-        island.slow_down("2mbit");
+        island.slow_down("1mbit");
         let mut config = island.config();
-        config.session.heartbeat = Some(Duration::from_millis(200));
+        config.session.heartbeat = Some(Duration::from_secs(1));
         let (session, states) = watched(config);
         let (send, published) = mpsc::channel();
         session.subscribe("t", Policy::default(), move |p| {
@@ -318,7 +318,7 @@ fn a_slow_line_is_not_taken_for_a_dead_one() {
             let data = result(message).get("data").unwrap();
             send.send(data.as_bytes() == Some(&pattern(500_000, 0)[..])).unwrap();
         });
-        // Two seconds on this line, with no call in flight that would suspend the heartbeat.
+        // Four seconds on this line, with no call in flight that would suspend the heartbeat.
         let quick = Some(Duration::from_millis(1));
         let _ = session.call_wait("test.publish.bytes", Args::from_json(r#"["t", 1, 500000]"#).unwrap(), quick);
         assert_eq!(published.recv_timeout(PATIENCE), Ok(true));
