@@ -165,7 +165,7 @@ fn summary(got: &Got) -> String {
     }
     match got {
         Ok(None) => "nothing".into(),
-        Ok(Some(Received::Reply { protocol, id, outcome: o })) => format!("{protocol:?} {id} {}", outcome(o)),
+        Ok(Some(Received::Reply { protocol, id, outcome: o })) => format!("{protocol:?} {id:?} {}", outcome(o)),
         Ok(Some(Received::Publication { to, outcome: o })) => format!("{to:?} {}", outcome(o)),
         // The message names the place, which may differ.
         Err(e) => format!("{:?}", e.code()),
