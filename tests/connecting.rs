@@ -24,7 +24,7 @@ fn every_address_of_a_host_name_is_tried() {
         session.call_wait("m", Args::new(), Some(PATIENCE)).unwrap();
         assert_eq!(session.peer_addr().unwrap().ip(), *ip);
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = common::port_of_its_own();
     let session = Session::new(Config::new(&format!("ws://localhost:{port}/ws")).unwrap()).unwrap();
     let e = session.connect_wait().unwrap_err();
     assert_eq!((e.code(), e.stage(), e.is_retriable()), (Code::Connect, Stage::Connect, true));

@@ -252,7 +252,7 @@ fn what_goes_wrong_at_the_proxy_is_told_as_such() {
 
 #[test]
 fn a_proxy_that_is_not_there_is_named() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = common::port_of_its_own();
     let mut config = Config::new("ws://server.invalid/ws").unwrap();
     config.set_proxy(Some(&format!("http://127.0.0.1:{port}"))).unwrap();
     let e = error_of(config);
