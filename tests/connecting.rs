@@ -5,7 +5,7 @@ mod common;
 use common::scripted::{Conn, Frame, ScriptedServer};
 use common::{PATIENCE, Server, VERSIONS};
 use std::io::Read;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use wslink::{Args, Code, Config, Protocol, Session, Stage, State, result};
