@@ -6,6 +6,7 @@ use common::PATIENCE;
 use common::scripted::{Frame, ScriptedServer};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 use wslink::{Args, Code, Policy, Protocol, State, result};
@@ -247,4 +248,40 @@ fn a_heartbeat_ends_a_dead_connection_and_leaves_a_busy_server_alone() {
     drop(session);
     drop(server);
     assert!(*pings.lock().unwrap() >= 1);
+}
+
+#[test]
+fn progress_of_an_upload_that_is_stuck_keeps_nothing_from_happening() {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let (late, is_late) = mpsc::channel::<()>();
+    let is_late = Mutex::new(is_late);
+    let server = ScriptedServer::start(move |conn, _| {
+        conn.hello(Protocol::V2);
+        // Nothing is read while the upload waits: its call runs out of time, and then there is something to receive.
+        is_late.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        conn.publish("t", json!(1));
+        wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+    });
+    let mut config = server.config(Protocol::V2);
+    config.delivery = wslink::Delivery::IoThread;
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    config.on_progress(move |_| {
+        count.fetch_add(1, Relaxed);
+    });
+    let session = common::connected(config);
+    let (published, publication) = mpsc::channel();
+    session.subscribe("t", Policy::default(), move |_| published.send(()).unwrap());
+    let (completed, completion) = mpsc::channel();
+    let large = Args::new().with(vec![7; 64 << 20]).unwrap();
+    let timeout = Some(Duration::from_millis(300));
+    session.call("m", large, timeout, move |outcome| completed.send(outcome.unwrap_err().code()).unwrap()).unwrap();
+    assert_eq!(completion.recv_timeout(PATIENCE), Ok(Code::Timeout));
+    late.send(()).unwrap();
+    publication.recv_timeout(PATIENCE).unwrap();
+    // What is told is how far the upload is, and not that it still waits.
+    let times = told.load(Relaxed);
+    assert!(times < 1000, "{times} reports of progress");
+    go_on.send(()).unwrap();
 }

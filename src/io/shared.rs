@@ -367,7 +367,7 @@ impl Shared {
                 total,
             };
             let done = report.done.iter().map(|(m, call)| of(*call, m.total(), m.total()));
-            let current = report.current.map(|s| of(s.call, s.bytes, s.total));
+            let current = report.current.filter(|_| report.bytes > 0).map(|s| of(s.call, s.bytes, s.total));
             let told: Vec<_> = done.chain(current).filter(|p| p.total >= PROGRESS_FROM).map(Event::Progress).collect();
             if !told.is_empty() {
                 self.push(told.into_iter());

@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often the socket is read before something else gets its turn.
 const READS_IN_A_ROW: usize = 16;
@@ -48,6 +48,8 @@ pub struct IoThread {
     pool: BufferPool,
     /// The time, if it was asked for and nothing that takes long was done since: to ask costs as much as a small message.
     clock: Option<Instant>,
+    /// Events were delivered since the thread has looked at the socket and at the deadlines.
+    delivered: bool,
 }
 
 struct Connection {
@@ -88,7 +90,16 @@ impl IoThread {
     /// A thread that does not run yet.
     pub fn new(shared: Arc<Shared>, poll: Poll, waker: Arc<Waker>) -> IoThread {
         let pool = BufferPool::new(shared.config.buffer_pool_bytes);
-        IoThread { shared, poll, events: Events::with_capacity(16), waker, connection: None, pool, clock: None }
+        IoThread {
+            shared,
+            poll,
+            events: Events::with_capacity(16),
+            waker,
+            connection: None,
+            pool,
+            clock: None,
+            delivered: false,
+        }
     }
 
     /// Runs until the session is freed.
@@ -113,6 +124,7 @@ impl IoThread {
                 // An error means that the session was freed from inside a callback.
                 let _ = self.shared.queue.dispatch(usize::MAX, Some(now));
                 self.clock = None;
+                self.delivered = true;
             }
             let order = self.shared.look(|locked| locked.orders.pop_front());
             match order {
@@ -132,8 +144,13 @@ impl IoThread {
             if self.connection.as_ref().is_some_and(|c| c.readable || c.writable) {
                 self.clock = None;
                 self.tick();
-            } else if !on_this_thread || self.shared.queue.waiting() == 0 {
-                self.sleep();
+                continue;
+            }
+            // What waits is delivered first, but callbacks that bring about the next ones must not keep the thread from
+            // the socket and the deadlines.
+            let idle = !on_this_thread || self.shared.queue.waiting() == 0;
+            if idle || self.delivered {
+                self.sleep(idle);
             }
         }
         self.disconnect();
@@ -143,13 +160,18 @@ impl IoThread {
         *self.clock.get_or_insert_with(Instant::now)
     }
 
-    fn sleep(&mut self) {
+    /// Looks at the socket and the deadlines, and waits for them if there is nothing else to do.
+    fn sleep(&mut self, idle: bool) {
+        self.delivered = false;
         let (deadline, orders) = self.shared.look(|locked| {
             locked.armed = locked.core.deadline();
             (locked.armed, !locked.orders.is_empty())
         });
         if !orders {
-            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = match idle {
+                true => deadline.map(|at| at.saturating_duration_since(Instant::now())),
+                false => Some(Duration::ZERO),
+            };
             let woke = self.poll.poll(&mut self.events, timeout);
             self.clock = None;
             match woke {
@@ -199,11 +221,13 @@ impl IoThread {
                 }
                 core.tick(now);
             });
+            self.clock = None;
         }
     }
 
     fn connect(&mut self, deadline: Instant) {
         self.disconnect();
+        self.clock = None;
         let shared = Arc::clone(&self.shared);
         let given_up = || {
             shared.woken();
