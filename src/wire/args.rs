@@ -47,7 +47,7 @@ impl Args {
     /// Adds positional arguments from the text of a JSON array.
     pub fn add_json(&mut self, text: &str) -> Result<()> {
         self.between_arguments()?;
-        let document = parse_json(text, &self.attachments)?;
+        let document = parse_json(text, &self.attachments, false)?;
         if document.root().kind() != Kind::Array {
             return Err(Error::new(Code::Json, "args must be a JSON array, such as [1, 2]"));
         }
@@ -57,7 +57,7 @@ impl Args {
     /// Adds keyword arguments from the text of a JSON object.
     pub fn add_keywords_json(&mut self, text: &str) -> Result<()> {
         self.between_arguments()?;
-        let document = parse_json(text, &self.attachments)?;
+        let document = parse_json(text, &self.attachments, false)?;
         if document.root().kind() != Kind::Map {
             return Err(Error::new(Code::Json, "kwargs must be a JSON object, such as {\"size\": 3}"));
         }
@@ -90,7 +90,7 @@ impl Args {
 
     /// Adds one value as JSON text, with the attachments of these arguments.
     pub fn add_json_value(&mut self, text: &str) -> Result<()> {
-        let document = parse_json(text, &self.attachments)?;
+        let document = parse_json(text, &self.attachments, false)?;
         self.target().value(document.root())
     }
 

@@ -157,12 +157,14 @@ impl MessageBuf {
     }
 
     /// Makes room for so many bytes behind the others, and leaves no copy where they were before.
-    fn move_secret(&mut self, more: usize) {
+    fn move_secret(&mut self, more: usize) -> Result<()> {
         if self.data.capacity() - self.filled < more {
-            let mut larger = Vec::with_capacity((2 * self.filled + more).max(64));
+            let mut larger = Vec::new();
+            make_room(&mut larger, (2 * self.filled + more).max(64))?;
             larger.extend_from_slice(&self.data[..self.filled]);
             std::mem::replace(&mut self.data, larger).zeroize();
         }
+        Ok(())
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -206,11 +208,11 @@ impl MessageBuf {
             self.data[self.filled..end].copy_from_slice(bytes);
         } else if end < SMALLEST_KEPT || self.secret {
             if self.secret {
-                self.move_secret(bytes.len());
+                self.move_secret(bytes.len() + PADDING)?;
             }
             // Small messages come whole: no memory is cleared for them.
             self.data.truncate(self.filled);
-            self.data.reserve(bytes.len() + PADDING);
+            make_room(&mut self.data, bytes.len() + PADDING)?;
             self.data.extend_from_slice(bytes);
         } else {
             let mut rest = bytes;
@@ -247,6 +249,7 @@ impl MessageBuf {
     pub(crate) fn pad(&mut self) -> Result<()> {
         let end = self.filled + PADDING;
         if end > self.data.len() {
+            debug_assert!(!self.secret, "what is decoded as msgpack comes from the server");
             self.data.try_reserve_exact(end - self.data.len()).map_err(|_| no_memory(end))?;
             self.data.resize(end, 0);
         }

@@ -321,18 +321,20 @@ impl Builder {
 impl Builder {
     /// Adds the value of a JSON text without attachments.
     pub fn json(&mut self, text: &str) -> Result<()> {
-        let mut document = parse_json(text, &[])?;
-        if self.document.bytes.is_secret() {
-            document.bytes.keep_secret();
-        }
+        let document = parse_json(text, &[], self.document.bytes.is_secret())?;
         self.value(document.root())
     }
 }
 
-/// JSON text of the application as a document, with the attachments in their places.
-pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)]) -> Result<Document> {
+/// JSON text of the application as a document, with the attachments in their places. A `secret` one is wiped, also if it
+/// is not valid.
+pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)], secret: bool) -> Result<Document> {
     check_len(text.len())?;
-    let mut parsed = parse(copy_of(text.as_bytes())?.into(), u32::MAX as usize)?;
+    let mut copy = MessageBuf::from(copy_of(text.as_bytes())?);
+    if secret {
+        copy.keep_secret();
+    }
+    let mut parsed = parse(copy, u32::MAX as usize)?;
     for index in parsed.attachment_keys {
         let Some(key) = Value::at(&parsed.document, index).as_str() else {
             continue;

@@ -61,11 +61,7 @@ pub struct Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if self.secret {
-            for part in self.messages.iter_mut().flat_map(|message| &mut message.parts) {
-                if let Part::Inline(bytes) = part {
-                    bytes.zeroize();
-                }
-            }
+            self.messages.iter_mut().for_each(|message| wipe(&mut message.parts));
         }
     }
 }
@@ -185,19 +181,25 @@ impl Outgoing {
     /// A message of text, whole in one frame.
     pub fn text(text: impl Into<Vec<u8>>) -> Outgoing {
         let mut outgoing = Outgoing::default();
-        outgoing.push(true, Parts { inline: text.into(), ..Parts::default() }, None);
+        outgoing.push(true, Parts::new(text.into(), false), None);
         outgoing
     }
 }
 
 /// Bytes put together from small ones that are copied and large ones that are not.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Parts {
     done: SmallVec<[Part; 1]>,
     inline: Vec<u8>,
+    /// Wiped, if they come to nothing.
+    secret: bool,
 }
 
 impl Parts {
+    fn new(inline: Vec<u8>, secret: bool) -> Parts {
+        Parts { done: SmallVec::new(), inline, secret }
+    }
+
     fn shared(&mut self, data: &Bytes) {
         if data.len() < SMALLEST_PART {
             self.inline.extend_from_slice(data);
@@ -211,9 +213,26 @@ impl Parts {
 
     fn finish(mut self) -> SmallVec<[Part; 1]> {
         if !self.inline.is_empty() {
-            self.done.push(Part::Inline(self.inline));
+            self.done.push(Part::Inline(std::mem::take(&mut self.inline)));
         }
-        self.done
+        std::mem::take(&mut self.done)
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if self.secret {
+            self.inline.zeroize();
+            wipe(&mut self.done);
+        }
+    }
+}
+
+fn wipe(parts: &mut [Part]) {
+    for part in parts {
+        if let Part::Inline(bytes) = part {
+            bytes.zeroize();
+        }
     }
 }
 
@@ -267,6 +286,10 @@ enum Kind {
 }
 
 impl Kind {
+    fn is_secret(self) -> bool {
+        self != Kind::Call
+    }
+
     /// Memory for a message with these arguments. A hello must not outgrow it, because that would leave a copy of the
     /// secret behind; nor a large call, because memory that is not there then ends the process.
     fn room(self, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
@@ -289,12 +312,10 @@ impl Kind {
 }
 
 fn message(format: &mut Format, id: &str, method: &str, args: Arguments<'_>, kind: Kind) -> Result<Outgoing> {
-    let mut outgoing = match format.protocol {
-        Protocol::V1 => message_v1(format, id, method, args, kind)?,
-        Protocol::V2 => message_v2(format, id, method, args, kind)?,
-    };
-    outgoing.secret = kind != Kind::Call;
-    Ok(outgoing)
+    match format.protocol {
+        Protocol::V1 => message_v1(format, id, method, args, kind),
+        Protocol::V2 => message_v2(format, id, method, args, kind),
+    }
 }
 
 fn message_v1(
@@ -304,29 +325,31 @@ fn message_v1(
     (args, kwargs): Arguments<'_>,
     kind: Kind,
 ) -> Result<Outgoing> {
-    let mut text = kind.room(Protocol::V1, (args, kwargs))?;
+    let mut message = Parts::new(kind.room(Protocol::V1, (args, kwargs))?, kind.is_secret());
+    let text = &mut message.inline;
     text.extend_from_slice(b"{\"wslink\": \"1.0\", \"id\": ");
-    json::write::quoted(id, &mut text);
+    json::write::quoted(id, text);
     text.extend_from_slice(b", \"method\": ");
-    json::write::quoted(method, &mut text);
+    json::write::quoted(method, text);
     text.extend_from_slice(b", \"args\": ");
-    let mut attachments = json::write::wire(args.root(), &mut format.next_key, &mut text)?;
+    let mut attachments = json::write::wire(args.root(), &mut format.next_key, text)?;
     text.extend_from_slice(b", \"kwargs\": ");
-    attachments.extend(json::write::wire(kwargs.root(), &mut format.next_key, &mut text)?);
+    attachments.extend(json::write::wire(kwargs.root(), &mut format.next_key, text)?);
     text.push(b'}');
 
     let mut outgoing = Outgoing::default();
+    outgoing.secret = kind.is_secret();
     for (key, value) in attachments {
         let data = value.document().own_attachment(value);
         check_upload(format, data.len() as u64, "attachment")?;
         let notice = format!(r#"{{"wslink": "1.0", "method": "{ATTACHMENT_METHOD}", "args": ["{key}"]}}"#);
-        outgoing.push(true, Parts { inline: notice.into_bytes(), ..Parts::default() }, None);
-        let mut parts = Parts::default();
+        outgoing.push(true, Parts::new(notice.into_bytes(), false), None);
+        let mut parts = Parts::new(Vec::new(), false);
         parts.shared(&data);
         outgoing.push(false, parts, None);
     }
-    check_upload(format, text.len() as u64, "message")?;
-    outgoing.push(true, Parts { inline: text, ..Parts::default() }, None);
+    check_upload(format, message.inline.len() as u64, "message")?;
+    outgoing.push(true, message, None);
     Ok(outgoing)
 }
 
@@ -352,7 +375,7 @@ fn message_v2(
     kind: Kind,
 ) -> Result<Outgoing> {
     let short = kind == Kind::ShortHello;
-    let mut parts = Parts { inline: kind.room(Protocol::V2, (args, kwargs))?, ..Parts::default() };
+    let mut parts = Parts::new(kind.room(Protocol::V2, (args, kwargs))?, kind.is_secret());
     parts.inline.map_head(if short { 3 } else { 5 });
     if !short {
         parts.inline.str("wslink");
@@ -371,6 +394,7 @@ fn message_v2(
     let number = format.next_message;
     format.next_message = number.wrapping_add(1);
     let mut outgoing = Outgoing::default();
+    outgoing.secret = kind.is_secret();
     outgoing.push(false, parts, Some((number, format.chunk_size.unwrap_or(u32::MAX))));
     if outgoing.total > u64::from(u32::MAX) {
         let message = format!("message of {} bytes; protocol 2 ends at 4294967295", outgoing.total);

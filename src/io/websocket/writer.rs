@@ -15,7 +15,10 @@ use zeroize::Zeroize;
 /// So much is masked and written at once.
 const SCRATCH: usize = 128 << 10;
 
-/// Room for so many messages that are sent is kept for the next ones.
+/// Room for what may be sent together with a hello: heads of its frames, and control frames.
+const FOLLOWING: usize = 4 << 10;
+
+/// Room for so many messages that wait or are sent is kept for the next ones.
 const MOST_KEPT: usize = 1024;
 
 /// The largest head of a frame: header, mask and chunk header.
@@ -107,6 +110,7 @@ impl Writer {
         messages: impl IntoIterator<Item = Queued>,
         controls: impl IntoIterator<Item = ControlFrame>,
     ) {
+        self.messages.shrink_to(MOST_KEPT);
         self.messages.extend(messages);
         if self.done.capacity() > MOST_KEPT {
             self.done = Vec::new();
@@ -189,7 +193,11 @@ impl Writer {
                 };
                 let data = message.data();
                 let n = data.len().min(SCRATCH - self.scratch.len());
-                self.secret |= message.is_secret();
+                if message.is_secret() && !self.secret {
+                    self.secret = true;
+                    // Not to be outgrown by what may still follow it, because that would leave a copy behind.
+                    self.scratch.reserve(message.total().min(SCRATCH as u64) as usize + FOLLOWING);
+                }
                 append_masked(&mut self.scratch, &data[..n], *mask);
                 mask.rotate_left(n % 4);
                 message.advance(n);
