@@ -215,7 +215,8 @@ const MAX_WAITING_WITH_PROGRESS: usize = 10_000;
 /// So many publications of one subscription are taken out of the queue together.
 const TOGETHER: usize = 64;
 
-/// Memory of so many small documents is kept for the next ones: about as many as one read of the socket brings.
+/// Memory of so many small documents is kept for the next ones, here and by the I/O thread: about as many as one read of the
+/// socket brings.
 const MOST_SPARES: usize = 2048;
 
 /// What is left to do after events were put in.

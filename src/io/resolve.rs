@@ -10,6 +10,7 @@ use mio::Waker;
 use parking_lot::Mutex;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::catch_unwind;
 use std::sync::{Arc, OnceLock, Weak};
 
 type Addresses = Vec<SocketAddr>;
@@ -63,7 +64,10 @@ fn ask(name: Name, waiting: &Arc<Waiting>) -> Result<()> {
 /// Looks a name up, for as long as it takes, and tells everybody who still waits.
 fn look_up(name: &Name) {
     let (_, host, port) = name;
-    let answer = match (host.as_str(), *port).to_socket_addrs().map(Addresses::from_iter) {
+    // Whoever asks next must not wait for a thread that a panic has ended.
+    let asked = catch_unwind(|| (host.as_str(), *port).to_socket_addrs().map(Addresses::from_iter))
+        .unwrap_or_else(|_| Err(io::Error::other("the resolver failed")));
+    let answer = match asked {
         Ok(addresses) if !addresses.is_empty() => Ok(addresses),
         Ok(_) => Err(failed(host, &io::Error::other("it has no address"))),
         Err(e) => Err(failed(host, &e)),

@@ -10,7 +10,7 @@ pub type CallId = u64;
 /// What a reply says it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyId {
-    /// A call of this session.
+    /// A call of this session, perhaps on an earlier connection: its number is never used twice.
     Call(CallId),
     /// Anything else: a system message, or what this session never asked.
     Other(String),

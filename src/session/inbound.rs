@@ -82,11 +82,14 @@ enum Message {
     Ignored,
 }
 
+/// Longer beginnings of messages are not remembered. Servers send none.
+const LONGEST_HEAD: usize = 1 << 10;
+
 /// What is known of a publication, to recognise the next one on the same topic.
 #[derive(Debug)]
 struct Last<S> {
     /// The message up to `publish:<topic>:`. In msgpack the length of the id is part of that.
-    head: Box<[u8]>,
+    head: Vec<u8>,
     /// How many bytes the rest of the id has, in text with its quote.
     rest: usize,
     to: Arc<[S]>,
@@ -369,7 +372,13 @@ impl<S> Inbound<S> {
         match self.topics.get(topic) {
             Some(to) => {
                 let rest = id.len() - "publish::".len() - topic.len() + usize::from(protocol == Protocol::V1);
-                self.last = Some(Last { head: message[..end - rest].into(), rest, to: Arc::clone(to) });
+                // In the memory of the one before: topics may take turns.
+                let mut head = self.last.take().map_or(Vec::new(), |last| last.head);
+                if end - rest <= LONGEST_HEAD {
+                    head.clear();
+                    head.extend_from_slice(&message[..end - rest]);
+                    self.last = Some(Last { head, rest, to: Arc::clone(to) });
+                }
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }
             None => {

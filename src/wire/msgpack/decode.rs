@@ -205,9 +205,9 @@ impl Open {
     const ARRAY: u64 = 1 << 32;
 
     #[inline(always)]
-    fn new(map: bool, values: usize, node: u32) -> Open {
+    fn new(map: bool, values: u64, node: u32) -> Open {
         let array = if map { 0 } else { Open::ARRAY };
-        Open { left: values as u64 | array, node: u64::from(node), keys: Keys::NONE }
+        Open { left: values | array, node: u64::from(node), keys: Keys::NONE }
     }
 
     #[inline(always)]
@@ -307,8 +307,8 @@ fn values(reader: &mut Reader<'_>, tape: &mut TapeWriter<'_>) -> Read<()> {
                 }
             };
             // Every member takes a byte at least: a count beyond the message is a lie, found at once.
-            let left = count << u32::from(map);
-            if left > r.left() {
+            let left = (count as u64) << u32::from(map);
+            if left > r.left() as u64 {
                 return Err(Fault::Malformed("container larger than the message"));
             }
             if !map
