@@ -20,23 +20,42 @@ use std::ffi::{c_char, c_void};
 pub struct wslink_args(Args);
 
 thread_local! {
-    /// Emptied arguments whose memory serves the next call of this thread: an accepted call must not touch the
+    /// Emptied arguments whose memory serves the next calls of this thread: an accepted call must not touch the
     /// handle again, which its completion may have freed.
-    static SPARE: Cell<Option<Args>> = const { Cell::new(None) };
+    static SPARES: Cell<Vec<Args>> = const { Cell::new(Vec::new()) };
 }
 
-/// Keeps the memory of arguments that were sent.
+/// One in the handle of the application, and one that is sent.
+const MOST_SPARES: usize = 2;
+
+/// Keeps the memory of arguments that are not needed any more.
 pub(super) fn keep_spare(mut content: Args) {
     content.clear();
     // At the end of a thread there is no next call.
-    let _ = SPARE.try_with(|spare| spare.set(Some(content)));
+    let _ = SPARES.try_with(|spares| {
+        let mut all = spares.take();
+        if all.len() < MOST_SPARES {
+            all.push(content);
+        }
+        spares.set(all);
+    });
+}
+
+/// Empty arguments.
+fn spare() -> Args {
+    let kept = SPARES.try_with(|spares| {
+        let mut all = spares.take();
+        let one = all.pop();
+        spares.set(all);
+        one
+    });
+    kept.ok().flatten().unwrap_or_default()
 }
 
 impl wslink_args {
     /// The content, leaving nothing behind.
     pub(super) fn take(&mut self) -> Args {
-        let spare = SPARE.try_with(Cell::take).ok().flatten();
-        std::mem::replace(&mut self.0, spare.unwrap_or_default())
+        std::mem::replace(&mut self.0, spare())
     }
 
     /// The content again, which was not used.
@@ -51,13 +70,17 @@ pub const WSLINK_ATTACHMENT_KEY_SIZE: usize = 32;
 /// Empty arguments. The caller frees them. NULL only if there is no memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn wslink_args_new() -> *mut wslink_args {
-    infallible(std::ptr::null_mut(), || pointer::give(wslink_args(Args::new())))
+    infallible(std::ptr::null_mut(), || pointer::give(wslink_args(spare())))
 }
 
 /// Frees arguments, and releases what was added by reference and not sent. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_free(args: *mut wslink_args) {
-    infallible((), || pointer::release(args));
+    infallible((), || {
+        if let Some(args) = pointer::take_back(args) {
+            keep_spare(args.0);
+        }
+    });
 }
 
 /// Removes everything that was added.

@@ -72,12 +72,15 @@ pub fn give<T>(value: T) -> *mut T {
     Box::into_raw(Box::new(value))
 }
 
+/// Takes ownership back; NULL is nothing.
+pub fn take_back<T>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: made by `give`, and by the contract freed once.
+    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+}
+
 /// Takes ownership back and drops the value; NULL is nothing.
 pub fn release<T>(pointer: *mut T) {
-    if !pointer.is_null() {
-        // SAFETY: made by `give`, and by the contract freed once.
-        drop(unsafe { Box::from_raw(pointer) });
-    }
+    drop(take_back(pointer));
 }
 
 /// Writes to a required out-parameter.
