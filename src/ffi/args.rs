@@ -17,35 +17,32 @@ use std::ffi::{c_char, c_void};
 /// The arguments of one call: positional ones in order, keyword arguments by name, binary data of any size.
 /// Used by one thread at a time. A call takes the content out and leaves the handle empty, to be filled
 /// again or freed.
-pub struct wslink_args(Args);
+pub struct wslink_args(Box<Args>);
 
 thread_local! {
-    /// Emptied arguments whose memory serves the next calls of this thread: an accepted call must not touch the
-    /// handle again, which its completion may have freed.
-    static SPARES: Cell<Vec<Args>> = const { Cell::new(Vec::new()) };
+    /// Emptied arguments whose memory serves the next calls of this thread, one in the handle of the application and
+    /// one that is sent: an accepted call must not touch the handle again, which its completion may have freed.
+    static SPARES: Cell<[Option<Box<Args>>; 2]> = const { Cell::new([None, None]) };
 }
 
-/// One in the handle of the application, and one that is sent.
-const MOST_SPARES: usize = 2;
-
 /// Keeps the memory of arguments that are not needed any more.
-pub(super) fn keep_spare(mut content: Args) {
+pub(super) fn keep_spare(mut content: Box<Args>) {
     content.clear();
     // At the end of a thread there is no next call.
     let _ = SPARES.try_with(|spares| {
         let mut all = spares.take();
-        if all.len() < MOST_SPARES {
-            all.push(content);
+        if let Some(place) = all.iter_mut().find(|place| place.is_none()) {
+            *place = Some(content);
         }
         spares.set(all);
     });
 }
 
 /// Empty arguments.
-fn spare() -> Args {
+fn spare() -> Box<Args> {
     let kept = SPARES.try_with(|spares| {
         let mut all = spares.take();
-        let one = all.pop();
+        let one = all.iter_mut().find_map(Option::take);
         spares.set(all);
         one
     });
@@ -54,12 +51,12 @@ fn spare() -> Args {
 
 impl wslink_args {
     /// The content, leaving nothing behind.
-    pub(super) fn take(&mut self) -> Args {
+    pub(super) fn take(&mut self) -> Box<Args> {
         std::mem::replace(&mut self.0, spare())
     }
 
     /// The content again, which was not used.
-    pub(super) fn put_back(&mut self, content: Args) {
+    pub(super) fn put_back(&mut self, content: Box<Args>) {
         self.0 = content;
     }
 }
