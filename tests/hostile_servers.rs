@@ -6,8 +6,10 @@ mod common;
 use common::PATIENCE;
 use common::scripted::{BINARY, CLOSE, CONTINUATION, Conn, FIN, Frame, PING, PONG, ScriptedServer, TEXT, chunk, pack};
 use serde_json::json;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use wslink::io::config::LogLevel;
 use wslink::{Args, Code, Config, Outcome, Policy, Protocol, Session, Stage, State, result};
 
 const V1: Protocol = Protocol::V1;
@@ -405,11 +407,17 @@ fn kept_attachments_are_bounded_and_the_newest_stays() {
     });
     let mut config = server.config(V1);
     config.session.limits.attachment_bytes = 50_000;
+    let warnings = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&warnings);
+    config.set_log(LogLevel::Warning, move |_, line| {
+        count.fetch_add(usize::from(line.contains("given up")), SeqCst);
+    });
     let session = common::connected(config);
     let reply = call(&session).unwrap();
     assert_eq!(result(&reply).index(0).unwrap().as_str(), Some("wslink_bin0"), "forgotten");
     assert_eq!(result(&reply).index(1).unwrap().as_bytes(), Some(&[231u8; 1000][..]));
     assert_eq!(session.stats().evicted, 950);
+    assert_eq!(warnings.load(SeqCst), 1, "said once, and not for each image that a viewer gets");
 }
 
 #[test]

@@ -529,7 +529,12 @@ impl Connection {
         let evicted = self.inbound.evicted();
         if evicted > self.evicted {
             shared.counters.evicted.fetch_add(evicted - self.evicted, Relaxed);
-            shared.log(LogLevel::Warning, || "data given up to stay within the limits".into());
+            // For most this is no loss but the end of what has served its purpose, each time something new comes.
+            if self.evicted == 0 {
+                let what = "unfinished messages or kept attachments given up to stay within the limits; \
+                            from now on they are only counted";
+                shared.log(LogLevel::Warning, || what.into());
+            }
             self.evicted = evicted;
         }
     }
