@@ -12,7 +12,8 @@
  *   - Strings and bytes out are views into the object they come from, and live as long as that.
  *   - A callback comes with `user`, the pointer it is called with, and `drop`, which is called exactly once with
  *     `user` after the last call of the callback, and also if the function that was to register it failed.
- *     `drop` may be NULL. C++ exceptions must not leave a callback.
+ *     `drop` may be NULL. A callback returns: neither C++ exceptions nor longjmp may leave it, because the library
+ *     would be left in the middle of what it does.
  *   - Threads: a session may be used by any thread. Configurations and arguments by one thread at a time.
  *     Documents, buffers and errors are immutable: any thread may read them and change their count.
  *   - Callbacks run inside wslink_session_dispatch, on the thread that calls it, or on the I/O thread
