@@ -110,7 +110,10 @@ impl Writer {
         messages: impl IntoIterator<Item = Queued>,
         controls: impl IntoIterator<Item = ControlFrame>,
     ) {
-        self.messages.shrink_to(MOST_KEPT);
+        // Not while many wait: each further one would move them all.
+        if self.messages.is_empty() {
+            self.messages.shrink_to(MOST_KEPT);
+        }
         self.messages.extend(messages);
         if self.done.capacity() > MOST_KEPT {
             self.done = Vec::new();
