@@ -140,17 +140,20 @@ pub fn str<'a>(text: wslink_str, what: &str) -> Result<&'a str> {
 /// An array of the caller.
 #[inline(always)]
 pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]> {
+    view(pointer, len).ok_or_else(|| if pointer.is_null() { null(what) } else { impossible(what) })
+}
+
+/// The same where nobody is told what is wrong.
+#[inline(always)]
+pub fn view<'a, T>(pointer: *const T, len: usize) -> Option<&'a [T]> {
     if len == 0 {
-        return Ok(&[]);
+        return Some(&[]);
     }
-    if pointer.is_null() {
-        return Err(null(what));
-    }
-    if len > isize::MAX as usize / size_of::<T>().max(1) {
-        return Err(impossible(what));
+    if pointer.is_null() || len > isize::MAX as usize / size_of::<T>().max(1) {
+        return None;
     }
     // SAFETY: not NULL means valid for `len` elements during the call.
-    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+    Some(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
 /// An array of the caller, to be written.

@@ -148,7 +148,22 @@ pub unsafe extern "C" fn wslink_value_at(value: wslink_value, index: usize, out:
 /// The value of a string key of a map. Of equal keys the last one counts, as in Python.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str, out: *mut wslink_value) -> bool {
-    get(value, out, |v| v.get_bytes(pointer::slice(key.ptr.cast(), key.len, "key").ok()?).map(wslink_value::of))
+    let Some(bytes) = pointer::view(key.ptr.cast(), key.len) else {
+        return false;
+    };
+    match value.view().and_then(|v| v.get_next(bytes)) {
+        Some(found) => {
+            pointer::store_opt(out, wslink_value::of(found));
+            true
+        }
+        None => search(value, bytes, out),
+    }
+}
+
+/// Apart, so that nothing is saved for it where the key is the next one.
+#[inline(never)]
+fn search(value: wslink_value, key: &[u8], out: *mut wslink_value) -> bool {
+    get(value, out, |v| v.get_bytes(key).map(wslink_value::of))
 }
 
 /// Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long

@@ -308,7 +308,7 @@ impl From<Vec<u8>> for MessageBuf {
 impl Deref for MessageBuf {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         &self.data[..self.filled]
     }

@@ -130,7 +130,7 @@ impl Builder {
         self.room_for_node()?;
         let top = self.top();
         let (node, had_key) = (top.node as usize, std::mem::take(&mut top.has_key));
-        if self.document.tape[node].tag == Tag::Map && !had_key {
+        if self.document.tape[node].tag() == Tag::Map && !had_key {
             return usage("a map needs a key before each value");
         }
         self.document.tape[node].len += 1;
@@ -151,7 +151,7 @@ impl Builder {
     /// The key of the next value of a map.
     pub fn key(&mut self, key: &str) -> Result<()> {
         let node = self.top().node as usize;
-        if self.document.tape[node].tag != Tag::Map || self.top().has_key {
+        if self.document.tape[node].tag() != Tag::Map || self.top().has_key {
             return usage("a key can only stand in a map, before a value");
         }
         check_len(key.len())?;
@@ -207,7 +207,7 @@ impl Builder {
         check_len(data.len())?;
         let node = self.slice(Tag::Ext, data)?;
         self.count()?;
-        self.add_node(Node { extra: kind, ..node })
+        self.add_node(node.with_extra(kind))
     }
 
     /// Adds an array of floats.
@@ -294,16 +294,16 @@ impl Builder {
         let shift = self.document.tape.len() as i64 - i64::from(from);
         for index in from..document.after(from) {
             let node = document.node(index);
-            let copy = match node.tag {
+            let copy = match node.tag() {
                 Tag::Str | Tag::BigInt | Tag::Ext => {
-                    Node { extra: node.extra, ..self.slice(node.tag, document.slice(node))? }
+                    self.slice(node.tag(), document.slice(node))?.with_extra(node.extra())
                 }
                 Tag::FloatRun => {
                     let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];
                     Node { len: node.len, ..self.slice(Tag::FloatRun, run)? }
                 }
                 Tag::Bytes | Tag::Attachment => {
-                    self.document.attachments.push(match node.tag {
+                    self.document.attachments.push(match node.tag() {
                         Tag::Attachment => document.attachment(node).clone(),
                         _ => copy_of(document.slice(node))?.into(),
                     });

@@ -46,8 +46,8 @@ pub(crate) enum Tag {
 pub(crate) struct Node {
     pub data: u64,
     pub len: u32,
-    pub tag: Tag,
-    pub extra: i8,
+    /// The tag in the lowest byte, `extra` in the next: one number, because decoding is mostly writing these.
+    pub(super) kind: u32,
 }
 
 /// In the entry of a map: all keys are different.
@@ -56,9 +56,45 @@ pub(crate) const DISTINCT: i8 = 1;
 const _: () = assert!(size_of::<Node>() == 16);
 
 impl Node {
-    #[inline]
+    #[inline(always)]
     pub fn new(tag: Tag, len: u32, data: u64) -> Node {
-        Node { data, len, tag, extra: 0 }
+        Node { data, len, kind: tag as u32 }
+    }
+
+    #[inline(always)]
+    pub fn with_extra(self, extra: i8) -> Node {
+        Node { kind: self.kind & 0xff | u32::from(extra as u8) << 8, ..self }
+    }
+
+    /// Whether this is a map in which no key occurs twice.
+    #[inline(always)]
+    pub fn is_distinct_map(&self) -> bool {
+        self.kind == Tag::Map as u32 | (DISTINCT as u32) << 8
+    }
+
+    #[inline(always)]
+    pub fn extra(&self) -> i8 {
+        (self.kind >> 8) as i8
+    }
+
+    #[inline(always)]
+    pub fn tag(&self) -> Tag {
+        match self.kind as u8 {
+            0 => Tag::Null,
+            1 => Tag::False,
+            2 => Tag::True,
+            3 => Tag::Int,
+            4 => Tag::Uint,
+            5 => Tag::Float,
+            6 => Tag::BigInt,
+            7 => Tag::Str,
+            8 => Tag::Bytes,
+            9 => Tag::Attachment,
+            10 => Tag::Array,
+            11 => Tag::Map,
+            12 => Tag::Ext,
+            _ => Tag::FloatRun,
+        }
     }
 }
 
@@ -78,8 +114,15 @@ pub struct Document {
 
 /// The place after the value that was found last, and the map that it is in. Only a guess: any thread may change
 /// it at any time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hint(AtomicU64);
+
+impl Default for Hint {
+    /// Of no map.
+    fn default() -> Hint {
+        Hint(AtomicU64::new(u64::MAX))
+    }
+}
 
 impl Hint {
     #[inline]
@@ -149,6 +192,7 @@ impl Document {
         self.wire_size() + self.tape.capacity() * size_of::<Node>()
     }
 
+    #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -162,6 +206,12 @@ impl Document {
     #[inline(always)]
     pub(crate) fn entry(&self, index: u32) -> &Node {
         &self.tape[index as usize]
+    }
+
+    /// The entries behind that of an array, as many as it has elements.
+    #[inline]
+    pub(crate) fn members(&self, array: u32) -> &[Node] {
+        &self.tape[array as usize + 1..][..self.entry(array).len as usize]
     }
 
     pub(crate) fn node_count(&self) -> usize {
@@ -178,12 +228,12 @@ impl Document {
     #[inline(always)]
     pub(crate) fn for_top_keys<'a>(&'a self, lengths: [u32; 2], mut show: impl FnMut(&'a [u8], u32)) {
         let root = self.entry(0);
-        let pairs = if root.tag == Tag::Map { root.len } else { 0 };
+        let pairs = if root.tag() == Tag::Map { root.len } else { 0 };
         let mut at = 1;
         for _ in 0..pairs {
             let value = self.after(at);
             let key = self.entry(at);
-            if key.tag == Tag::Str && lengths.contains(&key.len) {
+            if key.tag() == Tag::Str && lengths.contains(&key.len) {
                 show(self.slice(*key), value);
             }
             at = self.after(value);
@@ -198,7 +248,7 @@ impl Document {
     #[inline]
     pub(crate) fn after(&self, index: u32) -> u32 {
         let node = &self.tape[index as usize];
-        match node.tag {
+        match node.tag() {
             Tag::Array | Tag::Map => node.data as u32,
             _ => index + 1,
         }
@@ -219,7 +269,7 @@ impl Document {
     /// The binary data of a value of this document, by reference if it is a buffer of its own.
     pub(crate) fn own_attachment(&self, value: Value<'_>) -> Bytes {
         let node = self.node(value.place().0);
-        match node.tag {
+        match node.tag() {
             Tag::Attachment => self.attachment(node).clone(),
             _ => Bytes::copy_from_slice(value.as_bytes().unwrap_or_default()),
         }
@@ -227,7 +277,7 @@ impl Document {
 
     /// The binary data of an entry as a buffer that keeps itself alive, without a copy.
     pub(crate) fn shared_slice(self: &Arc<Self>, node: Node) -> Bytes {
-        match node.tag {
+        match node.tag() {
             Tag::Attachment => self.attachment(node).clone(),
             _ => Bytes::from_owner(Slice { document: Arc::clone(self), node }),
         }

@@ -408,7 +408,7 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
     for index in 0..document.node_count() as u32 {
         let node = document.node(index);
         let out = &mut parts.inline;
-        match node.tag {
+        match node.tag() {
             Tag::Null => out.nil(),
             Tag::False => out.boolean(false),
             Tag::True => out.boolean(true),
@@ -417,7 +417,7 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
             Tag::Float => out.float(f64::from_bits(node.data)),
             // All text of a document was checked when it came in.
             Tag::Str => out.str(std::str::from_utf8(document.slice(node)).unwrap_or_default()),
-            Tag::Ext => out.ext(node.extra, document.slice(node)),
+            Tag::Ext => out.ext(node.extra(), document.slice(node)),
             Tag::Array => out.array_head(node.len),
             Tag::Map => out.map_head(node.len),
             Tag::FloatRun => {

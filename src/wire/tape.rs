@@ -2,6 +2,7 @@
 
 use super::buffer::Origin;
 use super::document::{Node, Tag};
+use super::text::same;
 use crate::error::{Code, Error, Result};
 
 /// Room at the beginning: enough for most small messages.
@@ -9,6 +10,9 @@ const FIRST_NODES: usize = 16;
 
 /// So many entries are made ready at once: few enough to be in the cache still when they are written.
 const STEP: usize = 2048;
+
+/// Room is made for so many entries at once.
+const ROOM: usize = 2;
 
 /// Takes the entries of one message, in order.
 pub(crate) struct TapeWriter<'a> {
@@ -24,30 +28,28 @@ pub(crate) struct TapeWriter<'a> {
 impl<'a> TapeWriter<'a> {
     /// For a message of `size` bytes. `nodes` is memory to begin with, whatever is in it.
     pub fn new(mut nodes: Vec<Node>, size: usize, max_nodes: usize, origin: &'a Origin) -> TapeWriter<'a> {
-        nodes.truncate(max_nodes);
+        nodes.truncate(most_ready(max_nodes));
         TapeWriter { nodes, used: 0, max_nodes, size, origin }
     }
 
-    /// Adds an entry and gives its index. `at` tells how many bytes of the message were read.
+    /// Makes sure that two entries can be pushed. `at` tells how many bytes of the message were read.
     #[inline(always)]
-    pub fn push(&mut self, node: Node, at: impl FnOnce() -> usize) -> Result<u32> {
-        let index = self.used;
-        match self.nodes.get_mut(index) {
-            Some(ready) => {
-                let Node { data, len, tag, extra } = node;
-                ready.data = data;
-                ready.len = len;
-                ready.tag = tag;
-                ready.extra = extra;
-            }
-            None => {
-                // By value, so that all of this can be in registers otherwise.
-                let nodes = std::mem::take(&mut self.nodes);
-                self.nodes = grow(nodes, node, at(), self.size, self.max_nodes, self.origin)?;
-            }
+    pub fn make_room(&mut self, at: usize) -> Result<()> {
+        if self.used + ROOM > self.nodes.len() {
+            // By value, so that all of this can be in registers otherwise.
+            let nodes = std::mem::take(&mut self.nodes);
+            self.nodes = grow(nodes, self.used, at, self.size, self.max_nodes, self.origin)?;
         }
+        Ok(())
+    }
+
+    /// Adds an entry, for which there is room, and gives its index.
+    #[inline(always)]
+    pub fn push(&mut self, node: Node) -> u32 {
+        let index = self.used;
+        self.nodes[index] = node;
         self.used = index + 1;
-        Ok(index as u32)
+        index as u32
     }
 
     /// How many entries there are.
@@ -72,9 +74,12 @@ impl<'a> TapeWriter<'a> {
 
     /// The tape.
     #[inline]
-    pub fn finish(mut self) -> Vec<Node> {
+    pub fn finish(mut self) -> Result<Vec<Node>> {
+        if self.used > self.max_nodes {
+            return Err(too_many_values(self.max_nodes));
+        }
         self.nodes.truncate(self.used);
-        self.nodes
+        Ok(self.nodes)
     }
 }
 
@@ -84,56 +89,64 @@ fn may_have_key(members: &[Node], first: u32, message: &[u8], key: &[u8]) -> boo
     let mut at = 0;
     for _ in 0..MANY {
         let Some(node) = members.get(at) else { return false };
-        let text = message.get(node.data as usize..).and_then(|text| text.get(..node.len as usize));
-        if node.tag == Tag::Str && text == Some(key) {
+        if node.tag() == Tag::Str
+            && node.len as usize == key.len()
+            && let Some(text) = message.get(node.data as usize..).and_then(|text| text.get(..key.len()))
+            && same(text, key)
+        {
             return true;
         }
         at += 1;
         at = match members.get(at) {
-            Some(Node { tag: Tag::Array | Tag::Map, data, .. }) => (*data - u64::from(first)) as usize,
+            Some(node) if matches!(node.tag(), Tag::Array | Tag::Map) => (node.data - u64::from(first)) as usize,
             _ => at + 1,
         };
     }
     true
 }
 
-/// Adds an entry and makes some more ready; as much memory is taken as the rest of the message seems to need if it is like the
-/// part that was read. That guess is not trusted with more memory than the message itself has.
+/// How many entries may be made ready. That there are too many is found after they were written.
+fn most_ready(max_nodes: usize) -> usize {
+    max_nodes.saturating_add(ROOM)
+}
+
+/// Makes more entries ready than the `used` ones; as much memory is taken as the rest of the message seems to need if it is
+/// like the part that was read. That guess is not trusted with more memory than the message itself has.
 #[cold]
 fn grow(
     mut nodes: Vec<Node>,
-    node: Node,
+    used: usize,
     at: usize,
     size: usize,
     max_nodes: usize,
     origin: &Origin,
 ) -> Result<Vec<Node>> {
-    let have = nodes.len();
-    if have >= max_nodes {
+    if used > max_nodes {
         return Err(too_many_values(max_nodes));
     }
-    if have == nodes.capacity() {
-        let guess = (have as u128 * size as u128 / at.max(1) as u128) as usize;
-        let most = (size / size_of::<Node>()).max(2 * have).max(FIRST_NODES);
-        let want = guess.saturating_add(guess / 16).min(most).max(have + have / 4 + 1).max(FIRST_NODES).min(max_nodes);
+    let (need, most_ready) = (used + ROOM, most_ready(max_nodes));
+    if need > nodes.capacity() {
+        let guess = (used as u128 * size as u128 / at.max(1) as u128) as usize;
+        let most = (size / size_of::<Node>()).max(2 * used).max(FIRST_NODES);
+        let want =
+            guess.saturating_add(guess / 16).min(most).max(used + used / 4).max(FIRST_NODES).min(max_nodes) + ROOM;
         if let Some(mut larger) = origin.take_tape(want, guess) {
             // What is in it needs no clearing.
-            let common = have.min(larger.len());
+            let common = used.min(larger.len());
             larger[..common].copy_from_slice(&nodes[..common]);
-            larger.extend_from_slice(&nodes[common..]);
+            larger.extend_from_slice(&nodes[common..used]);
+            larger.truncate(most_ready);
             origin.keep_tape(std::mem::replace(&mut nodes, larger));
         } else {
             nodes
-                .try_reserve_exact(want - have)
+                .try_reserve_exact(want - nodes.len())
                 .map_err(|_| Error::new(Code::System, format!("no memory for the index of {want} values")))?;
         }
     }
-    nodes.truncate(max_nodes);
-    if nodes.len() == have {
-        let ready = nodes.capacity().min(have + STEP).min(max_nodes);
+    if nodes.len() < need {
+        let ready = nodes.capacity().min(used + STEP).min(most_ready);
         nodes.resize(ready, Node::new(Tag::Null, 0, 0));
     }
-    nodes[have] = node;
     Ok(nodes)
 }
 

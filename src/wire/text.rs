@@ -51,7 +51,7 @@ impl<'a> Text<'a> {
     #[inline(always)]
     pub fn is_ascii(&self) -> bool {
         if self.len <= PADDING {
-            self.short & (u128::from(HIGH) << 64 | u128::from(HIGH)) == 0
+            (self.short as u64 | (self.short >> 64) as u64) & HIGH == 0
         } else {
             is_ascii(self.bytes())
         }
@@ -81,7 +81,28 @@ fn is_ascii(text: &[u8]) -> bool {
 /// Whether two texts are equal.
 #[inline(always)]
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && if a.len() <= 16 { words(a) == words(b) } else { a == b }
+    let len = a.len();
+    if len != b.len() {
+        return false;
+    }
+    // The ends, which overlap in short text, and what is between them. Without a call, for which all registers would have
+    // to be saved.
+    if len >= 8 {
+        let (mut x, mut y) = (a, b);
+        while let (Some((first, after)), Some((second, behind))) =
+            (x.split_first_chunk::<8>(), y.split_first_chunk::<8>())
+        {
+            if first != second {
+                return false;
+            }
+            (x, y) = (after, behind);
+        }
+        a[len - 8..] == b[len - 8..]
+    } else if len >= 4 {
+        a[..4] == b[..4] && a[len - 4..] == b[len - 4..]
+    } else {
+        len == 0 || a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1]
+    }
 }
 
 /// The first and the last eight bytes; of shorter text, all bytes in the first word. Texts of the same length up to

@@ -1,6 +1,6 @@
 //! Views of the values in a document: small, copied freely, never allocating.
 
-use super::document::{DISTINCT, Document, Node, Tag};
+use super::document::{Document, Node, Tag};
 use super::text::same;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl<'a> Value<'a> {
         }
         if element != WHOLE {
             let run = document.node(node);
-            if run.tag != Tag::FloatRun || element >= run.len {
+            if run.tag() != Tag::FloatRun || element >= run.len {
                 return None;
             }
         }
@@ -93,7 +93,7 @@ impl<'a> Value<'a> {
             return Kind::Float;
         }
         let node = self.document.node(self.node);
-        match node.tag {
+        match node.tag() {
             Tag::Null => Kind::Null,
             Tag::False | Tag::True => Kind::Bool,
             Tag::Int => Kind::Int,
@@ -117,7 +117,7 @@ impl<'a> Value<'a> {
 
     /// The truth value, if this is one.
     pub fn as_bool(self) -> Option<bool> {
-        match self.entry().tag {
+        match self.entry().tag() {
             Tag::False => Some(false),
             Tag::True => Some(true),
             _ => None,
@@ -128,7 +128,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn as_i64(self) -> Option<i64> {
         let node = self.entry();
-        match node.tag {
+        match node.tag() {
             Tag::Int => Some(node.data as i64),
             Tag::Uint => i64::try_from(node.data).ok(),
             _ => None,
@@ -139,7 +139,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn as_u64(self) -> Option<u64> {
         let node = self.entry();
-        (node.tag == Tag::Uint).then_some(node.data)
+        (node.tag() == Tag::Uint).then_some(node.data)
     }
 
     /// The number as a double: a float as it is, an integer rounded to the nearest double.
@@ -156,7 +156,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn as_str(self) -> Option<&'a str> {
         let node = self.entry();
-        match node.tag {
+        match node.tag() {
             // Checked by the decoder; checking here again would cost as much as decoding.
             Tag::Str => std::str::from_utf8(self.document.slice(node)).ok(),
             _ => None,
@@ -167,14 +167,14 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn as_str_bytes(self) -> Option<&'a [u8]> {
         let node = self.entry();
-        (node.tag == Tag::Str).then(|| self.document.slice(node))
+        (node.tag() == Tag::Str).then(|| self.document.slice(node))
     }
 
     /// The binary data, if this is such.
     #[inline]
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         let node = self.entry();
-        match node.tag {
+        match node.tag() {
             Tag::Bytes => Some(self.document.slice(node)),
             Tag::Attachment => Some(self.document.attachment(node)),
             _ => None,
@@ -184,13 +184,13 @@ impl<'a> Value<'a> {
     /// The type and the data of an extension.
     pub fn as_ext(self) -> Option<(i8, &'a [u8])> {
         let node = self.entry();
-        (node.tag == Tag::Ext).then(|| (node.extra, self.document.slice(node)))
+        (node.tag() == Tag::Ext).then(|| (node.extra(), self.document.slice(node)))
     }
 
     /// The decimal digits of an integer beyond 64 bit, with its sign.
     pub fn as_big_int(self) -> Option<&'a str> {
         let node = self.entry();
-        match node.tag {
+        match node.tag() {
             Tag::BigInt => std::str::from_utf8(self.document.slice(node)).ok(),
             _ => None,
         }
@@ -203,14 +203,14 @@ impl<'a> Value<'a> {
             return None;
         }
         let node = self.entry();
-        matches!(node.tag, Tag::Bytes | Tag::Attachment).then(|| document.shared_slice(node))
+        matches!(node.tag(), Tag::Bytes | Tag::Attachment).then(|| document.shared_slice(node))
     }
 
     /// How many elements an array has, pairs a map, bytes a string, binary or extension; else 0.
     #[inline]
     pub fn len(self) -> usize {
         let node = self.entry();
-        match node.tag {
+        match node.tag() {
             Tag::Array | Tag::Map | Tag::FloatRun | Tag::Str | Tag::Bytes | Tag::Ext => node.len as usize,
             Tag::Attachment => self.document.attachment(node).len(),
             _ => 0,
@@ -231,36 +231,45 @@ impl<'a> Value<'a> {
     /// The same for a key as UTF-8 bytes.
     #[inline(always)]
     pub fn get_bytes(self, key: &[u8]) -> Option<Value<'a>> {
-        let node = self.document.entry(self.node);
-        if node.tag != Tag::Map {
-            return None;
-        }
-        // Members are asked for in their order, mostly: so the first guess is what follows the last one found.
-        let value = match self.document.hint.get(self.node) {
-            Some(next) if node.extra == DISTINCT && u64::from(next) < node.data && is_key(self.document, next, key) => {
-                next + 1
-            }
-            _ => self.search(*node, key)?,
-        };
-        if node.extra == DISTINCT {
-            self.document.hint.set(self.node, self.document.after(value));
-        }
-        Some(Value::at(self.document, value))
+        self.get_next(key).or_else(|| self.search(key))
     }
 
-    /// Where the value of a key is, found by looking at one key after the other.
-    #[inline(never)]
-    fn search(self, map: Node, key: &[u8]) -> Option<u32> {
+    /// Members are asked for in their order, mostly: so the first guess is what follows the last one found, or the first.
+    #[inline(always)]
+    pub fn get_next(self, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
+        let map = document.entry(self.node);
+        if !map.is_distinct_map() {
+            return None;
+        }
+        let next = document.hint.get(self.node).unwrap_or(self.node + 1);
+        (u64::from(next) < map.data && is_key(document, next, key)).then(|| self.found(next + 1))
+    }
+
+    /// A member that was found in a map without equal keys.
+    #[inline(always)]
+    fn found(self, value: u32) -> Value<'a> {
+        self.document.hint.set(self.node, self.document.after(value));
+        Value::at(self.document, value)
+    }
+
+    /// Looks at one key after the other.
+    #[inline(never)]
+    fn search(self, key: &[u8]) -> Option<Value<'a>> {
+        let document = self.document;
+        let map = self.entry();
+        if map.tag() != Tag::Map {
+            return None;
+        }
         let mut found = None;
         let mut at = self.node + 1;
         for _ in 0..map.len {
             let value = document.after(at);
             if is_key(document, at, key) {
-                found = Some(value);
-                if map.extra == DISTINCT {
-                    break;
+                if map.is_distinct_map() {
+                    return Some(self.found(value));
                 }
+                found = Some(Value::at(document, value));
             }
             at = document.after(value);
         }
@@ -271,7 +280,7 @@ impl<'a> Value<'a> {
     /// [`elements`](Value::elements).
     pub fn index(self, index: usize) -> Option<Value<'a>> {
         let node = self.document.node(self.node);
-        match node.tag {
+        match node.tag() {
             Tag::FloatRun if self.element == WHOLE && index < node.len as usize => {
                 Some(Value { element: index as u32, ..self })
             }
@@ -284,7 +293,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn elements(self) -> Elements<'a> {
         let node = self.document.node(self.node);
-        let (left, run) = match node.tag {
+        let (left, run) = match node.tag() {
             Tag::Array => (node.len, false),
             Tag::FloatRun if self.element == WHOLE => (node.len, true),
             _ => (0, false),
@@ -297,7 +306,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn pairs(self) -> Pairs<'a> {
         let node = self.document.node(self.node);
-        let left = if node.tag == Tag::Map { node.len } else { 0 };
+        let left = if node.tag() == Tag::Map { node.len } else { 0 };
         Pairs { document: self.document, next: self.node + 1, left }
     }
 
@@ -306,10 +315,10 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn first(self) -> Option<(Value<'a>, u32, bool)> {
         let node = self.document.node(self.node);
-        match node.tag {
+        match node.tag() {
             Tag::FloatRun if self.element == WHOLE => Some((Value { element: 0, ..self }, node.len, false)),
             Tag::Array | Tag::Map if node.len > 0 => {
-                Some((Value::at(self.document, self.node + 1), node.len, node.tag == Tag::Map))
+                Some((Value::at(self.document, self.node + 1), node.len, node.tag() == Tag::Map))
             }
             _ => None,
         }
@@ -328,7 +337,7 @@ impl<'a> Value<'a> {
     /// array or an element is not a number. Copies at most `out.len()`.
     pub fn copy_numbers<T: Number>(self, out: &mut [T]) -> Option<usize> {
         let node = self.document.node(self.node);
-        match node.tag {
+        match node.tag() {
             Tag::FloatRun if self.element == WHOLE => {
                 let data = &self.document.bytes()[node.data as usize..][..9 * node.len as usize];
                 for (to, from) in out.iter_mut().zip(data.chunks_exact(9)) {
@@ -337,12 +346,12 @@ impl<'a> Value<'a> {
                 Some(node.len as usize)
             }
             Tag::Array => {
-                for (to, from) in out.iter_mut().zip(self.elements()) {
-                    let entry = from.entry();
-                    *to = match entry.tag {
+                // Numbers have one entry each: what has more is none, and ends this.
+                for (to, entry) in out.iter_mut().zip(self.document.members(self.node)) {
+                    *to = match entry.tag() {
                         Tag::Int => T::from_i64(entry.data as i64)?,
                         Tag::Uint => T::from_u64(entry.data)?,
-                        _ => T::from_f64(number(self.document, &entry)?)?,
+                        _ => T::from_f64(number(self.document, entry)?)?,
                     };
                 }
                 Some(node.len as usize)
@@ -370,7 +379,9 @@ impl std::fmt::Debug for Value<'_> {
 #[inline(always)]
 fn is_key(document: &Document, at: u32, key: &[u8]) -> bool {
     let name = document.entry(at);
-    name.tag == Tag::Str && name.len as usize == key.len() && same(document.slice(*name), key)
+    name.tag() == Tag::Str
+        && name.len as usize == key.len()
+        && same(&document.bytes()[name.data as usize..][..key.len()], key)
 }
 
 #[inline]
@@ -382,13 +393,13 @@ fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
 #[inline(always)]
 fn number(document: &Document, node: &Node) -> Option<f64> {
     // In the order of how common they are; a jump by table is predicted worse.
-    if node.tag == Tag::Float {
+    if node.tag() == Tag::Float {
         Some(f64::from_bits(node.data))
-    } else if node.tag == Tag::Uint {
+    } else if node.tag() == Tag::Uint {
         Some(node.data as f64)
-    } else if node.tag == Tag::Int {
+    } else if node.tag() == Tag::Int {
         Some(node.data as i64 as f64)
-    } else if node.tag == Tag::BigInt {
+    } else if node.tag() == Tag::BigInt {
         big_number(document, *node)
     } else {
         None

@@ -36,7 +36,7 @@ pub(crate) fn parse_into(document: &mut Document, max_nodes: usize) -> Result<Ve
     let tape = TapeWriter::new(nodes, text.len(), max_nodes, origin);
     let mut parser = Parser { text, at: 0, tape, open: SmallVec::new(), attachment_keys: Vec::new() };
     parser.document()?;
-    document.tape = parser.tape.finish();
+    document.tape = parser.tape.finish()?;
     Ok(parser.attachment_keys)
 }
 
@@ -111,12 +111,14 @@ impl Parser<'_> {
         let distinct = self.open.pop().is_some_and(|top| top.map && top.keys.are_distinct());
         let entry = self.tape.at(node);
         entry.data = end;
-        entry.extra = if distinct { DISTINCT } else { 0 };
+        *entry = entry.with_extra(if distinct { DISTINCT } else { 0 });
     }
 
     #[inline]
     fn push(&mut self, node: Node) -> Result<()> {
-        self.tape.push(node, || self.at).map(|_| ())
+        self.tape.make_room(self.at)?;
+        self.tape.push(node);
+        Ok(())
     }
 
     /// One scalar, or the beginning of a container up to its first scalar.

@@ -5,6 +5,7 @@ use crate::wire::buffer::MessageBuf;
 use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
 use crate::wire::tape::TapeWriter;
 use crate::wire::text::{Keys, PADDING, Text};
+use std::cmp::Ordering;
 
 /// Arrays of at least this many float64 stay packed: one entry instead of one per value.
 const SHORTEST_RUN: usize = 8;
@@ -22,22 +23,22 @@ pub(crate) fn decode_into(document: &mut Document, max_nodes: usize) -> Result<(
     document.bytes.pad()?;
     let message = &document.bytes;
     let mut tape = TapeWriter::new(std::mem::take(&mut document.tape), message.len(), max_nodes, message.origin());
-    let mut reader = Reader { size: message.len() + PADDING, rest: message.padded() };
-    match values(&mut reader, &mut tape) {
+    match values(message.padded(), &mut tape) {
         Ok(()) => {
-            document.tape = tape.finish();
+            document.tape = tape.finish()?;
             Ok(())
         }
-        Err(Fault::Malformed(what)) => {
-            Err(Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {}", reader.at())))
+        Err(Fault::Malformed(what, left)) => {
+            let at = message.len() - left.saturating_sub(PADDING);
+            Err(Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {at}")))
         }
         Err(Fault::Other(error)) => Err(error),
     }
 }
 
-/// Why a message cannot be decoded. Where is known to the reader.
+/// Why a message cannot be decoded; if it is malformed, how many bytes were left then, with the padding.
 enum Fault {
-    Malformed(&'static str),
+    Malformed(&'static str, usize),
     Other(Error),
 }
 
@@ -49,128 +50,134 @@ impl From<Error> for Fault {
 
 type Read<T> = Result<T, Fault>;
 
-/// Everything that takes it by reference is inlined, so that it lives in registers.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    /// Of the whole message, with the padding behind it.
-    size: usize,
-    /// With the padding, so that short text can be looked at in one step.
-    rest: &'a [u8],
+// Not inlined, so that nothing is prepared for it where all is well.
+#[cold]
+#[inline(never)]
+fn ends() -> Fault {
+    Fault::Malformed("message ends inside a value", 0)
 }
 
-const ENDS: Fault = Fault::Malformed("message ends inside a value");
+#[cold]
+#[inline(never)]
+fn malformed(what: &'static str, rest: &[u8]) -> Fault {
+    Fault::Malformed(what, rest.len())
+}
 
-impl<'a> Reader<'a> {
-    /// How many bytes were read.
-    #[inline(always)]
-    fn at(&self) -> usize {
-        self.size - self.rest.len()
-    }
+/// First bytes from 0xc0 to 0xdf, without the bits that these have in common.
+mod head {
+    pub const NIL: u8 = 0xc0 & 31;
+    pub const FALSE: u8 = 0xc2 & 31;
+    pub const TRUE: u8 = 0xc3 & 31;
+    pub const FLOAT64: u8 = 0xcb & 31;
+    pub const UINT8: u8 = 0xcc & 31;
+    pub const UINT16: u8 = 0xcd & 31;
+    pub const UINT32: u8 = 0xce & 31;
+    pub const UINT64: u8 = 0xcf & 31;
+    pub const INT8: u8 = 0xd0 & 31;
+    pub const INT16: u8 = 0xd1 & 31;
+    pub const INT32: u8 = 0xd2 & 31;
+    pub const INT64: u8 = 0xd3 & 31;
+    pub const STR8: u8 = 0xd9 & 31;
+    pub const ARRAY16: u8 = 0xdc & 31;
+    pub const ARRAY32: u8 = 0xdd & 31;
+    pub const MAP16: u8 = 0xde & 31;
+    pub const MAP32: u8 = 0xdf & 31;
+}
 
-    /// How many bytes of the message are left.
-    #[inline(always)]
-    fn left(&self) -> usize {
-        self.rest.len() - PADDING
-    }
+/// So many bytes hold any head, any number and any short text; with the first of them inside of the message, the others
+/// may be in the padding. What is read there is never used: the next step finds that it begins beyond the end.
+const WINDOW: usize = 1 + PADDING;
 
-    #[inline(always)]
-    fn fixed<const N: usize>(&mut self) -> Read<[u8; N]> {
-        match self.rest.split_first_chunk::<N>() {
-            Some((bytes, rest)) if rest.len() >= PADDING => {
-                self.rest = rest;
-                Ok(*bytes)
-            }
-            _ => Err(ENDS),
+type Window = [u8; WINDOW];
+
+/// The bytes that a value begins with.
+#[inline(always)]
+fn first(rest: &[u8]) -> Read<&Window> {
+    rest.first_chunk().ok_or_else(ends)
+}
+
+/// The bytes behind the first one.
+#[inline(always)]
+fn operand<const N: usize>(window: &Window) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&window[1..1 + N]);
+    bytes
+}
+
+#[inline(always)]
+fn u8(window: &Window) -> usize {
+    usize::from(window[1])
+}
+
+#[inline(always)]
+fn u16(window: &Window) -> usize {
+    usize::from(u16::from_be_bytes(operand(window)))
+}
+
+#[inline(always)]
+fn u32(window: &Window) -> usize {
+    u32::from_be_bytes(operand(window)) as usize
+}
+
+/// What follows `len` bytes, of which some may be in the padding.
+#[inline(always)]
+fn skip(rest: &[u8], len: usize) -> Read<&[u8]> {
+    rest.get(len..).ok_or_else(ends)
+}
+
+/// The same without the padding.
+fn skip_inside(rest: &[u8], len: usize) -> Read<&[u8]> {
+    skip(rest, len).and_then(|rest| if rest.len() < PADDING { Err(ends()) } else { Ok(rest) })
+}
+
+/// The entry of a string of `len` bytes whose text begins `rest`, the text, and what follows it.
+#[inline(always)]
+fn string<'a>(padded: &[u8], rest: &'a [u8], len: usize) -> Read<(Node, Text<'a>, &'a [u8])> {
+    let start = padded.len() - rest.len();
+    let after = skip(rest, len)?;
+    let text = Text::new(rest, len);
+    if !text.is_ascii() {
+        skip_inside(rest, len)?;
+        if std::str::from_utf8(text.bytes()).is_err() {
+            return Err(malformed("string is not valid UTF-8 before", after));
         }
     }
+    Ok((Node::new(Tag::Str, len as u32, start as u64), text, after))
+}
 
-    /// Steps over `len` bytes. Gives them with all that follows.
-    #[inline(always)]
-    fn skip(&mut self, len: usize) -> Read<&'a [u8]> {
-        let from_here = self.rest;
-        match from_here.get(len..) {
-            Some(rest) if rest.len() >= PADDING => {
-                self.rest = rest;
-                Ok(from_here)
-            }
-            _ => Err(ENDS),
-        }
-    }
-
-    /// An entry for data that is stepped over.
-    #[inline(always)]
-    fn data(&mut self, tag: Tag, len: usize) -> Read<Node> {
-        let start = self.at() as u64;
-        self.skip(len)?;
-        Ok(Node::new(tag, len as u32, start))
-    }
-
-    #[inline(always)]
-    fn string(&mut self, len: usize) -> Read<(Node, Text<'a>)> {
-        let start = self.at() as u64;
-        let text = Text::new(self.skip(len)?, len);
-        if !text.is_ascii() && !is_utf8(text.bytes()) {
-            return Err(Fault::Malformed("string is not valid UTF-8 before"));
-        }
-        Ok((Node::new(Tag::Str, len as u32, start), text))
-    }
-
-    #[inline(always)]
-    fn ext(&mut self, len: usize) -> Read<Node> {
-        let [kind] = self.fixed::<1>()?;
-        Ok(Node { extra: kind as i8, ..self.data(Tag::Ext, len)? })
-    }
-
-    #[inline(always)]
-    fn u8(&mut self) -> Read<usize> {
-        Ok(usize::from(self.fixed::<1>()?[0]))
-    }
-
-    #[inline(always)]
-    fn u16(&mut self) -> Read<usize> {
-        Ok(usize::from(u16::from_be_bytes(self.fixed()?)))
-    }
-
-    #[inline(always)]
-    fn u32(&mut self) -> Read<usize> {
-        Ok(u32::from_be_bytes(self.fixed()?) as usize)
-    }
-
-    /// A value of one of the forms that are not frequent. By value, so that the reader of the others is in registers.
-    #[inline(never)]
-    fn seldom(mut self, byte: u8) -> Read<(Node, Reader<'a>)> {
-        let r = &mut self;
-        let node = match byte {
-            0xc4 => r.u8().and_then(|n| r.data(Tag::Bytes, n))?,
-            0xc5 => r.u16().and_then(|n| r.data(Tag::Bytes, n))?,
-            0xc6 => r.u32().and_then(|n| r.data(Tag::Bytes, n))?,
-            0xc7 => r.u8().and_then(|n| r.ext(n))?,
-            0xc8 => r.u16().and_then(|n| r.ext(n))?,
-            0xc9 => r.u32().and_then(|n| r.ext(n))?,
-            0xca => float(f64::from(f32::from_be_bytes(r.fixed()?))),
-            0xcf => unsigned(u64::from_be_bytes(r.fixed()?)),
-            0xd0 => signed(i64::from(i8::from_be_bytes(r.fixed()?))),
-            0xd1 => signed(i64::from(i16::from_be_bytes(r.fixed()?))),
-            0xd2 => signed(i64::from(i32::from_be_bytes(r.fixed()?))),
-            0xd3 => signed(i64::from_be_bytes(r.fixed()?)),
-            0xd4 => r.ext(1)?,
-            0xd5 => r.ext(2)?,
-            0xd6 => r.ext(4)?,
-            0xd7 => r.ext(8)?,
-            0xd8 => r.ext(16)?,
-            0xda => r.u16().and_then(|n| r.string(n))?.0,
-            0xdb => r.u32().and_then(|n| r.string(n))?.0,
-            _ => return Err(Fault::Malformed("0xc1, which no value begins with,")),
-        };
-        Ok((node, self))
+/// A value of one of the forms that are not frequent, and what follows it.
+#[inline(never)]
+fn seldom<'a>(padded: &[u8], rest: &'a [u8]) -> Read<(Node, &'a [u8])> {
+    let window = first(rest)?;
+    let data = |head: usize, tag: Tag, len: usize| {
+        let rest = &rest[head..];
+        Ok((Node::new(tag, len as u32, (padded.len() - rest.len()) as u64), skip_inside(rest, len)?))
+    };
+    let ext = |head: usize, len: usize| {
+        let (node, rest) = data(head + 1, Tag::Ext, len)?;
+        Ok((node.with_extra(window[head] as i8), rest))
+    };
+    let string = |head: usize, len: usize| string(padded, &rest[head..], len).map(|(node, _, rest)| (node, rest));
+    match window[0] {
+        0xc4 => data(2, Tag::Bytes, u8(window)),
+        0xc5 => data(3, Tag::Bytes, u16(window)),
+        0xc6 => data(5, Tag::Bytes, u32(window)),
+        0xc7 => ext(2, u8(window)),
+        0xc8 => ext(3, u16(window)),
+        0xc9 => ext(5, u32(window)),
+        0xca => Ok((float(f64::from(f32::from_be_bytes(operand(window)))), &rest[5..])),
+        0xd4 => ext(1, 1),
+        0xd5 => ext(1, 2),
+        0xd6 => ext(1, 4),
+        0xd7 => ext(1, 8),
+        0xd8 => ext(1, 16),
+        0xda => string(3, u16(window)),
+        0xdb => string(5, u32(window)),
+        _ => Err(malformed("0xc1, which no value begins with,", &rest[1..])),
     }
 }
 
-fn is_utf8(text: &[u8]) -> bool {
-    std::str::from_utf8(text).is_ok()
-}
-
-/// What follows `count` values that are all float64.
+/// What follows `count` values that are all float64, and inside of the message.
 fn after_floats(rest: &[u8], count: usize) -> Option<&[u8]> {
     let (run, after) = rest.split_at_checked(count.checked_mul(9)?)?;
     (after.len() >= PADDING && run.chunks_exact(9).all(|value| value[0] == 0xcb)).then_some(after)
@@ -194,37 +201,33 @@ fn float(v: f64) -> Node {
 /// A container whose members are still being read.
 #[derive(Clone, Copy, Default)]
 struct Open {
-    /// How many values are to come, in a map two for each pair; and [`Open::ARRAY`].
+    /// Twice as many as there are values to come, of which a map has two for each pair; one more in an array.
     left: u64,
     node: u64,
     keys: Keys,
 }
 
 impl Open {
-    /// Marks what is no map. A message has fewer bytes than this, so no container has as many members.
-    const ARRAY: u64 = 1 << 32;
-
     #[inline(always)]
     fn new(map: bool, values: u64, node: u32) -> Open {
-        let array = if map { 0 } else { Open::ARRAY };
-        Open { left: values | array, node: u64::from(node), keys: Keys::NONE }
+        Open { left: values << 1 | u64::from(!map), node: u64::from(node), keys: Keys::NONE }
     }
 
     #[inline(always)]
     fn is_map(&self) -> bool {
-        self.left & Open::ARRAY == 0
+        self.left & 1 == 0
     }
 
     #[inline(always)]
     fn key_is_next(&self) -> bool {
-        self.left & (Open::ARRAY | 1) == 0
+        self.left & 3 == 0
     }
 
     /// One value is complete. `true`: it was the last one.
     #[inline(always)]
     fn advance(&mut self) -> bool {
-        self.left -= 1;
-        self.left as u32 == 0
+        self.left -= 2;
+        self.left < 2
     }
 }
 
@@ -255,69 +258,97 @@ impl Around {
     }
 }
 
+/// Reads the one value of a message, which has [`PADDING`] bytes behind it.
 #[inline(always)]
-fn values(reader: &mut Reader<'_>, tape: &mut TapeWriter<'_>) -> Read<()> {
-    let message = reader.rest;
-    let r = reader;
+fn values(padded: &[u8], tape: &mut TapeWriter<'_>) -> Read<()> {
+    let mut rest = padded;
     // The message is the one member of a container that has no entry.
     let mut open = Open::new(false, 1, u32::MAX);
     let mut around = Around { depth: 0, first: [Open::default(); 8], deeper: Vec::new() };
     'next: loop {
-        let mut byte = r.fixed::<1>()?[0];
+        tape.make_room(padded.len() - rest.len())?;
+        let mut window = first(rest)?;
         if open.key_is_next() {
-            if byte & 0xe0 == 0xa0 {
+            if window[0] & 0xe0 == 0xa0 {
                 // A key in the form that nearly all have, a string of up to 31 bytes.
-                let (key, text) = r.string(usize::from(byte & 31))?;
+                let (key, text, after) = string(padded, &rest[1..], usize::from(window[0] & 31))?;
                 if open.keys.add(text)
                     && open.keys.are_distinct()
-                    && tape.may_have_key(open.node as u32, message, text.bytes())
+                    && tape.may_have_key(open.node as u32, padded, text.bytes())
                 {
                     open.keys.give_up();
                 }
-                tape.push(key, || r.at())?;
+                tape.push(key);
                 open.advance();
-                byte = r.fixed::<1>()?[0];
+                rest = after;
+                window = first(rest)?;
             } else {
                 open.keys.give_up();
             }
         }
+        let byte = window[0];
+        // What has no members is complete with its entry.
         let node = 'complete: {
-            let (map, count) = match byte {
-                0x00..=0x7f => break 'complete unsigned(u64::from(byte)),
-                0xe0..=0xff => break 'complete signed(i64::from(byte as i8)),
-                0xa0..=0xbf => break 'complete r.string(usize::from(byte & 31))?.0,
-                0x80..=0x8f => (true, usize::from(byte & 15)),
-                0x90..=0x9f => (false, usize::from(byte & 15)),
-                0xc0 => break 'complete Node::new(Tag::Null, 0, 0),
-                0xc2 => break 'complete Node::new(Tag::False, 0, 0),
-                0xc3 => break 'complete Node::new(Tag::True, 0, 0),
-                0xcb => break 'complete float(f64::from_be_bytes(r.fixed()?)),
-                0xcc => break 'complete unsigned(u64::from(r.fixed::<1>()?[0])),
-                0xcd => break 'complete unsigned(u64::from(u16::from_be_bytes(r.fixed()?))),
-                0xce => break 'complete unsigned(u64::from(u32::from_be_bytes(r.fixed()?))),
-                0xd9 => break 'complete r.u8().and_then(|n| r.string(n))?.0,
-                0xdc => (false, r.u16()?),
-                0xdd => (false, r.u32()?),
-                0xde => (true, r.u16()?),
-                0xdf => (true, r.u32()?),
-                _ => {
-                    let (node, after) = r.seldom(byte)?;
-                    *r = after;
+            let (map, count, after) = 'container: {
+                if byte < 0x80 {
+                    rest = &rest[1..];
+                    break 'complete unsigned(u64::from(byte));
+                } else if byte < 0xc0 {
+                    if byte >= 0xa0 {
+                        let (node, _, after) = string(padded, &rest[1..], usize::from(byte & 31))?;
+                        rest = after;
+                        break 'complete node;
+                    }
+                    (byte < 0x90, usize::from(byte & 15), &rest[1..])
+                } else if byte >= 0xe0 {
+                    rest = &rest[1..];
+                    break 'complete signed(i64::from(byte as i8));
+                } else {
+                    let (node, len) = match byte & 31 {
+                        head::NIL => (Node::new(Tag::Null, 0, 0), 1),
+                        head::FALSE => (Node::new(Tag::False, 0, 0), 1),
+                        head::TRUE => (Node::new(Tag::True, 0, 0), 1),
+                        head::FLOAT64 => (float(f64::from_be_bytes(operand(window))), 9),
+                        head::UINT8 => (unsigned(u8(window) as u64), 2),
+                        head::UINT16 => (unsigned(u16(window) as u64), 3),
+                        head::UINT32 => (unsigned(u32(window) as u64), 5),
+                        head::UINT64 => (unsigned(u64::from_be_bytes(operand(window))), 9),
+                        head::INT8 => (signed(i64::from(i8::from_be_bytes(operand(window)))), 2),
+                        head::INT16 => (signed(i64::from(i16::from_be_bytes(operand(window)))), 3),
+                        head::INT32 => (signed(i64::from(i32::from_be_bytes(operand(window)))), 5),
+                        head::INT64 => (signed(i64::from_be_bytes(operand(window))), 9),
+                        head::STR8 => {
+                            let (node, _, after) = string(padded, &rest[2..], u8(window))?;
+                            rest = after;
+                            break 'complete node;
+                        }
+                        head::ARRAY16 => break 'container (false, u16(window), &rest[3..]),
+                        head::ARRAY32 => break 'container (false, u32(window), &rest[5..]),
+                        head::MAP16 => break 'container (true, u16(window), &rest[3..]),
+                        head::MAP32 => break 'container (true, u32(window), &rest[5..]),
+                        _ => {
+                            let (node, after) = seldom(padded, rest)?;
+                            rest = after;
+                            break 'complete node;
+                        }
+                    };
+                    rest = &rest[len..];
                     break 'complete node;
                 }
             };
+            rest = after;
             // Every member takes a byte at least: a count beyond the message is a lie, found at once.
             let left = (count as u64) << u32::from(map);
-            if left > r.left() as u64 {
-                return Err(Fault::Malformed("container larger than the message"));
+            if left + PADDING as u64 > rest.len() as u64 {
+                return Err(malformed("container larger than the message", rest));
             }
             if !map
                 && count >= SHORTEST_RUN
-                && r.rest.first() == Some(&0xcb)
-                && let Some(rest) = after_floats(r.rest, count)
+                && rest.first() == Some(&0xcb)
+                && let Some(after) = after_floats(rest, count)
             {
-                let start = r.at() as u64;
-                r.rest = rest;
+                let start = (padded.len() - rest.len()) as u64;
+                rest = after;
                 break 'complete Node::new(Tag::FloatRun, count as u32, start);
             }
             let tag = if map { Tag::Map } else { Tag::Array };
@@ -325,24 +356,28 @@ fn values(reader: &mut Reader<'_>, tape: &mut TapeWriter<'_>) -> Read<()> {
                 break 'complete Node::new(tag, 0, u64::from(tape.len()) + 1);
             }
             if around.depth == MAX_DEPTH {
-                return Err(Fault::Malformed("nested too deeply (more than 2048 levels)"));
+                return Err(malformed("nested too deeply (more than 2048 levels)", rest));
             }
             around.push(open);
-            let node = tape.push(Node::new(tag, count as u32, 0), || r.at())?;
+            let node = tape.push(Node::new(tag, count as u32, 0));
             open = Open::new(map, left, node);
             continue 'next;
         };
-        tape.push(node, || r.at())?;
+        tape.push(node);
         // A value is complete: so may be the containers around it.
         while open.advance() {
             let Some(outer) = around.pop() else {
-                return if r.left() == 0 { Ok(()) } else { Err(Fault::Malformed("bytes after the value")) };
+                return match rest.len().cmp(&PADDING) {
+                    Ordering::Less => Err(ends()),
+                    Ordering::Equal => Ok(()),
+                    Ordering::Greater => Err(malformed("bytes after the value", rest)),
+                };
             };
             let end = u64::from(tape.len());
             let entry = tape.at(open.node as u32);
             entry.data = end;
             if open.is_map() && open.keys.are_distinct() {
-                entry.extra = DISTINCT;
+                *entry = entry.with_extra(DISTINCT);
             }
             open = outer;
         }
