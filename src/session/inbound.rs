@@ -11,6 +11,7 @@ use crate::wire::chunks::{self, Arriving, ChunkHeader, Chunks, HEADER_SIZE};
 use crate::wire::document::{Document, Node};
 use crate::wire::envelope::{self, Content};
 use crate::wire::limits::Limits;
+use crate::wire::msgpack::decode::Beginning;
 use crate::wire::{json, msgpack};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -93,22 +94,49 @@ struct Last<S> {
     /// How many bytes the rest of the id has, in text with its quote.
     rest: usize,
     to: Arc<[S]>,
+    beginning: Known,
+}
+
+/// What is known of how the messages on a topic begin.
+#[derive(Debug)]
+enum Known {
+    /// Only one came so far: perhaps the topics take turns, and it would be found out for nothing.
+    Nothing,
+    /// They come in a row: to be found out from the next one.
+    Wanted,
+    /// All bytes between the id and the result, and the beginning up to there, decoded.
+    Is(Vec<u8>, Beginning),
+    /// It has no such form.
+    Useless,
 }
 
 impl<S> Last<S> {
-    fn is_on_topic_of(&self, protocol: Protocol, message: &[u8]) -> bool {
-        let rest = message.strip_prefix(&*self.head).and_then(|rest| rest.get(..self.rest));
+    /// What follows the id, if the message is on the same topic.
+    fn after_id<'m>(&self, protocol: Protocol, message: &'m [u8]) -> Option<&'m [u8]> {
+        let (rest, after) = message.strip_prefix(&*self.head)?.split_at_checked(self.rest)?;
         let number = match protocol {
-            Protocol::V1 => rest.and_then(|rest| rest.strip_suffix(b"\"")),
+            Protocol::V1 => rest.strip_suffix(b"\"")?,
             Protocol::V2 => rest,
         };
-        number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+        number.iter().all(u8::is_ascii_digit).then_some(after)
+    }
+
+    /// A message on this topic was decoded from its first byte on.
+    fn learn(&mut self, document: &Document) {
+        if let Known::Wanted = self.beginning {
+            let id_ends = self.head.len() + self.rest;
+            self.beginning = Beginning::before(document, envelope::result(document).place().0)
+                .filter(|beginning| (id_ends..LONGEST_HEAD).contains(&beginning.size()))
+                .map_or(Known::Useless, |b| Known::Is(document.bytes()[id_ends..b.size()].to_vec(), b));
+        }
     }
 }
 
 /// Whom a message is for.
 enum Addressee<S> {
     Subscribers(Arc<[S]>),
+    /// The same, and the message begins like the last one.
+    SubscribersAgain(Arc<[S]>),
     /// Whoever sent the message with this id.
     Caller(ReplyId),
     /// To be found in the decoded message.
@@ -351,10 +379,18 @@ impl<S> Inbound<S> {
 
     /// Whom a message is for, read from its beginning. `None`: for nobody.
     fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<Addressee<S>> {
-        if let Some(last) = &self.last
-            && last.is_on_topic_of(protocol, message)
+        if let Some(last) = &mut self.last
+            && let Some(after) = last.after_id(protocol, message)
         {
-            return Some(Addressee::Subscribers(Arc::clone(&last.to)));
+            let to = Arc::clone(&last.to);
+            return Some(match &last.beginning {
+                Known::Is(common, _) if after.starts_with(common) => Addressee::SubscribersAgain(to),
+                Known::Nothing if protocol == Protocol::V2 => {
+                    last.beginning = Known::Wanted;
+                    Addressee::Subscribers(to)
+                }
+                _ => Addressee::Subscribers(to),
+            });
         }
         let peeked = envelope::peek(protocol, message);
         if let Some((id, _)) = peeked
@@ -377,7 +413,7 @@ impl<S> Inbound<S> {
                 if end - rest <= LONGEST_HEAD {
                     head.clear();
                     head.extend_from_slice(&message[..end - rest]);
-                    self.last = Some(Last { head, rest, to: Arc::clone(to) });
+                    self.last = Some(Last { head, rest, to: Arc::clone(to), beginning: Known::Nothing });
                 }
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }
@@ -396,7 +432,11 @@ impl<S> Inbound<S> {
         to: Addressee<S>,
         document: Arc<Document>,
     ) -> Result<Option<Received<S>>> {
-        let decoded = self.decode(protocol, document);
+        let beginning = match (&to, &self.last) {
+            (Addressee::SubscribersAgain(_), Some(Last { beginning: Known::Is(_, beginning), .. })) => Some(beginning),
+            _ => None,
+        };
+        let decoded = self.decode(protocol, document, beginning);
         if let Err(error) = &decoded
             && error.code() == Code::Utf8
         {
@@ -404,7 +444,10 @@ impl<S> Inbound<S> {
         }
         let outcome = match (decoded, &to) {
             (Ok(document), Addressee::Unknown) => return Ok(self.unaddressed(protocol, document)),
-            (Ok(document), _) => envelope::outcome(document),
+            (Ok(document), _) => match beginning {
+                Some(beginning) => Ok(envelope::with_result(document, beginning.value())),
+                None => envelope::outcome(document),
+            },
             (Err(error), _) => Err(error),
         };
         if let Err(error) = &outcome
@@ -413,8 +456,11 @@ impl<S> Inbound<S> {
             self.dropped.malformed += 1;
             self.problem = Some(error.clone());
         }
+        if let (Addressee::Subscribers(_), Some(last), Ok(document)) = (&to, &mut self.last, &outcome) {
+            last.learn(document);
+        }
         Ok(match to {
-            Addressee::Subscribers(to) => Some(Received::Publication { to, outcome }),
+            Addressee::Subscribers(to) | Addressee::SubscribersAgain(to) => Some(Received::Publication { to, outcome }),
             Addressee::Caller(id) => Some(Received::Reply { protocol, id, outcome }),
             Addressee::Unknown => None,
         })
@@ -444,13 +490,18 @@ impl<S> Inbound<S> {
     }
 
     /// Decodes a document that has the bytes of its message, and is not shared yet.
-    fn decode(&self, protocol: Protocol, mut shared: Arc<Document>) -> Result<Arc<Document>> {
+    fn decode(
+        &self,
+        protocol: Protocol,
+        mut shared: Arc<Document>,
+        beginning: Option<&Beginning>,
+    ) -> Result<Arc<Document>> {
         // The index may be as large as the largest message, but small messages are never in danger.
         let max_nodes =
             (self.limits.message_size / size_of::<Node>() as u64).clamp(1 << 20, u64::from(u32::MAX)) as usize;
         if let Some(document) = Arc::get_mut(&mut shared) {
             match protocol {
-                Protocol::V2 => msgpack::decode::decode_into(document, max_nodes)?,
+                Protocol::V2 => msgpack::decode::decode_into(document, max_nodes, beginning)?,
                 Protocol::V1 => {
                     let keys = json::parse::parse_into(document, max_nodes)?;
                     // The keys of an announcement are names, also if one of them was announced before.

@@ -214,6 +214,11 @@ impl Document {
         &self.tape[array as usize + 1..][..self.entry(array).len as usize]
     }
 
+    /// The entries up to this one.
+    pub(crate) fn entries_before(&self, index: u32) -> &[Node] {
+        &self.tape[..index as usize]
+    }
+
     pub(crate) fn node_count(&self) -> usize {
         self.tape.len()
     }

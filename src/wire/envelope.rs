@@ -155,8 +155,13 @@ pub fn outcome(document: Arc<Document>) -> Result<Arc<Document>> {
     if result == 0 {
         return malformed("neither a result nor an error");
     }
-    document.result.store(result, Relaxed);
-    Ok(document)
+    Ok(with_result(document, result))
+}
+
+/// A message whose result is known to be the value at this index.
+pub(crate) fn with_result(document: Arc<Document>, value: u32) -> Arc<Document> {
+    document.result.store(value, Relaxed);
+    document
 }
 
 #[cold]

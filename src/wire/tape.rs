@@ -32,6 +32,15 @@ impl<'a> TapeWriter<'a> {
         TapeWriter { nodes, used: 0, max_nodes, size, origin }
     }
 
+    /// Adds the first entries, which are few.
+    pub fn begin_with(&mut self, nodes: &[Node]) {
+        if self.nodes.len() < nodes.len() {
+            self.nodes.resize(nodes.len(), Node::new(Tag::Null, 0, 0));
+        }
+        self.nodes[..nodes.len()].copy_from_slice(nodes);
+        self.used = nodes.len();
+    }
+
     /// Makes sure that two entries can be pushed. `at` tells how many bytes of the message were read.
     #[inline(always)]
     pub fn make_room(&mut self, at: usize) -> Result<()> {

@@ -14,16 +14,45 @@ const SHORTEST_RUN: usize = 8;
 /// memory for each value.
 pub fn decode(message: MessageBuf, max_nodes: usize) -> Result<Document> {
     let mut document = Document::undecoded(message);
-    decode_into(&mut document, max_nodes)?;
+    decode_into(&mut document, max_nodes, None)?;
     Ok(document)
 }
 
-/// The same for a document that has the bytes of the message, in the memory of its index.
-pub(crate) fn decode_into(document: &mut Document, max_nodes: usize) -> Result<()> {
+/// The beginning of a message, decoded: all that precedes the value of the last member of its outermost map.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    nodes: Vec<Node>,
+    size: usize,
+}
+
+impl Beginning {
+    /// What precedes the value at this index. `None` if that is no such value.
+    pub fn before(document: &Document, value: u32) -> Option<Beginning> {
+        let (map, key) = (document.entry(0), document.entry(value.checked_sub(1)?));
+        // A string before the last value is its key: everything else that ends there would be followed by a key.
+        let fits = map.is_distinct_map() && key.tag() == Tag::Str && u64::from(document.after(value)) == map.data;
+        let size = key.data as usize + key.len as usize;
+        fits.then(|| Beginning { nodes: document.entries_before(value).to_vec(), size })
+    }
+
+    /// How many bytes of the message it takes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where the value is that follows.
+    pub fn value(&self) -> u32 {
+        self.nodes.len() as u32
+    }
+}
+
+/// The same for a document that has the bytes of the message, in the memory of its index. `beginning` is that of another
+/// message whose bytes are the same so far: it is not decoded again.
+pub(crate) fn decode_into(document: &mut Document, max_nodes: usize, beginning: Option<&Beginning>) -> Result<()> {
     document.bytes.pad()?;
     let message = &document.bytes;
     let mut tape = TapeWriter::new(std::mem::take(&mut document.tape), message.len(), max_nodes, message.origin());
-    match values(message.padded(), &mut tape) {
+    match values(message.padded(), &mut tape, beginning) {
         Ok(()) => {
             document.tape = tape.finish()?;
             Ok(())
@@ -260,11 +289,18 @@ impl Around {
 
 /// Reads the one value of a message, which has [`PADDING`] bytes behind it.
 #[inline(always)]
-fn values(padded: &[u8], tape: &mut TapeWriter<'_>) -> Read<()> {
+fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning>) -> Read<()> {
     let mut rest = padded;
     // The message is the one member of a container that has no entry.
     let mut open = Open::new(false, 1, u32::MAX);
     let mut around = Around { depth: 0, first: [Open::default(); 8], deeper: Vec::new() };
+    if let Some(Beginning { nodes, size }) = beginning {
+        rest = skip(padded, *size)?;
+        tape.begin_with(nodes);
+        around.push(open);
+        // Of the map only the last value is left.
+        open = Open::new(true, 1, 0);
+    }
     'next: loop {
         tape.make_room(padded.len() - rest.len())?;
         let mut window = first(rest)?;
