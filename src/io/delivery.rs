@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
 use crate::wire::document::Document;
 use parking_lot::{Condvar, Mutex};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
@@ -22,6 +23,12 @@ pub type StateCallback = dyn Fn(&StateChange) + Send + Sync;
 
 /// The outcome of a call: the message whose `result` is the value, or why there is none.
 pub type Outcome = Result<Arc<Document>>;
+
+/// Several of them, mostly one.
+pub type Outcomes = SmallVec<[Outcome; 1]>;
+
+/// Who wants the publications on a topic.
+pub type Subscribers = Arc<[Arc<Subscription>]>;
 
 /// Receives the outcome of a call. Gives the message back if it has no more use for it, so that its memory is used again.
 pub type CompletionCallback = Box<dyn FnOnce(Outcome) -> Option<Arc<Document>> + Send>;
@@ -128,8 +135,8 @@ impl Subscription {
 pub enum Event {
     /// A call is over.
     Complete(CompletionCallback, Outcome),
-    /// A publication, and who wants it.
-    Publish(Arc<[Arc<Subscription>]>, Outcome),
+    /// Publications, and who wants them.
+    Publish(Subscribers, Outcomes),
     /// A change of state.
     State(StateChange),
     /// A large message is so far.
@@ -140,7 +147,8 @@ pub enum Event {
 enum Entry {
     Complete(CompletionCallback, Outcome),
     Publish(Arc<Subscription>, Outcome),
-    Waiting(Arc<Subscription>),
+    /// So many of them.
+    Waiting(Arc<Subscription>, usize),
     State(StateChange),
     Progress(Progress),
 }
@@ -148,6 +156,8 @@ enum Entry {
 #[derive(Default)]
 struct Inner {
     entries: VecDeque<Entry>,
+    /// How many events these are.
+    count: usize,
     /// Bytes of publications that wait.
     bytes: u64,
     dispatcher: Option<ThreadId>,
@@ -181,18 +191,47 @@ impl Inner {
 }
 
 impl Inner {
-    /// Takes the publications out for which this entry and those of the same subscription behind it stand. Where only
-    /// the last ones count, one at a time: newer ones may still take the place of the others.
-    fn take_waiting(&mut self, subscription: &Arc<Subscription>, most: usize, into: &mut Vec<Outcome>) {
-        let most = if matches!(subscription.policy, Policy::All(_)) { most } else { 1 };
-        let same = |entry: &Entry| matches!(entry, Entry::Waiting(other) if Arc::ptr_eq(other, subscription));
-        let behind = self.entries.iter().take(most - 1).take_while(|entry| same(entry)).count();
-        self.entries.drain(..behind);
-        let mut waiting = subscription.waiting.lock();
-        let n = waiting.len().min(behind + 1);
-        into.extend(waiting.drain(..n));
-        let bytes: u64 = into.iter().map(memory).sum();
+    fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+        self.count += 1;
+    }
+
+    /// So many more publications of this subscription wait, after everything else.
+    fn push_waiting(&mut self, subscription: &Arc<Subscription>, more: usize) {
+        if more == 0 {
+            return;
+        }
+        self.count += more;
+        match self.entries.back_mut() {
+            Some(Entry::Waiting(last, count)) if Arc::ptr_eq(last, subscription) => *count += more,
+            _ => self.entries.push_back(Entry::Waiting(Arc::clone(subscription), more)),
+        }
+    }
+
+    /// Takes the first event out, and the publications for which it stands, if it is such: at most so many. Where only the
+    /// last ones count, one at a time: newer ones may still take the place of the others. Returns how many events these were.
+    fn take(&mut self, most: usize, publications: &mut Vec<Outcome>) -> Option<(Entry, usize)> {
+        let Some(Entry::Waiting(subscription, count)) = self.entries.front_mut() else {
+            let entry = self.entries.pop_front()?;
+            self.count -= 1;
+            return Some((entry, 1));
+        };
+        let n = if matches!(subscription.policy, Policy::All(_)) { most.min(*count) } else { 1 };
+        *count -= n;
+        let (subscription, left) = (Arc::clone(subscription), *count);
+        self.count -= n;
+        if left == 0 {
+            self.entries.pop_front();
+        }
+        {
+            let mut waiting = subscription.waiting.lock();
+            // Nothing waits if it was unsubscribed since.
+            let n = waiting.len().min(n);
+            publications.extend(waiting.drain(..n));
+        }
+        let bytes: u64 = publications.iter().map(memory).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
+        Some((Entry::Waiting(subscription, n), n))
     }
 }
 
@@ -284,19 +323,19 @@ impl EventQueue {
         for event in events {
             match event {
                 event if inner.closed => put.late.push(event),
-                Event::Complete(callback, outcome) => inner.entries.push_back(Entry::Complete(callback, outcome)),
-                Event::State(change) => inner.entries.push_back(Entry::State(change)),
-                Event::Progress(_) if inner.entries.len() >= MAX_WAITING_WITH_PROGRESS => {}
+                Event::Complete(callback, outcome) => inner.push(Entry::Complete(callback, outcome)),
+                Event::State(change) => inner.push(Entry::State(change)),
+                Event::Progress(_) if inner.count >= MAX_WAITING_WITH_PROGRESS => {}
                 Event::Progress(progress) => match inner.entries.back_mut() {
                     Some(Entry::Progress(last)) if last.transfer == progress.transfer => *last = progress,
-                    _ => inner.entries.push_back(Entry::Progress(progress)),
+                    _ => inner.push(Entry::Progress(progress)),
                 },
-                Event::Publish(to, outcome) => {
+                Event::Publish(to, outcomes) => {
                     let Some((last, others)) = to.split_last() else { continue };
                     for subscription in others {
-                        put.dropped.extend(self.publish(&mut inner, subscription, outcome.clone()));
+                        self.publish(&mut inner, subscription, outcomes.clone(), &mut put.dropped);
                     }
-                    put.dropped.extend(self.publish(&mut inner, last, outcome));
+                    self.publish(&mut inner, last, outcomes, &mut put.dropped);
                 }
             }
         }
@@ -322,36 +361,47 @@ impl EventQueue {
         }
     }
 
-    /// Returns what was dropped for it, to be freed without the lock.
-    fn publish(&self, inner: &mut Inner, subscription: &Arc<Subscription>, outcome: Outcome) -> Option<Outcome> {
+    /// What is dropped for it, is to be freed without the lock.
+    fn publish(
+        &self,
+        inner: &mut Inner,
+        subscription: &Arc<Subscription>,
+        outcomes: Outcomes,
+        dropped: &mut Vec<Outcome>,
+    ) {
         if !self.waiting_rooms {
-            inner.entries.push_back(Entry::Publish(Arc::clone(subscription), outcome));
-            return None;
+            outcomes.into_iter().for_each(|o| inner.push(Entry::Publish(Arc::clone(subscription), o)));
+            return;
         }
         let mut waiting = subscription.waiting.lock();
-        let size = memory(&outcome);
-        let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
-        let mut dropped = None;
-        match subscription.policy {
-            Policy::All(most) if full || waiting.len() >= most => {
-                subscription.dropped.fetch_add(1, Relaxed);
-                return Some(outcome);
+        let before = dropped.len();
+        let mut more = 0;
+        for outcome in outcomes {
+            let size = memory(&outcome);
+            let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
+            match subscription.policy {
+                Policy::All(most) if full || waiting.len() >= most => {
+                    dropped.push(outcome);
+                    continue;
+                }
+                Policy::Last(_) if full && waiting.is_empty() => {
+                    dropped.push(outcome);
+                    continue;
+                }
+                // The newcomer takes the turn of the oldest.
+                Policy::Last(most) if full || waiting.len() >= most.max(1) => {
+                    if let Some(oldest) = waiting.pop_front() {
+                        inner.bytes -= memory(&oldest);
+                        dropped.push(oldest);
+                    }
+                }
+                _ => more += 1,
             }
-            Policy::Last(_) if full && waiting.is_empty() => {
-                subscription.dropped.fetch_add(1, Relaxed);
-                return Some(outcome);
-            }
-            // The newcomer takes the turn of the oldest.
-            Policy::Last(most) if full || waiting.len() >= most.max(1) => {
-                subscription.dropped.fetch_add(1, Relaxed);
-                dropped = waiting.pop_front();
-                inner.bytes -= dropped.as_ref().map_or(0, memory);
-            }
-            _ => inner.entries.push_back(Entry::Waiting(Arc::clone(subscription))),
+            waiting.push_back(outcome);
+            inner.bytes += size;
         }
-        waiting.push_back(outcome);
-        inner.bytes += size;
-        dropped
+        subscription.dropped.fetch_add((dropped.len() - before) as u64, Relaxed);
+        inner.push_waiting(subscription, more);
     }
 
     /// Runs up to `most` events, waiting for the first until `deadline`. Returns how many were run.
@@ -381,27 +431,23 @@ impl EventQueue {
             }
             inner.dispatcher = Some(me);
             // Those that come meanwhile are for the next time: a server may publish without end.
-            most = most.min(inner.entries.len());
+            most = most.min(inner.count);
         }
         let (mut count, mut together) = (0, Vec::new());
         while count < most {
-            let entry = {
+            let taken = {
                 let mut inner = self.inner.lock();
                 // Freed from inside a callback: nothing may run any more.
-                let entry = if inner.stopped { None } else { inner.entries.pop_front() };
-                if let Some(Entry::Waiting(subscription)) = &entry {
-                    inner.take_waiting(subscription, (most - count).min(TOGETHER), &mut together);
-                }
+                let taken = if inner.stopped { None } else { inner.take((most - count).min(TOGETHER), &mut together) };
                 if inner.entries.is_empty() {
                     inner.settle();
                 }
-                entry
+                taken
             };
-            let Some(entry) = entry else { break };
-            // Nothing waits if it was unsubscribed since.
-            count += together.len().max(1);
+            let Some((entry, events)) = taken else { break };
+            count += events;
             match entry {
-                Entry::Waiting(subscription) => {
+                Entry::Waiting(subscription, _) => {
                     subscription.run_all(&together, &self.stopping);
                     let mut spares = self.spares.lock();
                     together.drain(..).flatten().for_each(|document| keep_spare(&mut spares, document));
@@ -449,7 +495,7 @@ impl EventQueue {
 
     /// How many events wait.
     pub fn waiting(&self) -> usize {
-        self.inner.lock().entries.len()
+        self.inner.lock().count
     }
 
     /// The bytes of a subscription that ends are no longer waiting.
@@ -483,6 +529,7 @@ impl EventQueue {
             while inner.dispatcher.is_some_and(|t| t != me) {
                 self.changed.wait(&mut inner);
             }
+            inner.count = 0;
             std::mem::take(&mut inner.entries)
         };
         for entry in entries {

@@ -13,7 +13,8 @@
 //! * `link`, `wake`: what is on its way out, and how the thread is woken for it;
 //! * `sync`: the locks and atomics of all this, for `tests/loom` to replace.
 
-pub(crate) mod callback;
+pub(crate) mod batch;
+mod callback;
 pub mod config;
 pub mod delivery;
 mod establish;

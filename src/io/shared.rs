@@ -3,6 +3,7 @@
 //! Order of the locks: `core`, then `link` (its short one) or the event queue. None of them is held while
 //! code of the application runs: completions, callbacks, and the destructors of buffers.
 
+use super::batch::{Arrived, Batch};
 use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
 use super::link::{Link, Report};
@@ -10,7 +11,6 @@ use super::wake::WakeFlag;
 use super::websocket::writer::ControlFrame;
 use crate::error::Error;
 use crate::session::core::{Core, Effect, Seeds, State};
-use crate::session::inbound::Received;
 use mio::Waker;
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
@@ -234,16 +234,16 @@ impl Shared {
     }
 
     /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
-    pub fn receive(&self, now: Instant, batch: &mut Vec<Received<Arc<Subscription>>>) {
+    pub fn receive(&self, now: Instant, batch: &mut Batch) {
         self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
-        let mut todo = Todo { events: SmallVec::with_capacity(batch.len()), ..Todo::default() };
+        let mut todo = Todo::default();
         {
             let mut locked = self.locked.lock();
             locked.core.heard(now);
-            for message in batch.drain(..) {
+            for message in batch.drain() {
                 match message {
-                    Received::Publication { to, outcome } => todo.events.push(Event::Publish(to, outcome)),
-                    Received::Reply { protocol, id, outcome } => {
+                    Arrived::Publications(to, outcomes) => todo.events.push(Event::Publish(to, outcomes)),
+                    Arrived::Reply(protocol, id, outcome) => {
                         locked.core.reply(now, protocol, &id, outcome);
                         self.take_effects(&mut locked, &mut todo);
                     }

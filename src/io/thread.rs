@@ -1,6 +1,7 @@
 //! The I/O thread of a session: sleeps until the socket, a deadline or the application has something for
 //! it. It never waits for the application.
 
+use super::batch::Batch;
 use super::callback::Entered;
 use super::config::{Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Event, Outcome, PublicationCallback, Subscription, keep_spare};
@@ -31,9 +32,9 @@ const READS_IN_A_ROW: usize = 16;
 /// is still in the cache, and at hand for the next ones.
 const BATCH: usize = 64;
 
-/// After so many batches a thread that dispatches gets its turn, should it have to share this processor: while their
-/// memory is in the cache, and at hand for the next ones.
-const TURN: usize = 8;
+/// The same where another thread dispatches, which has to be woken for them; then it gets its turn, should it have to share
+/// this processor.
+const BATCH_FOR_OTHERS: usize = 512;
 
 /// How much is written before something else gets its turn.
 const IO_FLUSH: usize = 1 << 20;
@@ -69,7 +70,7 @@ struct Connection {
     transfer: Option<Transfer>,
     evicted: u64,
     /// Empty; memory for the messages that one read brings.
-    batch: Vec<Received<Arc<Subscription>>>,
+    batch: Batch,
 }
 
 /// An incoming message of which progress is told.
@@ -255,7 +256,7 @@ impl IoThread {
                     watch: Watch::default(),
                     transfer: None,
                     evicted: 0,
-                    batch: Vec::with_capacity(BATCH),
+                    batch: Batch::default(),
                 });
                 self.unless_dropped(|core| core.opened(now));
                 if !tail.is_empty() {
@@ -387,7 +388,7 @@ impl IoThread {
         let on_this_thread = shared.config.delivery == Delivery::IoThread;
         let mut batch = std::mem::take(&mut connection.batch);
         let mut direct = Direct::default();
-        let mut batches = 0;
+        let most = if on_this_thread { BATCH } else { BATCH_FOR_OTHERS };
         let mut step = Step::Fine;
         let mut settled = connection.settle(shared);
         loop {
@@ -401,27 +402,28 @@ impl IoThread {
                     if let Ok(document) = outcome {
                         keep_spare(connection.inbound.spares(), document);
                     }
+                    connection.inbound.take_back(to);
                 }
                 Ok(Some(Incoming::Message(message))) => {
                     direct.leave();
-                    batch.push(message);
+                    if let Some(to) = batch.push(message) {
+                        connection.inbound.take_back(to);
+                    }
                     if settled.is_none() {
                         // Which generation the next frames are in depends on this one.
                         shared.receive(now, &mut batch);
                         settled = connection.settle(shared);
-                    } else if batch.len() == BATCH {
+                    } else if batch.len() == most {
                         shared.receive(now, &mut batch);
-                        batches += 1;
-                        if !on_this_thread && batches % TURN == 0 {
-                            thread::yield_now();
-                            shared.queue.take_spares(connection.inbound.spares());
-                        }
                         if on_this_thread {
                             direct.leave();
                             let _ = shared.queue.dispatch(usize::MAX, Some(now));
                             if shared.dropped() {
                                 return Step::Fine;
                             }
+                        } else {
+                            thread::yield_now();
+                            shared.queue.take_spares(connection.inbound.spares());
                         }
                     }
                 }

@@ -94,6 +94,8 @@ struct Last<S> {
     /// How many bytes the rest of the id has, in text with its quote.
     rest: usize,
     to: Arc<[S]>,
+    /// Another handle of the same, which is handed out and comes back: cheaper than to make one for each message.
+    at_hand: Option<Arc<[S]>>,
     beginning: Known,
 }
 
@@ -189,6 +191,16 @@ impl<S> Inbound<S> {
     /// Documents that were handed on and whose memory is free again, see [`Document::is_spare`].
     pub(crate) fn spares(&mut self) -> &mut Vec<Arc<Document>> {
         &mut self.spares
+    }
+
+    /// The subscribers of a publication are no longer needed.
+    pub fn take_back(&mut self, to: Arc<[S]>) {
+        if let Some(last) = &mut self.last
+            && last.at_hand.is_none()
+            && Arc::ptr_eq(&last.to, &to)
+        {
+            last.at_hand = Some(to);
+        }
     }
 
     /// Counts since the last time they were taken.
@@ -346,10 +358,12 @@ impl<S> Inbound<S> {
     }
 
     fn addressed(&mut self, protocol: Protocol, message: MessageBuf) -> Result<Option<Received<S>>> {
-        match self.addressee(protocol, &message) {
-            Some(to) => self.message(protocol, to, Document::undecoded(message).into()),
-            None => Ok(None),
-        }
+        let Some(to) = self.addressee(protocol, &message) else {
+            return Ok(None);
+        };
+        let mut document = Document::undecoded(message);
+        let decoded = self.decode(protocol, &to, &mut document);
+        self.message(protocol, to, decoded.map(|()| document.into()))
     }
 
     /// A WebSocket message that arrived in one piece. `None` in the outer option: it is part of something
@@ -373,8 +387,8 @@ impl<S> Inbound<S> {
         let Some(to) = self.addressee(protocol, message) else {
             return Ok(Some(None));
         };
-        let document = Document::again(self.spares.pop(), message)?;
-        self.message(protocol, to, document).map(Some)
+        let decoded = self.decode_copy(protocol, &to, message)?;
+        self.message(protocol, to, decoded).map(Some)
     }
 
     /// Whom a message is for, read from its beginning. `None`: for nobody.
@@ -382,7 +396,7 @@ impl<S> Inbound<S> {
         if let Some(last) = &mut self.last
             && let Some(after) = last.after_id(protocol, message)
         {
-            let to = Arc::clone(&last.to);
+            let to = last.at_hand.take().unwrap_or_else(|| Arc::clone(&last.to));
             return Some(match &last.beginning {
                 Known::Is(common, _) if after.starts_with(common) => Addressee::SubscribersAgain(to),
                 Known::Nothing if protocol == Protocol::V2 => {
@@ -413,7 +427,7 @@ impl<S> Inbound<S> {
                 if end - rest <= LONGEST_HEAD {
                     head.clear();
                     head.extend_from_slice(&message[..end - rest]);
-                    self.last = Some(Last { head, rest, to: Arc::clone(to), beginning: Known::Nothing });
+                    self.last = Some(Last { head, rest, to: Arc::clone(to), at_hand: None, beginning: Known::Nothing });
                 }
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }
@@ -430,13 +444,8 @@ impl<S> Inbound<S> {
         &mut self,
         protocol: Protocol,
         to: Addressee<S>,
-        document: Arc<Document>,
+        decoded: Result<Arc<Document>>,
     ) -> Result<Option<Received<S>>> {
-        let beginning = match (&to, &self.last) {
-            (Addressee::SubscribersAgain(_), Some(Last { beginning: Known::Is(_, beginning), .. })) => Some(beginning),
-            _ => None,
-        };
-        let decoded = self.decode(protocol, document, beginning);
         if let Err(error) = &decoded
             && error.code() == Code::Utf8
         {
@@ -444,10 +453,8 @@ impl<S> Inbound<S> {
         }
         let outcome = match (decoded, &to) {
             (Ok(document), Addressee::Unknown) => return Ok(self.unaddressed(protocol, document)),
-            (Ok(document), _) => match beginning {
-                Some(beginning) => Ok(envelope::with_result(document, beginning.value())),
-                None => envelope::outcome(document),
-            },
+            (Ok(document), Addressee::SubscribersAgain(_)) => Ok(document),
+            (Ok(document), _) => envelope::outcome(document),
             (Err(error), _) => Err(error),
         };
         if let Err(error) = &outcome
@@ -489,28 +496,39 @@ impl<S> Inbound<S> {
         None
     }
 
-    /// Decodes a document that has the bytes of its message, and is not shared yet.
-    fn decode(
-        &self,
-        protocol: Protocol,
-        mut shared: Arc<Document>,
-        beginning: Option<&Beginning>,
-    ) -> Result<Arc<Document>> {
+    /// Decodes a copy of a message, in the memory of one before if nobody else has it. The outer error is no fault of the
+    /// message.
+    fn decode_copy(&mut self, protocol: Protocol, to: &Addressee<S>, message: &[u8]) -> Result<Result<Arc<Document>>> {
+        if let Some(mut spare) = self.spares.pop()
+            && let Some(document) = Arc::get_mut(&mut spare)
+        {
+            document.begin_again(message)?;
+            return Ok(self.decode(protocol, to, document).map(|()| spare));
+        }
+        let mut document = Document::undecoded(MessageBuf::default());
+        document.begin_again(message)?;
+        Ok(self.decode(protocol, to, &mut document).map(|()| document.into()))
+    }
+
+    /// Decodes a document that has the bytes of its message.
+    fn decode(&self, protocol: Protocol, to: &Addressee<S>, document: &mut Document) -> Result<()> {
         // The index may be as large as the largest message, but small messages are never in danger.
         let max_nodes =
             (self.limits.message_size / size_of::<Node>() as u64).clamp(1 << 20, u64::from(u32::MAX)) as usize;
-        if let Some(document) = Arc::get_mut(&mut shared) {
-            match protocol {
-                Protocol::V2 => msgpack::decode::decode_into(document, max_nodes, beginning)?,
-                Protocol::V1 => {
-                    let keys = json::parse::parse_into(document, max_nodes)?;
-                    // The keys of an announcement are names, also if one of them was announced before.
-                    if !keys.is_empty() && !envelope::announces_attachments(document) {
-                        self.attachments.resolve(document, &keys);
-                    }
+        match (protocol, to, &self.last) {
+            (Protocol::V2, Addressee::SubscribersAgain(_), Some(Last { beginning: Known::Is(_, beginning), .. })) => {
+                msgpack::decode::decode_into(document, max_nodes, Some(beginning))?;
+                envelope::set_result(document, beginning.value());
+            }
+            (Protocol::V2, ..) => msgpack::decode::decode_into(document, max_nodes, None)?,
+            (Protocol::V1, ..) => {
+                let keys = json::parse::parse_into(document, max_nodes)?;
+                // The keys of an announcement are names, also if one of them was announced before.
+                if !keys.is_empty() && !envelope::announces_attachments(document) {
+                    self.attachments.resolve(document, &keys);
                 }
             }
         }
-        Ok(shared)
+        Ok(())
     }
 }

@@ -151,22 +151,14 @@ impl Document {
         Document { bytes, tape: Vec::new(), attachments: Vec::new(), hint: Hint::default(), result: AtomicU32::new(0) }
     }
 
-    /// The same with a copy of a message, in memory that is used again if nobody else
-    /// has it.
-    pub(crate) fn again(spare: Option<Arc<Document>>, message: &[u8]) -> Result<Arc<Document>> {
-        if let Some(mut shared) = spare
-            && let Some(document) = Arc::get_mut(&mut shared)
-        {
-            document.bytes.clear();
-            document.bytes.append(message)?;
-            document.attachments.clear();
-            document.hint = Hint::default();
-            document.result = AtomicU32::new(0);
-            return Ok(shared);
-        }
-        let mut bytes = MessageBuf::default();
-        bytes.append(message)?;
-        Ok(Arc::new(Document::undecoded(bytes)))
+    /// Becomes a copy of another message that is not decoded yet, in the same memory.
+    pub(crate) fn begin_again(&mut self, message: &[u8]) -> Result<()> {
+        self.bytes.clear();
+        self.bytes.append(message)?;
+        self.attachments.clear();
+        self.hint = Hint::default();
+        self.result = AtomicU32::new(0);
+        Ok(())
     }
 
     /// Whether the memory of this document is worth keeping: it is small, and nobody else seems to have it.

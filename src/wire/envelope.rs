@@ -155,13 +155,13 @@ pub fn outcome(document: Arc<Document>) -> Result<Arc<Document>> {
     if result == 0 {
         return malformed("neither a result nor an error");
     }
-    Ok(with_result(document, result))
+    set_result(&document, result);
+    Ok(document)
 }
 
-/// A message whose result is known to be the value at this index.
-pub(crate) fn with_result(document: Arc<Document>, value: u32) -> Arc<Document> {
+/// The result is known to be the value at this index.
+pub(crate) fn set_result(document: &Document, value: u32) {
     document.result.store(value, Relaxed);
-    document
 }
 
 #[cold]

@@ -1,0 +1,58 @@
+//! The messages that one read brought, on their way to whom they are for. What comes in a row for the same
+//! subscribers is kept together, so that it is handed on in one step.
+
+use super::delivery::{Outcome, Outcomes, Subscribers, Subscription};
+use crate::session::calls::ReplyId;
+use crate::session::inbound::Received;
+use crate::wire::Protocol;
+use smallvec::smallvec;
+use std::sync::Arc;
+
+/// Part of a batch.
+pub enum Arrived {
+    /// The reply to a call or to a system message, see [`Received::Reply`].
+    Reply(Protocol, ReplyId, Outcome),
+    /// Publications to the same subscribers.
+    Publications(Subscribers, Outcomes),
+}
+
+/// Messages in their order.
+#[derive(Default)]
+pub struct Batch {
+    messages: Vec<Arrived>,
+    len: usize,
+}
+
+impl Batch {
+    /// Adds a message. Gives the handle of its subscribers back where it is not needed.
+    pub fn push(&mut self, message: Received<Arc<Subscription>>) -> Option<Subscribers> {
+        self.len += 1;
+        match message {
+            Received::Reply { protocol, id, outcome } => self.messages.push(Arrived::Reply(protocol, id, outcome)),
+            Received::Publication { to, outcome } => match self.messages.last_mut() {
+                Some(Arrived::Publications(last, outcomes)) if Arc::ptr_eq(last, &to) => {
+                    outcomes.push(outcome);
+                    return Some(to);
+                }
+                _ => self.messages.push(Arrived::Publications(to, smallvec![outcome])),
+            },
+        }
+        None
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes all of them out; their memory is for the next ones.
+    pub fn drain(&mut self) -> impl Iterator<Item = Arrived> {
+        self.len = 0;
+        self.messages.drain(..)
+    }
+}
