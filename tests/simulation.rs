@@ -457,7 +457,7 @@ impl World {
         if self.chance.one_in(4) {
             args.positional.bytes(vec![7; self.chance.below(500) as usize].into()).unwrap();
         }
-        match self.core.call(self.now, "m", &args, timeout, call) {
+        match self.core.call("m", &args, timeout.map(|t| self.now + t), call) {
             Ok(id) => {
                 self.app.next += 1;
                 self.app.open.insert(call, timeout.map(|t| self.now + t));

@@ -166,7 +166,7 @@ impl<'a> World<'a> {
             args.positional.bytes(vec![flags; 300].into()).unwrap();
         }
         let ready = self.core.state() == State::Ready;
-        match self.core.call(self.now, "m", &args, timeout, self.begun) {
+        match self.core.call("m", &args, timeout.map(|t| self.now + t), self.begun) {
             Ok(id) => {
                 assert!(ready);
                 let open = Open { number: self.begun, deadline: timeout.map(|t| self.now + t) };

@@ -1,7 +1,7 @@
 //! Callbacks of the application: called without a lock held, dropped exactly once after the last call.
 
-use super::sync::thread::{self, ThreadId};
-use super::sync::{AtomicU64, Condvar, Mutex};
+use super::sync::thread::ThreadId;
+use super::sync::{AtomicU64, Condvar, Mutex, this_thread};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::AcqRel, Ordering::Acquire};
@@ -73,7 +73,7 @@ impl<F: ?Sized> Slot<F> {
 
     /// Enters the callback, for calling it several times in a row; to be followed by [`leave`](Slot::leave).
     pub fn enter(&self) -> Option<Entered<F>> {
-        let me = thread::current().id();
+        let me = this_thread();
         let mut state = self.state.lock();
         let callback = state.callback.clone()?;
         state.running.push(me);
@@ -106,7 +106,7 @@ impl<F: ?Sized> Slot<F> {
 
     fn finish(&self, old: Option<Arc<F>>) {
         guarded(|| drop(old));
-        let me = thread::current().id();
+        let me = this_thread();
         let mut state = self.state.lock();
         while state.running.iter().any(|t| *t != me) {
             self.idle.wait(&mut state);
@@ -161,7 +161,7 @@ mod tests {
             wait_leave.lock().recv().unwrap();
             l.store(1, SeqCst);
         })));
-        thread::scope(|s| {
+        std::thread::scope(|s| {
             s.spawn(|| slot.run(|f| f()));
             wait_entered.recv().unwrap();
             s.spawn(|| leave.send(()).unwrap());

@@ -6,6 +6,7 @@
 
 use super::callback::{Entered, Slot, guarded};
 use super::config::{Progress, ProgressCallback, ReconnectFilter, WakeupCallback};
+use super::sync::this_thread;
 use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
 use crate::wire::document::Document;
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::thread::{self, ThreadId};
+use std::thread::ThreadId;
 use std::time::Instant;
 
 /// Told about changes of state.
@@ -406,7 +407,7 @@ impl EventQueue {
 
     /// Runs up to `most` events, waiting for the first until `deadline`. Returns how many were run.
     pub fn dispatch(&self, mut most: usize, deadline: Option<Instant>) -> Result<usize> {
-        let me = thread::current().id();
+        let me = this_thread();
         {
             let mut inner = self.inner.lock();
             if inner.dispatcher == Some(me) {
@@ -433,7 +434,7 @@ impl EventQueue {
             // Those that come meanwhile are for the next time: a server may publish without end.
             most = most.min(inner.count);
         }
-        let (mut count, mut together) = (0, Vec::new());
+        let (mut count, mut together, mut returned) = (0, Vec::new(), Vec::new());
         while count < most {
             let taken = {
                 let mut inner = self.inner.lock();
@@ -449,21 +450,21 @@ impl EventQueue {
             match entry {
                 Entry::Waiting(subscription, _) => {
                     subscription.run_all(&together, &self.stopping);
-                    let mut spares = self.spares.lock();
-                    together.drain(..).flatten().for_each(|document| keep_spare(&mut spares, document));
+                    returned.extend(together.drain(..).flatten());
+                    self.keep_spares(&mut returned);
                 }
                 Entry::Complete(callback, outcome) => {
-                    guarded(|| {
-                        if let Some(document) = callback(outcome) {
-                            keep_spare(&mut self.spares.lock(), document);
-                        }
-                    });
+                    guarded(|| returned.extend(callback(outcome)));
+                    if returned.len() == TOGETHER {
+                        self.keep_spares(&mut returned);
+                    }
                 }
                 Entry::Publish(subscription, outcome) => subscription.run(&outcome),
                 Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
                 Entry::Progress(progress) => self.callbacks.progress.run(|f| f(&progress)),
             }
         }
+        self.keep_spares(&mut returned);
         let (more, stopped) = {
             let mut inner = self.inner.lock();
             inner.dispatcher = None;
@@ -478,6 +479,14 @@ impl EventQueue {
             self.callbacks.wakeup.run(|f| f());
         }
         Ok(count)
+    }
+
+    /// Keeps the memory of documents for which the application has no more use.
+    fn keep_spares(&self, documents: &mut Vec<Arc<Document>>) {
+        if !documents.is_empty() {
+            let mut spares = self.spares.lock();
+            documents.drain(..).for_each(|document| keep_spare(&mut spares, document));
+        }
     }
 
     /// Moves documents whose memory is free to where they are used again.
@@ -518,7 +527,7 @@ impl EventQueue {
     /// Nothing is put in from now on. Waits for another thread that is dispatching, completes the
     /// calls that wait, and takes all callbacks back.
     pub fn close(&self) {
-        let me = thread::current().id();
+        let me = this_thread();
         let entries = {
             self.stopping.store(true, SeqCst);
             let mut inner = self.inner.lock();

@@ -2,12 +2,13 @@
 //! that a small call costs one system call and no hand-over to another thread.
 
 use super::socket::Socket;
-use super::sync::Mutex;
+use super::sync::{AtomicU64, Mutex};
 use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer, queue_control};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for so many messages that wait is kept for the next ones.
 const MOST_KEPT: usize = 1024;
@@ -19,14 +20,14 @@ pub struct Link {
     pending: Mutex<Pending>,
     /// Held while writing; waited for at the end of a connection only.
     active: Mutex<Option<Active>>,
+    /// Bytes of messages that are not written yet. Changed under the lock of `pending`, looked at without.
+    waiting: AtomicU64,
 }
 
 #[derive(Default)]
 struct Pending {
     messages: Vec<Queued>,
     controls: VecDeque<ControlFrame>,
-    /// Bytes of messages that are not written yet.
-    bytes: u64,
     /// Why writing failed.
     failed: Option<io::Error>,
 }
@@ -57,7 +58,7 @@ impl Link {
     /// Puts a message behind the others.
     pub fn push(&self, message: Queued) {
         let mut pending = self.pending.lock();
-        pending.bytes += message.0.total();
+        self.waiting.store(self.waiting() + message.0.total(), Relaxed);
         pending.messages.push(message);
     }
 
@@ -68,7 +69,7 @@ impl Link {
 
     /// Bytes of messages that wait to be written.
     pub fn waiting(&self) -> u64 {
-        self.pending.lock().bytes
+        self.waiting.load(Relaxed)
     }
 
     /// Why writing failed, once. Does not take the socket, not even for a moment: a message that another thread puts
@@ -88,7 +89,11 @@ impl Link {
     /// The connection is over. Returns what was not sent, to be dropped without a lock.
     pub fn detach(&self) -> Vec<Queued> {
         let active = self.active.lock().take();
-        let mut pending = std::mem::take(&mut *self.pending.lock());
+        let mut pending = {
+            let mut pending = self.pending.lock();
+            self.waiting.store(0, Relaxed);
+            std::mem::take(&mut *pending)
+        };
         if let Some(mut active) = active {
             active.writer.abandon();
             pending.messages.extend(active.writer.take_done());
@@ -135,7 +140,7 @@ impl Link {
             // free.
             drop(active);
             let written: u64 = report.done[already..].iter().map(|(message, _)| message.total()).sum();
-            pending.bytes -= written.min(pending.bytes);
+            self.waiting.store(self.waiting().saturating_sub(written), Relaxed);
             match flushed {
                 Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,
                 Ok(Flushed::Everything) => {}

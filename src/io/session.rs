@@ -260,8 +260,8 @@ impl Handle {
             );
             return Err((Error::new(Code::Limit, message), completion));
         }
-        let now = Instant::now();
-        self.0.with_core(|core| core.call(now, method, args, timeout, completion).inspect(|id| accepted(*id)))
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.0.with_core(|core| core.call(method, args, deadline, completion).inspect(|id| accepted(*id)))
     }
 
     /// Calls a method and waits for the outcome.

@@ -7,6 +7,7 @@ use super::batch::{Arrived, Batch};
 use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
 use super::link::{Link, Report};
+use super::sync::this_thread;
 use super::wake::WakeFlag;
 use super::websocket::writer::ControlFrame;
 use crate::error::Error;
@@ -184,12 +185,12 @@ impl Shared {
 
     /// Called by the I/O thread when it begins.
     pub fn enter_io_thread(&self) {
-        let _ = self.io_thread.set(thread::current().id());
+        let _ = self.io_thread.set(this_thread());
     }
 
     /// Whether this is the I/O thread.
     pub fn on_io_thread(&self) -> bool {
-        self.io_thread.get() == Some(&thread::current().id())
+        self.io_thread.get() == Some(&this_thread())
     }
 
     /// Ends the sleep of the I/O thread.

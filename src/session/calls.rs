@@ -26,13 +26,17 @@ impl ReplyId {
     /// The call that an id stands for, if the ids of calls begin with `prefix`.
     #[inline]
     pub fn call(id: &[u8], prefix: &[u8]) -> Option<CallId> {
+        ReplyId::number(id.strip_prefix(prefix)?)
+    }
+
+    /// The call with this number.
+    #[inline]
+    pub fn number(digits: &[u8]) -> Option<CallId> {
         // 19 digits are always in the range.
-        match id.strip_prefix(prefix)? {
-            digits @ [b'0'..=b'9', ..] if digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit) => {
-                Some(digits.iter().fold(0, |n, digit| n * 10 + CallId::from(digit - b'0')))
-            }
-            _ => None,
+        if digits.is_empty() || digits.len() > 19 {
+            return None;
         }
+        digits.iter().try_fold(0, |n, digit| digit.is_ascii_digit().then(|| n * 10 + CallId::from(digit - b'0')))
     }
 }
 

@@ -486,13 +486,12 @@ impl<C, S: Clone> Core<C, S> {
         self.effects.push_back(Effect::State(StateChange { state, error, attempt, delay }));
     }
 
-    /// Begins a call. The completion comes back if it was not accepted.
+    /// Begins a call, which fails if there is no reply until `deadline`. The completion comes back if it was not accepted.
     pub fn call(
         &mut self,
-        now: Instant,
         method: &str,
         args: &Args,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
         completion: C,
     ) -> Result<CallId, (Error, C)> {
         let failed = |error, completion| Err((error, completion));
@@ -522,7 +521,6 @@ impl<C, S: Clone> Core<C, S> {
             Ok(message) => message,
             Err(error) => return failed(error, completion),
         };
-        let deadline = timeout.and_then(|t| now.checked_add(t));
         let id = self.calls.begin(completion, deadline);
         self.counts.calls += 1;
         self.effects.push_back(Effect::Send(message, Some(id)));

@@ -50,7 +50,7 @@ fn ready(now: Instant, heartbeat: Option<Duration>) -> TestCore {
 }
 
 fn call(core: &mut TestCore, now: Instant, name: &'static str, timeout: Option<Duration>) -> CallId {
-    core.call(now, "m", &Args::new(), timeout, name).map_err(|(e, _)| e).unwrap()
+    core.call("m", &Args::new(), timeout.map(|t| now + t), name).map_err(|(e, _)| e).unwrap()
 }
 
 #[test]
@@ -106,9 +106,9 @@ fn the_end_of_the_connection_ends_every_call_in_order() {
         "Closed ConnectionLost",
     ];
     assert_eq!(all, lost);
-    assert_eq!(core.call(now, "m", &Args::new(), None, "late").unwrap_err().0.code(), Code::Closed);
+    assert_eq!(core.call("m", &Args::new(), None, "late").unwrap_err().0.code(), Code::Closed);
     core.connect(now).unwrap();
-    assert_eq!(core.call(now, "m", &Args::new(), None, "early").unwrap_err().0.code(), Code::State);
+    assert_eq!(core.call("m", &Args::new(), None, "early").unwrap_err().0.code(), Code::State);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_lost_connection_is_made_again_with_a_new_hello_and_the_calls_are_not() {
     core.judged(now, true);
     assert_eq!(effects(&mut core), ["Reconnecting ConnectionLost"]);
     assert_eq!(core.failure().unwrap().code(), Code::ConnectionLost);
-    let (error, _) = core.call(now, "m", &Args::new(), None, "b").unwrap_err();
+    let (error, _) = core.call("m", &Args::new(), None, "b").unwrap_err();
     assert!(error.code() == Code::State && error.is_retriable(), "{error}");
 
     let due = core.deadline().unwrap();

@@ -2,6 +2,7 @@
 //! reads: nothing here waits for a lock, and what nobody subscribed to is dropped undecoded.
 
 use super::calls::ReplyId;
+use super::recognition::Recognition;
 use super::topics::Snapshot;
 use crate::error::{Code, Error, Result};
 use crate::wire::Protocol;
@@ -11,7 +12,6 @@ use crate::wire::chunks::{self, Arriving, ChunkHeader, Chunks, HEADER_SIZE};
 use crate::wire::document::{Document, Node};
 use crate::wire::envelope::{self, Content};
 use crate::wire::limits::Limits;
-use crate::wire::msgpack::decode::Beginning;
 use crate::wire::{json, msgpack};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub struct Inbound<S> {
     topics: Snapshot<S>,
     /// The last publication that somebody wanted: mostly the next one is on the same topic.
     last: Option<Last<S>>,
+    /// The last reply to a call of this session.
+    last_reply: Option<Recognition>,
     arriving: Message,
     /// Small documents that nobody has any more: their memory is for the next ones.
     spares: Vec<Arc<Document>>,
@@ -83,62 +85,18 @@ enum Message {
     Ignored,
 }
 
-/// Longer beginnings of messages are not remembered. Servers send none.
-const LONGEST_HEAD: usize = 1 << 10;
-
-/// What is known of a publication, to recognise the next one on the same topic.
+/// The last publication that somebody wanted.
 #[derive(Debug)]
 struct Last<S> {
-    /// The message up to `publish:<topic>:`. In msgpack the length of the id is part of that.
-    head: Vec<u8>,
-    /// How many bytes the rest of the id has, in text with its quote.
-    rest: usize,
+    like: Recognition,
     to: Arc<[S]>,
     /// Another handle of the same, which is handed out and comes back: cheaper than to make one for each message.
     at_hand: Option<Arc<[S]>>,
-    beginning: Known,
-}
-
-/// What is known of how the messages on a topic begin.
-#[derive(Debug)]
-enum Known {
-    /// Only one came so far: perhaps the topics take turns, and it would be found out for nothing.
-    Nothing,
-    /// They come in a row: to be found out from the next one.
-    Wanted,
-    /// All bytes between the id and the result, and the beginning up to there, decoded.
-    Is(Vec<u8>, Beginning),
-    /// It has no such form.
-    Useless,
-}
-
-impl<S> Last<S> {
-    /// What follows the id, if the message is on the same topic.
-    fn after_id<'m>(&self, protocol: Protocol, message: &'m [u8]) -> Option<&'m [u8]> {
-        let (rest, after) = message.strip_prefix(&*self.head)?.split_at_checked(self.rest)?;
-        let number = match protocol {
-            Protocol::V1 => rest.strip_suffix(b"\"")?,
-            Protocol::V2 => rest,
-        };
-        number.iter().all(u8::is_ascii_digit).then_some(after)
-    }
-
-    /// A message on this topic was decoded from its first byte on.
-    fn learn(&mut self, document: &Document) {
-        if let Known::Wanted = self.beginning {
-            let id_ends = self.head.len() + self.rest;
-            self.beginning = Beginning::before(document, envelope::result(document).place().0)
-                .filter(|beginning| (id_ends..LONGEST_HEAD).contains(&beginning.size()))
-                .map_or(Known::Useless, |b| Known::Is(document.bytes()[id_ends..b.size()].to_vec(), b));
-        }
-    }
 }
 
 /// Whom a message is for.
 enum Addressee<S> {
     Subscribers(Arc<[S]>),
-    /// The same, and the message begins like the last one.
-    SubscribersAgain(Arc<[S]>),
     /// Whoever sent the message with this id.
     Caller(ReplyId),
     /// To be found in the decoded message.
@@ -162,6 +120,7 @@ impl<S> Inbound<S> {
             pool,
             topics: Snapshot::default(),
             last: None,
+            last_reply: None,
             arriving: Message::None,
             spares: Vec::new(),
             dropped: Dropped::default(),
@@ -179,6 +138,7 @@ impl<S> Inbound<S> {
     pub fn set_call_prefix(&mut self, prefix: &str) {
         if self.call_prefix != prefix {
             self.call_prefix = prefix.to_owned();
+            self.last_reply = None;
         }
     }
 
@@ -358,12 +318,12 @@ impl<S> Inbound<S> {
     }
 
     fn addressed(&mut self, protocol: Protocol, message: MessageBuf) -> Result<Option<Received<S>>> {
-        let Some(to) = self.addressee(protocol, &message) else {
+        let Some((to, same)) = self.addressee(protocol, &message) else {
             return Ok(None);
         };
         let mut document = Document::undecoded(message);
-        let decoded = self.decode(protocol, &to, &mut document);
-        self.message(protocol, to, decoded.map(|()| document.into()))
+        let decoded = self.decode(protocol, &to, same, &mut document);
+        self.message(protocol, to, same, decoded.map(|()| document.into()))
     }
 
     /// A WebSocket message that arrived in one piece. `None` in the outer option: it is part of something
@@ -384,33 +344,42 @@ impl<S> Inbound<S> {
         if message.len() as u64 > self.limits.message_size {
             return Ok(None);
         }
-        let Some(to) = self.addressee(protocol, message) else {
+        let Some((to, same)) = self.addressee(protocol, message) else {
             return Ok(Some(None));
         };
-        let decoded = self.decode_copy(protocol, &to, message)?;
-        self.message(protocol, to, decoded).map(Some)
+        let decoded = self.decode_copy(protocol, &to, same, message)?;
+        self.message(protocol, to, same, decoded).map(Some)
     }
 
-    /// Whom a message is for, read from its beginning. `None`: for nobody.
-    fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<Addressee<S>> {
+    /// Whom a message is for, read from its beginning, and whether that is the same up to the result as in the last message
+    /// of its kind. `None`: for nobody.
+    fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<(Addressee<S>, bool)> {
         if let Some(last) = &mut self.last
-            && let Some(after) = last.after_id(protocol, message)
+            && let Some((number, same)) = last.like.recognize(protocol, message)
+            && number.iter().all(u8::is_ascii_digit)
         {
             let to = last.at_hand.take().unwrap_or_else(|| Arc::clone(&last.to));
-            return Some(match &last.beginning {
-                Known::Is(common, _) if after.starts_with(common) => Addressee::SubscribersAgain(to),
-                Known::Nothing if protocol == Protocol::V2 => {
-                    last.beginning = Known::Wanted;
-                    Addressee::Subscribers(to)
-                }
-                _ => Addressee::Subscribers(to),
-            });
+            return Some((Addressee::Subscribers(to), same));
         }
+        if let Some(like) = &mut self.last_reply
+            && let Some((number, same)) = like.recognize(protocol, message)
+            && let Some(call) = ReplyId::number(number)
+        {
+            return Some((Addressee::Caller(ReplyId::Call(call)), same));
+        }
+        Some((self.new_addressee(protocol, message)?, false))
+    }
+
+    /// The same for a message of another kind than the last ones.
+    fn new_addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<Addressee<S>> {
         let peeked = envelope::peek(protocol, message);
-        if let Some((id, _)) = peeked
+        let quote = usize::from(protocol == Protocol::V1);
+        if let Some((id, end)) = peeked
             && !self.call_prefix.is_empty()
             && let Some(call) = ReplyId::call(id, self.call_prefix.as_bytes())
         {
+            let rest = id.len() - self.call_prefix.len() + quote;
+            self.last_reply = Recognition::new(self.last_reply.take(), message, end, rest);
             return Some(Addressee::Caller(ReplyId::Call(call)));
         }
         let Some((id, end)) = peeked.and_then(|(id, end)| Some((std::str::from_utf8(id).ok()?, end))) else {
@@ -421,14 +390,14 @@ impl<S> Inbound<S> {
         };
         match self.topics.get(topic) {
             Some(to) => {
-                let rest = id.len() - "publish::".len() - topic.len() + usize::from(protocol == Protocol::V1);
+                let rest = id.len() - "publish::".len() - topic.len() + quote;
                 // In the memory of the one before: topics may take turns.
-                let mut head = self.last.take().map_or(Vec::new(), |last| last.head);
-                if end - rest <= LONGEST_HEAD {
-                    head.clear();
-                    head.extend_from_slice(&message[..end - rest]);
-                    self.last = Some(Last { head, rest, to: Arc::clone(to), at_hand: None, beginning: Known::Nothing });
-                }
+                let before = self.last.take().map(|last| last.like);
+                self.last = Recognition::new(before, message, end, rest).map(|like| Last {
+                    like,
+                    to: Arc::clone(to),
+                    at_hand: None,
+                });
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }
             None => {
@@ -438,12 +407,22 @@ impl<S> Inbound<S> {
         }
     }
 
+    /// How messages for this addressee begin.
+    fn like(&mut self, to: &Addressee<S>) -> Option<&mut Recognition> {
+        match to {
+            Addressee::Subscribers(_) => self.last.as_mut().map(|last| &mut last.like),
+            Addressee::Caller(ReplyId::Call(_)) => self.last_reply.as_mut(),
+            _ => None,
+        }
+    }
+
     /// A whole message. What is wrong with its content concerns whoever waits for it, not the connection;
     /// except for text that is not UTF-8, which WebSocket forbids (RFC 6455 section 8.1).
     fn message(
         &mut self,
         protocol: Protocol,
         to: Addressee<S>,
+        same: bool,
         decoded: Result<Arc<Document>>,
     ) -> Result<Option<Received<S>>> {
         if let Err(error) = &decoded
@@ -453,7 +432,8 @@ impl<S> Inbound<S> {
         }
         let outcome = match (decoded, &to) {
             (Ok(document), Addressee::Unknown) => return Ok(self.unaddressed(protocol, document)),
-            (Ok(document), Addressee::SubscribersAgain(_)) => Ok(document),
+            // It has been found while decoding.
+            (Ok(document), _) if same => Ok(document),
             (Ok(document), _) => envelope::outcome(document),
             (Err(error), _) => Err(error),
         };
@@ -463,11 +443,14 @@ impl<S> Inbound<S> {
             self.dropped.malformed += 1;
             self.problem = Some(error.clone());
         }
-        if let (Addressee::Subscribers(_), Some(last), Ok(document)) = (&to, &mut self.last, &outcome) {
-            last.learn(document);
+        if !same
+            && protocol == Protocol::V2
+            && let (Some(like), Ok(document)) = (self.like(&to), &outcome)
+        {
+            like.learn(document);
         }
         Ok(match to {
-            Addressee::Subscribers(to) | Addressee::SubscribersAgain(to) => Some(Received::Publication { to, outcome }),
+            Addressee::Subscribers(to) => Some(Received::Publication { to, outcome }),
             Addressee::Caller(id) => Some(Received::Reply { protocol, id, outcome }),
             Addressee::Unknown => None,
         })
@@ -498,30 +481,38 @@ impl<S> Inbound<S> {
 
     /// Decodes a copy of a message, in the memory of one before if nobody else has it. The outer error is no fault of the
     /// message.
-    fn decode_copy(&mut self, protocol: Protocol, to: &Addressee<S>, message: &[u8]) -> Result<Result<Arc<Document>>> {
+    fn decode_copy(
+        &mut self,
+        protocol: Protocol,
+        to: &Addressee<S>,
+        same: bool,
+        message: &[u8],
+    ) -> Result<Result<Arc<Document>>> {
         if let Some(mut spare) = self.spares.pop()
             && let Some(document) = Arc::get_mut(&mut spare)
         {
             document.begin_again(message)?;
-            return Ok(self.decode(protocol, to, document).map(|()| spare));
+            return Ok(self.decode(protocol, to, same, document).map(|()| spare));
         }
         let mut document = Document::undecoded(MessageBuf::default());
         document.begin_again(message)?;
-        Ok(self.decode(protocol, to, &mut document).map(|()| document.into()))
+        Ok(self.decode(protocol, to, same, &mut document).map(|()| document.into()))
     }
 
     /// Decodes a document that has the bytes of its message.
-    fn decode(&self, protocol: Protocol, to: &Addressee<S>, document: &mut Document) -> Result<()> {
+    fn decode(&mut self, protocol: Protocol, to: &Addressee<S>, same: bool, document: &mut Document) -> Result<()> {
         // The index may be as large as the largest message, but small messages are never in danger.
         let max_nodes =
             (self.limits.message_size / size_of::<Node>() as u64).clamp(1 << 20, u64::from(u32::MAX)) as usize;
-        match (protocol, to, &self.last) {
-            (Protocol::V2, Addressee::SubscribersAgain(_), Some(Last { beginning: Known::Is(_, beginning), .. })) => {
-                msgpack::decode::decode_into(document, max_nodes, Some(beginning))?;
-                envelope::set_result(document, beginning.value());
+        match protocol {
+            Protocol::V2 => {
+                let beginning = if same { self.like(to).and_then(|like| like.beginning()) } else { None };
+                msgpack::decode::decode_into(document, max_nodes, beginning)?;
+                if let Some(beginning) = beginning {
+                    envelope::set_result(document, beginning.value());
+                }
             }
-            (Protocol::V2, ..) => msgpack::decode::decode_into(document, max_nodes, None)?,
-            (Protocol::V1, ..) => {
+            Protocol::V1 => {
                 let keys = json::parse::parse_into(document, max_nodes)?;
                 // The keys of an announcement are names, also if one of them was announced before.
                 if !keys.is_empty() && !envelope::announces_attachments(document) {

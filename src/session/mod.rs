@@ -14,5 +14,6 @@ pub mod core;
 pub mod hello;
 pub mod inbound;
 pub mod options;
+mod recognition;
 pub mod reconnect;
 pub mod topics;

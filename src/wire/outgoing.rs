@@ -416,7 +416,7 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
             Tag::Uint => out.uint(node.data),
             Tag::Float => out.float(f64::from_bits(node.data)),
             // All text of a document was checked when it came in.
-            Tag::Str => out.str(std::str::from_utf8(document.slice(node)).unwrap_or_default()),
+            Tag::Str => out.utf8(document.slice(node)),
             Tag::Ext => out.ext(node.extra(), document.slice(node)),
             Tag::Array => out.array_head(node.len),
             Tag::Map => out.map_head(node.len),

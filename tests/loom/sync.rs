@@ -2,6 +2,11 @@
 
 pub use loom::sync::atomic::{AtomicBool, AtomicU64};
 pub use loom::thread;
+
+pub fn this_thread() -> thread::ThreadId {
+    thread::current().id()
+}
+
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering::Relaxed;
 

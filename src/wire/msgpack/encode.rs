@@ -13,7 +13,11 @@ pub trait Encode {
     /// A float64.
     fn float(&mut self, v: f64);
     /// A string.
-    fn str(&mut self, v: &str);
+    fn str(&mut self, v: &str) {
+        self.utf8(v.as_bytes());
+    }
+    /// A string, whose text is known to be UTF-8.
+    fn utf8(&mut self, v: &[u8]);
     /// The head of binary data of this length; the data follows.
     fn bin_head(&mut self, len: u32);
     /// An extension.
@@ -24,6 +28,7 @@ pub trait Encode {
     fn map_head(&mut self, len: u32);
 }
 
+#[inline(always)]
 fn head(out: &mut Vec<u8>, len: u32, fixed: Option<(u8, u32)>, b8: Option<u8>, b16: u8, b32: u8) {
     match (fixed, b8, len) {
         (Some((base, below)), _, n) if n < below => out.push(base | n as u8),
@@ -92,9 +97,9 @@ impl Encode for Vec<u8> {
         self.extend(v.to_be_bytes());
     }
 
-    fn str(&mut self, v: &str) {
+    fn utf8(&mut self, v: &[u8]) {
         head(self, v.len() as u32, Some((0xa0, 32)), Some(0xd9), 0xda, 0xdb);
-        self.extend_from_slice(v.as_bytes());
+        self.extend_from_slice(v);
     }
 
     fn bin_head(&mut self, len: u32) {
