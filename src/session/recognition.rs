@@ -84,3 +84,152 @@ impl Recognition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::session::inbound::{Inbound, Received};
+    use crate::session::topics::Topics;
+    use crate::wire::Protocol;
+    use crate::wire::buffer::BufferPool;
+    use crate::wire::limits::Limits;
+    use crate::wire::msgpack::encode::Encode;
+
+    fn inbound(protocol: Protocol) -> Inbound<u32> {
+        let mut topics = Topics::default();
+        topics.subscribe("a", 1);
+        topics.subscribe("a:1", 2);
+        let mut inbound = Inbound::new(Limits::default(), BufferPool::new(1 << 20));
+        inbound.set_protocol(Some(protocol));
+        inbound.set_call_prefix("rpc:c1:");
+        inbound.set_topics(topics.snapshot());
+        inbound
+    }
+
+    /// What a message comes to, in words.
+    fn receive(inbound: &mut Inbound<u32>, text: bool, payload: &[u8]) -> String {
+        let received = match inbound.whole(text, payload) {
+            Ok(Some(received)) => received,
+            other => return format!("{other:?}"),
+        };
+        let dropped = inbound.take_dropped();
+        let (to, outcome) = match received {
+            None => return format!("nobody, {dropped:?}"),
+            Some(Received::Reply { protocol, id, outcome }) => (format!("{protocol:?} {id:?}"), outcome),
+            Some(Received::Publication { to, outcome }) => {
+                let words = format!("{to:?}");
+                inbound.take_back(to);
+                (words, outcome)
+            }
+        };
+        let outcome = match outcome {
+            Ok(document) => {
+                let result = crate::wire::envelope::result(&document);
+                let words = format!("{result:?} in {:?}", document.root());
+                inbound.spares().push(document);
+                words
+            }
+            Err(error) => error.to_string(),
+        };
+        format!("{to} {outcome} {dropped:?}")
+    }
+
+    fn chunk(message: &[u8]) -> Vec<u8> {
+        let mut chunk = Vec::new();
+        for word in [7, 0, message.len() as u32] {
+            chunk.extend(word.to_le_bytes());
+        }
+        chunk.extend(message);
+        chunk
+    }
+
+    /// Like `json`, but the outermost map has these members in this order, whatever they are.
+    fn msgpack(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.map_head(members.len() as u32);
+        for (key, value) in members {
+            out.str(key);
+            out.extend_from_slice(value);
+        }
+        out
+    }
+
+    fn str(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.str(text);
+        out
+    }
+
+    /// Every sequence of three messages (the third one may be recognised by what the first two had in common), and after
+    /// each two of the same: what comes is the same as if it were the first one.
+    fn same_as_alone(protocol: Protocol, messages: &[Vec<u8>]) {
+        let text = protocol == Protocol::V1;
+        let alone: Vec<String> = messages.iter().map(|m| receive(&mut inbound(protocol), text, m)).collect();
+        for (i, first) in messages.iter().enumerate() {
+            for (j, second) in messages.iter().enumerate() {
+                let mut inbound = inbound(protocol);
+                let mut expect = |message: &[u8], want: &String| {
+                    assert_eq!(receive(&mut inbound, text, message), *want, "after {i} and {j}");
+                };
+                expect(first, &alone[i]);
+                expect(first, &alone[i]);
+                expect(second, &alone[j]);
+                for (third, want) in messages.iter().zip(&alone) {
+                    expect(first, &alone[i]);
+                    expect(third, want);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_means_the_same_whatever_came_before() {
+        let version = ("wslink", &str("1.0")[..]);
+        let one: &[u8] = &[1];
+        let nested: &[u8] = &[0x92, 0x81, 0xa1, b'x', 0xc0, 0xa1, b'y'];
+        let mut messages = Vec::new();
+        for id in ["publish:a:0", "publish:a:7", "publish:a:10", "publish:a:1:0", "publish:b:0", "publish:a:x"] {
+            messages.push(msgpack(&[version, ("id", &str(id)), ("result", one)]));
+        }
+        for id in ["rpc:c1:8", "rpc:c1:9", "rpc:c1:10", "rpc:c2:8", "rpc:c1:", "rpc:c1:a"] {
+            messages.push(msgpack(&[version, ("id", &str(id)), ("result", nested)]));
+        }
+        for id in ["publish:a:0", "rpc:c1:8"] {
+            let id = ("id", &str(id)[..]);
+            // More, fewer and other members, in other orders.
+            messages.push(msgpack(&[version, id, ("result", nested), ("more", one)]));
+            messages.push(msgpack(&[version, id, ("result", one), ("error", &[0x80])]));
+            messages.push(msgpack(&[version, id, ("error", &[0x80]), ("result", one)]));
+            messages.push(msgpack(&[version, id, ("result", nested), ("result", one)]));
+            messages.push(msgpack(&[version, id, ("error", &[0x80])]));
+            messages.push(msgpack(&[id, ("result", nested)]));
+            messages.push(msgpack(&[version, id, ("list", nested), ("result", one)]));
+            messages.push(msgpack(&[version, id]));
+            // The result is malformed, too long, missing.
+            messages.push(msgpack(&[version, id, ("result", &[0xc1])]));
+            messages.push(msgpack(&[version, id, ("result", &[0xa2, 0xc3, 0x28])]));
+            messages.push(msgpack(&[version, id, ("result", &[0x93, 1])]));
+            messages.push(msgpack(&[version, id, ("result", &[1, 2])]));
+            messages.push(msgpack(&[version, id, ("result", &[])]));
+        }
+        let chunks: Vec<Vec<u8>> = messages.iter().map(|m| chunk(m)).collect();
+        same_as_alone(Protocol::V2, &chunks);
+    }
+
+    #[test]
+    fn a_text_means_the_same_whatever_came_before() {
+        let messages = [
+            r#"{"wslink": "1.0", "id": "publish:a:0", "result": 1}"#,
+            r#"{"wslink": "1.0", "id": "publish:a:1", "result": [1, {"x": null}]}"#,
+            r#"{"wslink": "1.0", "id": "publish:a:10", "result": 2}"#,
+            r#"{"wslink": "1.0", "id": "publish:a:1:0", "result": 3}"#,
+            r#"{"wslink": "1.0", "id": "publish:a:0", "result": 1, "error": {}}"#,
+            r#"{"wslink": "1.0", "id": "publish:a:0"}"#,
+            r#"{"wslink": "1.0", "id": "rpc:c1:1", "result": 1}"#,
+            r#"{"wslink": "1.0", "id": "rpc:c1:2", "result": 2}"#,
+            r#"{"wslink": "1.0", "id": "rpc:c1:22", "result": 3}"#,
+            r#"{"wslink": "1.0", "id": "rpc:c1:2x", "result": 3}"#,
+            r#"{"wslink": "1.0", "id": "rpc:c1:3", "result": }"#,
+        ];
+        same_as_alone(Protocol::V1, &messages.map(|m| m.as_bytes().to_vec()));
+    }
+}
