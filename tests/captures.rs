@@ -435,7 +435,7 @@ fn replay(capture: &Capture, frames: &[Json]) -> Vec<(Json, Outcome)> {
             && is_sendable(&message)
             && let Some(args) = args_of(&message)
         {
-            core.call(now, method, &args, None, json!([method, message["args"]])).map_err(|(e, _)| e).unwrap();
+            core.call(method, &args, None, json!([method, message["args"]])).map_err(|(e, _)| e).unwrap();
             begun += 1;
         }
         outcomes.extend(completions(&mut core));
