@@ -137,8 +137,7 @@ fn grow(
     if need > nodes.capacity() {
         let guess = (used as u128 * size as u128 / at.max(1) as u128) as usize;
         let most = (size / size_of::<Node>()).max(2 * used).max(FIRST_NODES);
-        let want =
-            guess.saturating_add(guess / 16).min(most).max(used + used / 4).max(FIRST_NODES).min(max_nodes) + ROOM;
+        let want = guess.saturating_add(guess / 16).min(most).max(need + used / 4).max(FIRST_NODES).min(most_ready);
         if let Some(mut larger) = origin.take_tape(want, guess) {
             // What is in it needs no clearing.
             let common = used.min(larger.len());
