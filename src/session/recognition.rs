@@ -187,7 +187,15 @@ mod tests {
         let one: &[u8] = &[1];
         let nested: &[u8] = &[0x92, 0x81, 0xa1, b'x', 0xc0, 0xa1, b'y'];
         let mut messages = Vec::new();
-        for id in ["publish:a:0", "publish:a:7", "publish:a:10", "publish:a:1:0", "publish:b:0", "publish:a:x"] {
+        for id in [
+            "publish:a:0",
+            "publish:a:7",
+            "publish:a:10",
+            "publish:a:100",
+            "publish:a:1:0",
+            "publish:b:0",
+            "publish:a:x",
+        ] {
             messages.push(msgpack(&[version, ("id", &str(id)), ("result", one)]));
         }
         for id in ["rpc:c1:8", "rpc:c1:9", "rpc:c1:10", "rpc:c2:8", "rpc:c1:", "rpc:c1:a"] {
@@ -221,6 +229,7 @@ mod tests {
             r#"{"wslink": "1.0", "id": "publish:a:0", "result": 1}"#,
             r#"{"wslink": "1.0", "id": "publish:a:1", "result": [1, {"x": null}]}"#,
             r#"{"wslink": "1.0", "id": "publish:a:10", "result": 2}"#,
+            r#"{"wslink": "1.0", "id": "publish:a:100", "result": 2}"#,
             r#"{"wslink": "1.0", "id": "publish:a:1:0", "result": 3}"#,
             r#"{"wslink": "1.0", "id": "publish:a:0", "result": 1, "error": {}}"#,
             r#"{"wslink": "1.0", "id": "publish:a:0"}"#,
