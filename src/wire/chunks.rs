@@ -169,9 +169,10 @@ impl Chunks {
         if left == 0 {
             return Ok(&mut []);
         }
-        let before = part.capacity();
-        part.reserve(left.min(most))?;
+        // Chunks that came early may be many and small.
         if !chunk.in_order {
+            let before = part.capacity();
+            part.reserve(left.min(most))?;
             message.ahead_memory += (part.capacity() - before) as u64;
         }
         part.room(left.min(most))
@@ -302,6 +303,15 @@ mod tests {
         put(&mut c, 1, 0, 5000, &[0; 900]).unwrap();
         let e = put(&mut c, 2, 0, 5000, &[0; 200]).unwrap_err();
         assert!(e.message().contains("max_unfinished_bytes"), "{e}");
+    }
+
+    #[test]
+    fn a_message_has_all_its_room_from_its_first_bytes_on() {
+        let mut c = chunks();
+        let chunk = c.begin(ChunkHeader { id: 1, offset: 0, total: 50_000 }).unwrap();
+        assert_eq!(c.room(chunk, 100).unwrap().len(), 100);
+        c.arrived(chunk, 100).unwrap();
+        assert_eq!(c.room(chunk, usize::MAX).unwrap().len(), 49_900);
     }
 
     #[test]
