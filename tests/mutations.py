@@ -96,8 +96,8 @@ MUTATIONS = [
     ("a topic is taken for one that begins like it", "inbound.rs",
      "            && number.iter().all(u8::is_ascii_digit)\n", ""),
     ("a reply is taken for the last one", "inbound.rs", "ReplyId::number(number)", "ReplyId::number(b\"1\")"),
-    ("a message that came in pieces is lost", "inbound.rs", "self.completed = Some(text.len() as u64);",
-     "self.completed = Some(text.len() as u64);\n                if text.len() % 5 == 0 { return Ok(None); }"),
+    ("a message that came in pieces is lost", "inbound.rs", "self.completed = self.completed.max(Some(text.len() as u64));",
+     "self.completed = self.completed.max(Some(text.len() as u64));\n                if text.len() % 5 == 0 { return Ok(None); }"),
 ]
 
 SYNCHRONISATION = [

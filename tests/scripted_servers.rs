@@ -552,3 +552,27 @@ fn attachments_end_with_their_connection() {
     session.connect_wait().unwrap();
     assert_eq!(result(&call(&session).unwrap()).as_str(), Some("wslink_bin0"));
 }
+
+#[test]
+fn the_end_of_large_messages_is_told_whatever_follows_at_once() {
+    let server = ScriptedServer::start(|conn, _| {
+        conn.hello(Protocol::V1);
+        let call = conn.call().unwrap();
+        conn.text(r#"{"wslink": "1.0", "method": "wslink.binary.attachment", "args": ["a", "b", "c", "d"]}"#);
+        let attachments = [300_000, 10, 300_000, 10].map(|size| Conn::frame_bytes(FIN | BINARY, &vec![7; size]));
+        conn.raw(attachments.concat());
+        conn.reply(&call.id, json!(["a", "b", "c", "d"]));
+        conn.echo();
+    });
+    let mut config = server.config(Protocol::V1);
+    config.delivery = Delivery::IoThread;
+    let (send, told) = mpsc::channel();
+    config.on_progress(move |p| send.send(*p).unwrap());
+    let session = common::connected(config);
+    assert_eq!(result(&call(&session).unwrap()).len(), 4);
+    session.close_wait(PATIENCE).unwrap();
+    drop(session);
+    let ends: Vec<_> = told.try_iter().filter(|p| p.bytes == p.total).collect();
+    assert_eq!(ends.iter().map(|p| p.total).collect::<Vec<_>>(), [300_000, 300_000]);
+    assert_ne!(ends[0].transfer, ends[1].transfer);
+}

@@ -66,7 +66,7 @@ pub struct Inbound<S> {
     spares: Vec<Arc<Document>>,
     dropped: Dropped,
     problem: Option<Error>,
-    /// Bytes of the message that was completed last.
+    /// Bytes of the largest message that was completed since this was taken.
     completed: Option<u64>,
 }
 
@@ -190,7 +190,7 @@ impl<S> Inbound<S> {
         }
     }
 
-    /// Bytes of the message that was completed last, once.
+    /// Bytes of the largest message that was completed since this was asked last.
     pub fn take_completed(&mut self) -> Option<u64> {
         self.completed.take()
     }
@@ -298,20 +298,20 @@ impl<S> Inbound<S> {
             }
             Message::Chunk(chunk) => match self.chunks.end(chunk)? {
                 Some(message) => {
-                    self.completed = Some(message.len() as u64);
+                    self.completed = self.completed.max(Some(message.len() as u64));
                     self.addressed(Protocol::V2, message)
                 }
                 None => Ok(None),
             },
             Message::Attachment(data) => {
-                self.completed = Some(data.len() as u64);
+                self.completed = self.completed.max(Some(data.len() as u64));
                 if !self.attachments.receive(Bytes::from_owner(data))? {
                     self.dropped.malformed += 1;
                 }
                 Ok(None)
             }
             Message::Text(text) => {
-                self.completed = Some(text.len() as u64);
+                self.completed = self.completed.max(Some(text.len() as u64));
                 self.addressed(Protocol::V1, text)
             }
         }
