@@ -3,7 +3,7 @@
 use mio::net::TcpStream;
 use native_tls::TlsStream;
 use parking_lot::Mutex;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 /// A connected socket that several threads may use: one reads, one at a time writes.
@@ -21,6 +21,16 @@ impl Socket {
             Socket::Plain(stream) => (&mut &*stream).read(into),
             Socket::Tls(stream) => stream.lock().read(into),
         })
+    }
+
+    /// The same, and what `into` has no room for goes into `more`: at once, but with TLS, which reads into `into` alone.
+    pub fn read_beyond(&self, into: &mut [u8], more: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Plain(stream) if !more.is_empty() => {
+                retried(|| (&mut &*stream).read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(more)]))
+            }
+            _ => self.read(into),
+        }
     }
 
     /// Writes as much as the socket takes.

@@ -342,7 +342,8 @@ impl IoThread {
                 return Step::Fine;
             };
             let socket = Arc::clone(&connection.socket);
-            let received = connection.reader.receive(&mut connection.inbound, |into| socket.read(into));
+            let received =
+                connection.reader.receive(&mut connection.inbound, |into, more| socket.read_beyond(into, more));
             let (done, asked) = match received {
                 Ok(received) => received,
                 Err(error) => return failed(error),

@@ -191,7 +191,7 @@ fn converse(port: u16, path: &str) -> Fallible<()> {
             let _ = stream.shutdown(Shutdown::Both);
             return Ok(());
         }
-        let (received, _) = reader.receive(&mut inbound, |into| stream.read(into))?;
+        let (received, _) = reader.receive(&mut inbound, |into, _| stream.read(into))?;
         if received? == 0 {
             return Ok(());
         }

@@ -65,36 +65,39 @@ impl Reader {
         self.frame.map_or(0, |f| f.left)
     }
 
-    /// Receives once, with a function that reads into memory. Returns what that returned, and how much
-    /// it was asked for.
+    /// Receives once, with a function that reads into memory, and into a second piece of it what the first has no
+    /// room for; to leave the second alone is allowed. Returns what that returned, and how much it was asked for.
     pub fn receive<S, E>(
         &mut self,
         inbound: &mut Inbound<S>,
-        read: impl FnOnce(&mut [u8]) -> std::result::Result<usize, E>,
+        read: impl FnOnce(&mut [u8], &mut [u8]) -> std::result::Result<usize, E>,
     ) -> Result<(std::result::Result<usize, E>, usize)> {
-        if let Some(frame) = &mut self.frame
-            && frame.left > 0
-            && self.start == self.end
-        {
-            let most = usize::try_from(frame.left).unwrap_or(usize::MAX).min(READ_SIZE);
-            if let Some(room) = inbound.room(most)? {
-                let asked = room.len();
-                let done = read(room);
-                if let Ok(n) = done {
-                    inbound.arrived(n)?;
-                    frame.left -= n as u64;
-                }
-                return Ok((done, asked));
-            }
-        }
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         let most = if self.peek { (self.end + PEEK_SIZE).min(self.buffer.len()) } else { self.buffer.len() };
-        let room = &mut self.buffer[self.end..most];
-        let asked = room.len();
-        let done = read(room);
+        let rest = &mut self.buffer[self.end..most];
+        if let Some(frame) = &mut self.frame
+            && frame.left > 0
+            && self.end == 0
+            && let Some(room) = inbound.room(usize::try_from(frame.left).unwrap_or(usize::MAX).min(READ_SIZE))?
+        {
+            let in_place = room.len();
+            // With the end of the frame comes the header of the next one.
+            let rest = if in_place as u64 == frame.left { rest } else { &mut [] };
+            let asked = in_place + rest.len();
+            let done = read(room, rest);
+            if let Ok(n) = done {
+                let in_place = n.min(in_place);
+                self.end = n - in_place;
+                frame.left -= in_place as u64;
+                inbound.arrived(in_place)?;
+            }
+            return Ok((done, asked));
+        }
+        let asked = rest.len();
+        let done = read(rest, &mut []);
         if let Ok(n) = done {
             self.end += n;
         }
@@ -221,6 +224,254 @@ fn close<S>(payload: &[u8]) -> Result<Incoming<S>> {
             match std::str::from_utf8(reason) {
                 Ok(reason) => Ok(Incoming::Close(Some(code), reason.to_owned())),
                 Err(_) => Err(violation("the reason in a Close frame is not UTF-8")),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::session::calls::ReplyId;
+    use crate::wire::Protocol;
+    use crate::wire::buffer::BufferPool;
+    use crate::wire::chunks::ChunkHeader;
+    use crate::wire::envelope::result;
+    use crate::wire::limits::Limits;
+    use std::io::{ErrorKind, IoSliceMut, Read};
+
+    /// What a server sends, where something begins in it, and what has to come out.
+    #[derive(Default)]
+    struct Stream {
+        bytes: Vec<u8>,
+        places: Vec<usize>,
+        expected: Vec<Thing>,
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Thing {
+        Reply(String, Vec<u8>),
+        Ping,
+        Close,
+    }
+
+    fn pattern(size: usize) -> Vec<u8> {
+        (0..size).map(|i| (i * 31 + i / 251) as u8).collect()
+    }
+
+    impl Stream {
+        fn frame(&mut self, last: bool, opcode: OpCode, payload: &[u8]) {
+            self.places.push(self.bytes.len());
+            let header = FrameHeader { is_final: last, opcode, ..FrameHeader::default() };
+            header.format(payload.len() as u64, &mut self.bytes).unwrap();
+            self.places.push(self.bytes.len());
+            self.bytes.extend_from_slice(payload);
+        }
+
+        /// A message in frames with so many bytes; what is left is in the last one. A ping stands between them.
+        fn message(&mut self, text: bool, payload: &[u8], frames: &[usize]) {
+            let (mut rest, mut opcode) = (payload, OpCode::Data(if text { Data::Text } else { Data::Binary }));
+            for &size in frames {
+                let (part, after) = rest.split_at(size);
+                self.frame(false, opcode, part);
+                self.frame(true, OpCode::Control(Control::Ping), b"there?");
+                self.expected.push(Thing::Ping);
+                (rest, opcode) = (after, OpCode::Data(Data::Continue));
+            }
+            self.frame(true, opcode, rest);
+        }
+
+        fn expect(&mut self, id: &str, data: Vec<u8>) {
+            self.expected.push(Thing::Reply(id.to_owned(), data));
+        }
+
+        /// A reply in generation 2, in chunks with so many bytes of it, and each of them in frames.
+        fn blob(&mut self, id: &str, size: usize, chunks: &[usize], frames: &[usize]) {
+            let data = pattern(size);
+            let value = rmpv::Value::Map(vec![
+                ("wslink".into(), "1.0".into()),
+                ("id".into(), id.into()),
+                ("result".into(), rmpv::Value::Binary(data.clone())),
+            ]);
+            let mut message = Vec::new();
+            rmpv::encode::write_value(&mut message, &value).unwrap();
+            let mut offset = 0usize;
+            for size in chunks.iter().copied().chain([usize::MAX]) {
+                let end = message.len().min(offset.saturating_add(size));
+                let header = ChunkHeader { id: 7, offset: offset as u32, total: message.len() as u32 };
+                self.message(false, &[&header.to_bytes()[..], &message[offset..end]].concat(), frames);
+                offset = end;
+            }
+            self.expect(id, data);
+        }
+
+        /// Attachments in generation 1, and a reply for each.
+        fn attached(&mut self, sizes: &[usize], frames: &[usize]) {
+            let keys: Vec<_> = (0..sizes.len()).map(|i| format!("wslink_bin{i}")).collect();
+            let notice =
+                serde_json::json!({"wslink": "1.0", "method": "wslink.binary.attachment", "args": keys}).to_string();
+            self.message(true, notice.as_bytes(), &[]);
+            for &size in sizes {
+                self.message(false, &pattern(size), if size > 1000 { frames } else { &[] });
+            }
+            for (key, &size) in keys.iter().zip(sizes) {
+                let reply = serde_json::json!({"wslink": "1.0", "id": key, "result": key}).to_string();
+                self.message(true, reply.as_bytes(), &[]);
+                self.expect(key, pattern(size));
+            }
+        }
+
+        fn close(&mut self) {
+            self.frame(true, OpCode::Control(Control::Close), &1000u16.to_be_bytes());
+            self.expected.push(Thing::Close);
+        }
+
+        /// All places inside of headers, and those around them that a read may end at.
+        fn cuts(&self) -> Vec<usize> {
+            let near = |&place: &usize| {
+                let around =
+                    (place.saturating_sub(2)..place + 2 + 12).chain([place + PEEK_SIZE - 1, place + PEEK_SIZE]);
+                around.chain([place + LARGE as usize, place + READ_SIZE])
+            };
+            let mut cuts: Vec<_> = self.places.iter().flat_map(near).filter(|&cut| cut < self.bytes.len()).collect();
+            cuts.sort();
+            cuts.dedup();
+            cuts
+        }
+    }
+
+    /// A socket that has no more than the bytes up to `cut` at first, and never gives more than `step` at once.
+    #[derive(Clone, Copy)]
+    struct Socket {
+        cut: usize,
+        step: usize,
+        /// Reads into both pieces of memory.
+        vectored: bool,
+    }
+
+    const BOTH_WAYS: [bool; 2] = [true, false];
+
+    /// What comes out, and how many reads there were.
+    fn receive(stream: &[u8], protocol: Protocol, limits: Limits, socket: Socket) -> Result<(Vec<Thing>, usize)> {
+        let mut inbound = Inbound::<()>::new(limits, BufferPool::new(0));
+        inbound.set_protocol(Some(protocol));
+        let (mut reader, mut things, mut reads, mut at) = (Reader::new(&[]), Vec::new(), 0, 0);
+        let mut blocks = socket.cut < stream.len();
+        loop {
+            let (left, mut given) = (reader.frame_left(), 0);
+            let (done, asked) = reader.receive(&mut inbound, |into, more| {
+                given = into.len() + more.len();
+                assert!(more.is_empty() || into.len() as u64 == left, "payload would be copied");
+                if blocks && at == socket.cut {
+                    blocks = false;
+                    return Err(ErrorKind::WouldBlock);
+                }
+                let here = &stream[at..if blocks { socket.cut } else { stream.len() }];
+                let mut here = &here[..here.len().min(socket.step)];
+                let done = match socket.vectored {
+                    true => here.read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(more)]),
+                    false => here.read(into),
+                };
+                Ok(done.unwrap())
+            })?;
+            assert_eq!(asked, given);
+            reads += 1;
+            at += match done {
+                Ok(0) => return Ok((things, reads)),
+                Ok(n) => n,
+                Err(_) => 0,
+            };
+            while let Some(incoming) = reader.next(&mut inbound)? {
+                things.push(match incoming {
+                    Incoming::Message(Received::Reply { id: ReplyId::Other(id), outcome, .. }) => {
+                        let document = outcome?;
+                        Thing::Reply(id, result(&document).as_bytes().unwrap().to_vec())
+                    }
+                    Incoming::Ping(payload) if payload == b"there?" => Thing::Ping,
+                    Incoming::Close(Some(1000), _) => Thing::Close,
+                    other => panic!("{other:?}"),
+                });
+            }
+        }
+    }
+
+    fn arrives_however_it_is_cut(protocol: Protocol, stream: &Stream) {
+        let whole = Socket { cut: usize::MAX, step: usize::MAX, vectored: true };
+        let cuts = stream.cuts().into_iter().map(|cut| Socket { cut, ..whole });
+        let steps =
+            [1, 9, 1000, PEEK_SIZE - 1, PEEK_SIZE, PEEK_SIZE + 1, LARGE as usize, 50_000, READ_SIZE, usize::MAX];
+        for socket in cuts.chain(steps.map(|step| Socket { step, ..whole })) {
+            for vectored in BOTH_WAYS {
+                let socket = Socket { vectored, ..socket };
+                let (things, _) = receive(&stream.bytes, protocol, Limits::default(), socket).unwrap();
+                let Socket { cut, step, .. } = socket;
+                assert!(things == stream.expected, "cut at {cut}, steps of {step}, vectored {vectored}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_and_small_messages_arrive_however_the_stream_is_cut() {
+        let mut stream = Stream::default();
+        stream.blob("small", 20, &[], &[]);
+        stream.blob("large", 70_000, &[], &[]);
+        stream.blob("in frames", 80_000, &[], &[40_000, 0, 33_000, 20]);
+        stream.blob("small again", 300, &[], &[]);
+        stream.blob("just large", LARGE as usize, &[], &[]);
+        stream.blob("and another", LARGE as usize, &[], &[]);
+        stream.blob("not so large", 20_000, &[], &[]);
+        stream.blob("in chunks", 110_000, &[40_000, 10, 60_000], &[]);
+        stream.blob("in chunks in frames", 70_000, &[34_000], &[5, 33_000]);
+        stream.blob("larger than one read", 180_000, &[], &[]);
+        stream.close();
+        arrives_however_it_is_cut(Protocol::V2, &stream);
+    }
+
+    #[test]
+    fn attachments_and_text_arrive_however_the_stream_is_cut() {
+        let mut stream = Stream::default();
+        stream.attached(&[70_000], &[]);
+        stream.attached(&[LARGE as usize, 10, 33_000], &[]);
+        stream.attached(&[90_000], &[40_000, 7]);
+        // Nobody announced this.
+        stream.message(false, &pattern(50_000), &[]);
+        stream.attached(&[160_000], &[]);
+        stream.close();
+        arrives_however_it_is_cut(Protocol::V1, &stream);
+    }
+
+    #[test]
+    fn with_the_end_of_a_message_comes_the_header_of_the_next_one() {
+        const COUNT: usize = 50;
+        for size in [40_000, 65_536, 100_000] {
+            let mut stream = Stream::default();
+            (0..COUNT).for_each(|i| stream.blob(&i.to_string(), size, &[], &[]));
+            let [once, twice] = BOTH_WAYS.map(|vectored| {
+                let socket = Socket { cut: usize::MAX, step: usize::MAX, vectored };
+                receive(&stream.bytes, Protocol::V2, Limits::default(), socket).unwrap().1
+            });
+            assert!(once <= COUNT + 1, "{once} reads for {COUNT} messages of {size} bytes");
+            assert!(twice <= 2 * COUNT + 1, "{twice} reads for {COUNT} messages of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn payload_that_has_no_place_is_refused_however_it_is_read() {
+        let chunk = ChunkHeader { id: 7, offset: 0, total: 50_000 }.to_bytes();
+        let small = Limits { message_size: 100_000, ..Limits::default() };
+        let mut beyond_the_total = Stream::default();
+        beyond_the_total.message(false, &[&chunk[..], &pattern(50_001)].concat(), &[]);
+        let mut beyond_the_limit = Stream::default();
+        beyond_the_limit.message(true, &pattern(120_000), &[60_000]);
+        for (protocol, code, mut stream) in
+            [(Protocol::V2, Code::Protocol, beyond_the_total), (Protocol::V1, Code::Limit, beyond_the_limit)]
+        {
+            stream.close();
+            for (step, vectored) in [1000, 50_000, usize::MAX].into_iter().flat_map(|s| BOTH_WAYS.map(|v| (s, v))) {
+                let socket = Socket { cut: usize::MAX, step, vectored };
+                let e = receive(&stream.bytes, protocol, small, socket).unwrap_err();
+                assert_eq!(e.code(), code, "steps of {step}, vectored {vectored}: {e}");
             }
         }
     }
