@@ -410,6 +410,10 @@ impl IoThread {
                     if let Some(to) = batch.push(message) {
                         connection.inbound.take_back(to);
                     }
+                    if settled.is_none() || batch.len() == most {
+                        // Before whoever gets a reply can look at the counts.
+                        connection.count(shared);
+                    }
                     if settled.is_none() {
                         // Which generation the next frames are in depends on this one.
                         shared.receive(now, &mut batch);
@@ -452,7 +456,7 @@ impl IoThread {
         }
         direct.leave();
         shared.counters.messages_in.fetch_add(direct.count, Relaxed);
-        // Before whoever gets a reply can look at the counts.
+        // As above, also for what was not handed on.
         connection.count(shared);
         // Before what it is the progress of.
         connection.tell_progress(shared);
