@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::scripted::{Conn, Frame, ScriptedServer};
+use common::scripted::{Conn, FIN, Frame, PING, ScriptedServer};
 use common::{PATIENCE, Server, VERSIONS};
 use std::io::Read;
 use std::net::ToSocketAddrs;
@@ -112,6 +112,25 @@ impl Conn {
     fn until_silence_ends(&mut self) {
         let mut bytes = [0; 4096];
         while self.stream().read(&mut bytes).is_ok_and(|n| n > 0) {}
+    }
+}
+
+/// All of it comes in one segment, so that the system announces it once; and it is more than is read at once then.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_end_that_comes_together_with_the_upgrade_is_noticed() {
+    let server = ScriptedServer::start(|conn, _| {
+        conn.head();
+        socket2::SockRef::from(conn.stream()).set_tcp_cork(true).unwrap();
+        let answer = conn.switching();
+        conn.raw(answer);
+        conn.raw(Conn::frame_bytes(FIN | PING, &[7; 125]).repeat(100));
+        conn.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        conn.until_silence_ends();
+    });
+    for protocol in [None, Some(Protocol::V1)] {
+        let e = Session::new(server.config(protocol)).unwrap().connect_wait().unwrap_err();
+        assert_eq!((e.code(), e.stage()), (Code::Hello, Stage::Hello), "{e}");
     }
 }
 

@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The token of the waker; connections have others.
+/// The token of the waker.
 pub const WAKER: Token = Token(0);
 
-/// The token of the connection.
+/// The token of the connection, and of all attempts at it.
 pub const CONNECTION: Token = Token(1);
 
 /// How long a connection attempt goes alone before the next address is tried beside it (RFC 8305
@@ -102,7 +102,8 @@ fn timed_out(stage: Stage, timeout: Duration) -> Error {
 
 /// An open WebSocket connection.
 pub struct Established {
-    /// Registered with the poll as [`CONNECTION`].
+    /// Registered with the poll as [`CONNECTION`]. What the poll has told already it does not tell again: to be read
+    /// until nothing is left.
     pub socket: Socket,
     /// Bytes of frames that came with the handshake.
     pub tail: Vec<u8>,
@@ -128,7 +129,7 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
         log(format!("asking proxy {} for a tunnel", proxy.host_port()));
         proxy::connect(&stream, proxy, target, patience)?;
     }
-    let mut socket = if target.secure {
+    let socket = if target.secure {
         let stream = tls::handshake(&config.tls, &target.host, stream, patience)?;
         Socket::Tls(Box::new(stream.into()))
     } else {
@@ -136,26 +137,21 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
     };
     let tail = upgrade::upgrade(&socket, target, &config.headers, patience)?;
     log(format!("WebSocket open ({} ms)", patience.started.elapsed().as_millis()));
-    // Registered anew, so that readiness that was already consumed is reported again.
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    socket
-        .source(|s| patience.poll.registry().reregister(s, CONNECTION, interest))
-        .map_err(|e| Error::new(Code::System, format!("the socket cannot be watched: {e}")))?;
     Ok(Established { socket, tail })
 }
 
 /// The first address that answers: tried in order, the next one beside the others after a short while.
 fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>) -> Result<TcpStream> {
-    let mut attempts: Vec<(SocketAddr, Token, TcpStream)> = Vec::new();
+    let mut attempts: Vec<(SocketAddr, TcpStream)> = Vec::new();
     let mut failures: Vec<(SocketAddr, io::Error)> = Vec::new();
-    let mut waiting = addresses.iter().enumerate();
+    let mut waiting = addresses.iter();
     let mut next_start = Instant::now();
     loop {
         if attempts.is_empty() || Instant::now() >= next_start {
             match waiting.next() {
-                Some((i, &address)) => {
+                Some(&address) => {
                     next_start = Instant::now() + ATTEMPT_DELAY;
-                    match begin(address, Token(CONNECTION.0 + i), patience) {
+                    match begin(address, patience) {
                         Ok(attempt) => attempts.push(attempt),
                         Err(e) => failures.push((address, e)),
                     }
@@ -166,19 +162,19 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
         }
         let mut at = 0;
         while at < attempts.len() {
-            let (address, _, stream) = &mut attempts[at];
+            let (address, stream) = &mut attempts[at];
             match connected(stream) {
                 Ok(false) => at += 1,
                 Ok(true) => {
-                    let (_, _, stream) = attempts.swap_remove(at);
-                    for (_, _, mut other) in attempts {
+                    let (_, stream) = attempts.swap_remove(at);
+                    for (_, mut other) in attempts {
                         let _ = patience.poll.registry().deregister(&mut other);
                     }
                     return Ok(stream);
                 }
                 Err(e) => {
                     failures.push((*address, e));
-                    let (_, _, mut stream) = attempts.swap_remove(at);
+                    let (_, mut stream) = attempts.swap_remove(at);
                     let _ = patience.poll.registry().deregister(&mut stream);
                 }
             }
@@ -195,10 +191,10 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
     }
 }
 
-fn begin(address: SocketAddr, token: Token, patience: &Patience<'_>) -> io::Result<(SocketAddr, Token, TcpStream)> {
+fn begin(address: SocketAddr, patience: &Patience<'_>) -> io::Result<(SocketAddr, TcpStream)> {
     let mut stream = TcpStream::connect(address)?;
-    patience.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok((address, token, stream))
+    patience.poll.registry().register(&mut stream, CONNECTION, Interest::READABLE | Interest::WRITABLE)?;
+    Ok((address, stream))
 }
 
 fn connected(stream: &TcpStream) -> io::Result<bool> {

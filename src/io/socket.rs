@@ -72,14 +72,6 @@ impl Socket {
             Socket::Tls(stream) => use_it(stream.lock().get_ref()),
         }
     }
-
-    /// The TCP stream, to be registered with a poll.
-    pub fn source<R>(&mut self, use_it: impl FnOnce(&mut TcpStream) -> R) -> R {
-        match self {
-            Socket::Plain(stream) => use_it(stream),
-            Socket::Tls(stream) => use_it(stream.get_mut().get_mut()),
-        }
-    }
 }
 
 fn retried(mut action: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {

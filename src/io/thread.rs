@@ -59,8 +59,8 @@ struct Connection {
     inbound: Inbound<Arc<Subscription>>,
     /// The socket may have something to read.
     readable: bool,
-    /// The end of the connection was announced together with the last data, and not again: it is found by
-    /// reading on.
+    /// The end of the connection may have been announced together with data, and is not again: it is found by reading
+    /// until nothing is left.
     ending: bool,
     /// There is something to write and the socket takes it.
     writable: bool,
@@ -249,7 +249,7 @@ impl IoThread {
                     reader: Reader::new(&tail),
                     inbound: Inbound::new(limits, self.pool.clone()),
                     readable: true,
-                    ending: false,
+                    ending: true,
                     writable: true,
                     topics_version: None,
                     heard: now,
@@ -365,6 +365,7 @@ impl IoThread {
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     connection.readable = false;
+                    connection.ending = false;
                     return Step::Fine;
                 }
                 Err(e) => return Step::Over(lost(format!("receiving failed: {e}")), None),
