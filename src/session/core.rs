@@ -279,14 +279,8 @@ impl<C, S: Clone> Core<C, S> {
             return;
         };
         self.phase = Phase::Opening { deadline, connected: true };
-        // Composed once to know its size.
-        self.format.protocol = Protocol::V2;
         self.format.chunk_size = Some(u32::MAX);
-        let size = outgoing::hello(&mut self.format, &self.options.secret, &self.options.hello_members);
-        let next = match size {
-            Ok((_, size)) => self.hello.opened(now, self.known, size),
-            Err(e) => Next::Fail(e),
-        };
+        let next = self.hello.opened(now, self.known);
         self.go_on(now, next);
     }
 
@@ -396,10 +390,15 @@ impl<C, S: Clone> Core<C, S> {
             Send::Hello(protocol) => {
                 self.format.protocol = protocol;
                 match outgoing::hello(&mut self.format, &self.options.secret, &self.options.hello_members) {
-                    Ok((message, _)) => message,
+                    Ok((message, size)) => {
+                        if protocol == Protocol::V2 {
+                            self.hello.sent(size);
+                        }
+                        message
+                    }
                     Err(error) => {
                         self.effects.push_back(Effect::Drop);
-                        return self.closed(Some(error));
+                        return self.over(error);
                     }
                 }
             }

@@ -75,7 +75,7 @@ pub struct Hello {
     v2_pending: bool,
     sent_at: Option<Instant>,
     give_up: Option<Instant>,
-    /// Bytes of the generation 2 hello.
+    /// Bytes of the generation 2 hello that was sent last.
     hello_size: u64,
 }
 
@@ -93,10 +93,8 @@ impl Hello {
         }
     }
 
-    /// The connection is open. `known`: the generation that this server spoke before. `hello_size`:
-    /// bytes of the generation 2 hello.
-    pub fn opened(&mut self, now: Instant, known: Option<Protocol>, hello_size: u64) -> Next {
-        self.hello_size = hello_size;
+    /// The connection is open. `known`: the generation that this server spoke before.
+    pub fn opened(&mut self, now: Instant, known: Option<Protocol>) -> Next {
         self.sent_at = Some(now);
         self.give_up = None;
         self.v2_pending = false;
@@ -112,6 +110,11 @@ impl Hello {
             return Next::Send(&[Send::Hello(Protocol::V2)]);
         }
         Next::Send(&[Send::Hello(Protocol::V2), Send::Ping])
+    }
+
+    /// A generation 2 hello of so many bytes is sent.
+    pub fn sent(&mut self, bytes: u64) {
+        self.hello_size = bytes;
     }
 
     /// The pong to our ping.
@@ -285,10 +288,10 @@ mod tests {
     fn a_modern_server_sees_its_hello_and_nothing_else() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        assert_eq!(h.opened(now, None, 83), V2_FIRST);
+        assert_eq!(h.opened(now, None), V2_FIRST);
         assert_eq!(h.answered(Protocol::V2, Answer::Result), Next::Open(Protocol::V2));
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         assert_eq!(code(h.answered(Protocol::V2, remote(-32000))), Code::Auth);
     }
 
@@ -296,14 +299,14 @@ mod tests {
     fn a_generation_1_server_drops_the_hello_and_is_asked_before_it_gets_the_secret() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         assert_eq!(h.lost(&end()), Next::Reconnect);
-        assert_eq!(h.opened(now, None, 83), PROBE);
+        assert_eq!(h.opened(now, None), PROBE);
         assert_eq!(h.answered(Protocol::V1, remote(-32601)), V1_HELLO);
         assert_eq!(h.answered(Protocol::V1, remote(-32601)), Next::Wait, "the answer to the probe, once more");
         assert_eq!(h.answered(Protocol::V1, Answer::Result), Next::Open(Protocol::V1));
         let mut h = Hello::new(None);
-        assert_eq!(h.opened(now, Some(Protocol::V1), 83), PROBE, "known from before, and asked nevertheless");
+        assert_eq!(h.opened(now, Some(Protocol::V1)), PROBE, "known from before, and asked nevertheless");
         h.answered(Protocol::V1, remote(-32601));
         assert_eq!(code(h.answered(Protocol::V1, remote(-32000))), Code::Auth);
     }
@@ -312,7 +315,7 @@ mod tests {
     fn a_server_that_ignores_the_hello_is_asked_on_the_same_connection() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         assert_eq!(h.pong(now + Duration::from_millis(200)), Next::Wait);
         let at = h.deadline().unwrap();
         assert_eq!(at, now + Duration::from_millis(600), "two round trips");
@@ -327,7 +330,7 @@ mod tests {
     fn a_late_answer_of_a_modern_server_behind_a_relay_counts() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         h.pong(now);
         assert_eq!(h.tick(now + SHORTEST_PATIENCE), PROBE);
         assert_eq!(h.answered(Protocol::V2, Answer::Result), Next::Open(Protocol::V2));
@@ -337,10 +340,10 @@ mod tests {
     fn a_fixed_generation_that_is_the_wrong_one_is_named() {
         let now = Instant::now();
         let mut h = Hello::new(Some(Protocol::V2));
-        assert_eq!(h.opened(now, None, 83), Next::Send(&[Send::Hello(Protocol::V2)]));
+        assert_eq!(h.opened(now, None), Next::Send(&[Send::Hello(Protocol::V2)]));
         assert_eq!(code(h.lost(&end())), Code::Mismatch);
         let mut h = Hello::new(Some(Protocol::V1));
-        assert_eq!(h.opened(now, None, 83), PROBE, "the secret stays here until the server has proved itself");
+        assert_eq!(h.opened(now, None), PROBE, "the secret stays here until the server has proved itself");
         h.pong(now);
         assert_eq!(code(h.tick(now + LAST_PATIENCE)), Code::Mismatch);
     }
@@ -350,11 +353,12 @@ mod tests {
         let now = Instant::now();
         for wanted in [None, Some(Protocol::V2)] {
             let mut h = Hello::new(wanted);
-            h.opened(now, None, 700);
+            h.opened(now, None);
+            h.sent(700);
             let mut next = h.lost(&end());
             if wanted.is_none() {
                 assert_eq!(next, Next::Reconnect);
-                h.opened(now, None, 700);
+                h.opened(now, None);
                 h.pong(now);
                 next = h.tick(now + LAST_PATIENCE);
             }
@@ -371,7 +375,7 @@ mod tests {
     fn a_server_that_was_replaced_by_a_modern_one_gets_its_hello() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        assert_eq!(h.opened(now, Some(Protocol::V1), 83), PROBE);
+        assert_eq!(h.opened(now, Some(Protocol::V1)), PROBE);
         h.pong(now);
         assert_eq!(h.tick(now + LAST_PATIENCE), V2_HELLO);
         assert_eq!(h.answered(Protocol::V2, Answer::Result), Next::Open(Protocol::V2));
@@ -381,9 +385,9 @@ mod tests {
     fn a_modern_server_that_ended_the_first_connection_for_another_reason_gets_its_hello_again() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         assert_eq!(h.lost(&end()), Next::Reconnect);
-        assert_eq!(h.opened(now, None, 83), PROBE);
+        assert_eq!(h.opened(now, None), PROBE);
         h.pong(now);
         assert_eq!(h.tick(now + LAST_PATIENCE), V2_HELLO);
         assert_eq!(code(h.lost(&end())), Code::Hello);
@@ -393,11 +397,11 @@ mod tests {
     fn a_relay_that_ends_the_connection_only_on_the_probe_is_asked_again() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         h.pong(now);
         assert_eq!(h.tick(now + SHORTEST_PATIENCE), PROBE);
         assert_eq!(h.lost(&end()), Next::Reconnect);
-        assert_eq!(h.opened(now, None, 83), PROBE);
+        assert_eq!(h.opened(now, None), PROBE);
         assert_eq!(h.answered(Protocol::V1, remote(-32601)), V1_HELLO);
     }
 
@@ -405,9 +409,9 @@ mod tests {
     fn detection_reconnects_once() {
         let now = Instant::now();
         let mut h = Hello::new(None);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         assert_eq!(h.lost(&end()), Next::Reconnect);
-        h.opened(now, None, 83);
+        h.opened(now, None);
         assert_eq!(code(h.lost(&end())), Code::Hello);
     }
 }
