@@ -3,6 +3,7 @@
 
 use super::config::{Config, LogLevel};
 use super::socket::Socket;
+use super::url::Target;
 use super::{liveness, proxy, resolve, tls, upgrade};
 use crate::error::{Code, Error, Result, Stage};
 use mio::net::TcpStream;
@@ -113,20 +114,20 @@ pub struct Established {
 pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Established> {
     let target = &config.target;
     let first_hop = config.proxy.as_ref().unwrap_or(target);
-    let log = |line: String| config.log.write(LogLevel::Debug, || line);
+    let log = |line: &dyn Fn() -> String| config.log.write(LogLevel::Debug, line);
     let addresses = resolve::resolve(&first_hop.host, first_hop.port, patience)?;
-    log(format!("{} has {} address(es)", first_hop.host, addresses.len()));
-    let stream = connect_any(&addresses, &first_hop.host_port(), patience)?;
+    log(&|| format!("{} has {} address(es)", first_hop.host, addresses.len()));
+    let stream = connect_any(&addresses, first_hop, patience)?;
     if let Err(e) = stream.set_nodelay(config.nodelay) {
-        log(format!("TCP_NODELAY: {e}"));
+        log(&|| format!("TCP_NODELAY: {e}"));
     }
     if let Some(heartbeat) = config.session.heartbeat
         && let Err(e) = liveness::keep_alive(&stream, heartbeat)
     {
-        log(format!("SO_KEEPALIVE: {e}"));
+        log(&|| format!("SO_KEEPALIVE: {e}"));
     }
     if let Some(proxy) = &config.proxy {
-        log(format!("asking proxy {} for a tunnel", proxy.host_port()));
+        log(&|| format!("asking proxy {} for a tunnel", proxy.host_port()));
         proxy::connect(&stream, proxy, target, patience)?;
     }
     let socket = if target.secure {
@@ -136,12 +137,12 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
         Socket::Plain(stream)
     };
     let tail = upgrade::upgrade(&socket, target, &config.headers, patience)?;
-    log(format!("WebSocket open ({} ms)", patience.started.elapsed().as_millis()));
+    log(&|| format!("WebSocket open ({} ms)", patience.started.elapsed().as_millis()));
     Ok(Established { socket, tail })
 }
 
 /// The first address that answers: tried in order, the next one beside the others after a short while.
-fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>) -> Result<TcpStream> {
+fn connect_any(addresses: &[SocketAddr], to: &Target, patience: &mut Patience<'_>) -> Result<TcpStream> {
     let mut attempts: Vec<(SocketAddr, TcpStream)> = Vec::new();
     let mut failures: Vec<(SocketAddr, io::Error)> = Vec::new();
     let mut waiting = addresses.iter();
@@ -156,7 +157,7 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
                         Err(e) => failures.push((address, e)),
                     }
                 }
-                None if attempts.is_empty() => return Err(none_answered(name, &failures)),
+                None if attempts.is_empty() => return Err(none_answered(&to.host_port(), &failures)),
                 None => {}
             }
         }
@@ -184,7 +185,7 @@ fn connect_any(addresses: &[SocketAddr], name: &str, patience: &mut Patience<'_>
             patience.wait_until(until, Stage::Connect)?;
             if Instant::now() >= patience.deadline {
                 let error = timed_out(Stage::Connect, patience.timeout);
-                let message = format!("{} to {name}", error.message());
+                let message = format!("{} to {}", error.message(), to.host_port());
                 return Err(Error::new(Code::Timeout, message).at(Stage::Connect).retriable_if(true));
             }
         }
