@@ -278,6 +278,7 @@ pub struct EventQueue {
     callbacks: Callbacks,
     most_bytes: u64,
     wants_progress: bool,
+    wants_states: bool,
     /// The same as `stopped`, to be looked at between publications.
     stopping: AtomicBool,
     /// Documents of publications that nobody has any more: the I/O thread uses their memory again.
@@ -291,12 +292,15 @@ impl EventQueue {
     /// once anyway.
     pub fn new(callbacks: Callbacks, most_bytes: u64, waiting_rooms: bool) -> EventQueue {
         let wants_progress = callbacks.progress.is_set();
+        // A program that dispatches may look at the state whenever that returns.
+        let wants_states = waiting_rooms || callbacks.state.is_set();
         EventQueue {
             inner: Mutex::default(),
             changed: Condvar::new(),
             callbacks,
             most_bytes,
             wants_progress,
+            wants_states,
             stopping: AtomicBool::new(false),
             spares: Mutex::default(),
             waiting_rooms,
@@ -306,6 +310,11 @@ impl EventQueue {
     /// Whether somebody is told about progress.
     pub fn wants_progress(&self) -> bool {
         self.wants_progress
+    }
+
+    /// Whether changes of state are of use to anybody.
+    pub fn wants_states(&self) -> bool {
+        self.wants_states
     }
 
     /// Whether the application thinks that a failure is worth another attempt to connect.

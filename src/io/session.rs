@@ -340,8 +340,13 @@ impl Handle {
     /// Closes and waits until the session is closed.
     pub fn close_wait(&self, timeout: Duration) -> Result<()> {
         self.may_wait("close_wait")?;
-        let endings = self.0.look(|locked| locked.endings);
-        self.close(timeout);
+        let endings = self.0.with_locked(|locked| {
+            let endings = locked.endings;
+            locked.core.close(Instant::now(), timeout);
+            // This thread sees to the deadline: no reason to wake the other one.
+            locked.armed = locked.core.deadline();
+            endings
+        });
         let over =
             |locked: &Locked| locked.endings != endings || matches!(locked.core.state(), State::Closed | State::Idle);
         if !self.0.wait(Instant::now().checked_add(timeout), over) {

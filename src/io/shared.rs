@@ -290,7 +290,9 @@ impl Shared {
                         locked.last_failure.clone_from(&change.error);
                     }
                     self.state_changed.notify_all();
-                    todo.events.push(Event::State(change));
+                    if self.queue.wants_states() {
+                        todo.events.push(Event::State(change));
+                    }
                 }
             }
         }
