@@ -236,7 +236,7 @@ impl<'a> Value<'a> {
 
     /// Members are asked for in their order, mostly: so the first guess is what follows the last one found, or the first.
     #[inline(always)]
-    pub fn get_next(self, key: &[u8]) -> Option<Value<'a>> {
+    pub(crate) fn get_next(self, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
         let map = document.entry(self.node);
         if !map.is_distinct_map() {
