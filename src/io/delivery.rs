@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
 use crate::wire::document::Document;
 use parking_lot::{Condvar, Mutex};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
@@ -341,11 +341,16 @@ impl EventQueue {
                     _ => inner.push(Entry::Progress(progress)),
                 },
                 Event::Publish(to, outcomes) => {
-                    let Some((last, others)) = to.split_last() else { continue };
-                    for subscription in others {
-                        self.publish(&mut inner, subscription, outcomes.clone(), &mut put.dropped);
+                    if let [subscription] = &to[..] {
+                        self.publish(&mut inner, subscription, outcomes, &mut put.dropped);
+                        continue;
                     }
-                    self.publish(&mut inner, last, outcomes, &mut put.dropped);
+                    // Each one goes to all before the next one goes to any.
+                    for outcome in outcomes {
+                        for subscription in to.iter() {
+                            self.publish(&mut inner, subscription, smallvec![outcome.clone()], &mut put.dropped);
+                        }
+                    }
                 }
             }
         }
@@ -590,5 +595,36 @@ fn memory(outcome: &Outcome) -> u64 {
     match outcome {
         Ok(document) => document.memory() as u64,
         Err(error) => (error.remote().map_or(0, |r| r.document.memory()) + 2 * error.message().len()) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::msgpack::decode::decode;
+
+    fn document(message: Vec<u8>) -> Arc<Document> {
+        Arc::new(decode(message.into(), 99).unwrap())
+    }
+
+    #[test]
+    fn each_publication_goes_to_all_before_the_next_one_goes_to_any() {
+        for waiting_rooms in [true, false] {
+            let seen: Arc<Mutex<Vec<(char, u64)>>> = Arc::default();
+            let to: Subscribers = ['a', 'b']
+                .map(|name| {
+                    let seen = Arc::clone(&seen);
+                    let callback = move |p: Publication<'_>| {
+                        seen.lock().push((name, p.outcome.as_ref().unwrap().root().as_u64().unwrap()));
+                    };
+                    Arc::new(Subscription::new("t", Policy::default(), Arc::new(callback)))
+                })
+                .into();
+            let queue = EventQueue::new(Callbacks::default(), u64::MAX, waiting_rooms);
+            let outcomes = (1..=2).map(|n| Ok(document(vec![n]))).collect();
+            queue.finish(queue.put([Event::Publish(to, outcomes)].into_iter()));
+            assert_eq!(queue.dispatch(usize::MAX, None).unwrap(), 4);
+            assert_eq!(*seen.lock(), [('a', 1), ('b', 1), ('a', 2), ('b', 2)]);
+        }
     }
 }
