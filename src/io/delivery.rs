@@ -468,7 +468,7 @@ impl EventQueue {
                     self.keep_spares(&mut returned);
                 }
                 Entry::Complete(callback, outcome) => {
-                    guarded(|| returned.extend(callback(outcome)));
+                    guarded(|| returned.extend(callback(outcome).filter(Document::is_spare)));
                     if returned.len() == TOGETHER {
                         self.keep_spares(&mut returned);
                     }
@@ -626,5 +626,26 @@ mod tests {
             assert_eq!(queue.dispatch(usize::MAX, None).unwrap(), 4);
             assert_eq!(*seen.lock(), [('a', 1), ('b', 1), ('a', 2), ('b', 2)]);
         }
+    }
+
+    #[test]
+    fn a_large_reply_that_is_done_with_is_freed_before_the_next_one_is_handed_on() {
+        let queue = EventQueue::new(Callbacks::default(), u64::MAX, true);
+        let large = document([&[0xc5, 0x20, 0][..], &[7; 0x2000]].concat());
+        let (first, freed) = (Arc::downgrade(&large), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&freed);
+        let events = [
+            Event::Complete(Box::new(Result::ok), Ok(large)),
+            Event::Complete(
+                Box::new(move |_| {
+                    seen.store(first.upgrade().is_none(), SeqCst);
+                    None
+                }),
+                Ok(document(vec![1])),
+            ),
+        ];
+        queue.finish(queue.put(events.into_iter()));
+        assert_eq!(queue.dispatch(usize::MAX, None).unwrap(), 2);
+        assert!(freed.load(SeqCst));
     }
 }
