@@ -414,15 +414,11 @@ impl IoThread {
                     if settled.is_none() || batch.len() == most {
                         // Before whoever gets a reply can look at the counts.
                         connection.count(shared);
-                    }
-                    if settled.is_none() {
-                        // Which generation the next frames are in depends on this one.
                         shared.receive(now, &mut batch);
-                        settled = connection.settle(shared);
-                    } else if batch.len() == most {
-                        shared.receive(now, &mut batch);
-                        if on_this_thread {
-                            direct.leave();
+                        if settled.is_none() {
+                            // Which generation the next frames are in depends on this one.
+                            settled = connection.settle(shared);
+                        } else if on_this_thread {
                             let _ = shared.queue.dispatch(usize::MAX, Some(now));
                             if shared.dropped() {
                                 return Step::Fine;
