@@ -521,6 +521,12 @@ impl EventQueue {
         self.inner.lock().count
     }
 
+    /// Whether nothing waits and nothing is being dispatched.
+    pub fn is_quiet(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.count == 0 && inner.dispatcher.is_none()
+    }
+
     /// The bytes of a subscription that ends are no longer waiting.
     pub fn forget(&self, subscription: &Subscription) {
         let waiting = std::mem::take(&mut *subscription.waiting.lock());

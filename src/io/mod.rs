@@ -4,6 +4,8 @@
 //! * [`session`]: the handle that applications hold; any thread may use it;
 //! * `shared`: what the handle and the thread share, and the order of its locks;
 //! * `thread`: the loop of the I/O thread;
+//! * `receiving`, `batch`: the receiving half of a connection, and what one read brings;
+//! * `caller`: a thread that waits for its reply and reads the socket itself;
 //! * `establish`, `resolve`, `proxy`, `tls`, `upgrade`: from a URL to an open WebSocket;
 //! * `socket`: bytes in and out, with or without TLS;
 //! * `liveness`: what TCP notices of a peer that vanished;
@@ -15,12 +17,14 @@
 
 pub(crate) mod batch;
 mod callback;
+mod caller;
 pub mod config;
 pub mod delivery;
 mod establish;
 mod link;
 mod liveness;
 mod proxy;
+mod receiving;
 mod resolve;
 pub mod session;
 mod shared;

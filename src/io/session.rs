@@ -1,9 +1,11 @@
 //! The handle of a session. Any thread may use it; every method is safe to call in any state and from
 //! inside callbacks, where waiting ones refuse instead of waiting for themselves.
 
+use super::caller::Reading;
 use super::config::{Config, Delivery};
 use super::delivery::{CompletionCallback, Outcome, Policy, Publication, Subscription};
 use super::establish::WAKER;
+use super::link::Report;
 use super::shared::{Completion, Locked, Order, Shared, Waiter};
 use super::thread::IoThread;
 use crate::error::{Code, Error, Result, Stage};
@@ -76,7 +78,8 @@ impl Session {
             first_message: rand::random(),
             delays: rand::random(),
         };
-        let shared = Arc::new(Shared::new(config, Arc::clone(&waker), seeds));
+        let registry = poll.registry().try_clone().map_err(|e| system("no poll", e))?;
+        let shared = Arc::new(Shared::new(config, Arc::clone(&waker), registry, seeds));
         let io = IoThread::new(Arc::clone(&shared), poll, waker);
         let thread = std::thread::Builder::new()
             .name("wslink-io".into())
@@ -222,7 +225,7 @@ impl Handle {
             completion(outcome);
             None
         }));
-        self.begin(method, args, timeout, completion, |_| ()).map_err(|(error, _)| error)
+        self.begin(method, args, timeout, completion, |_| ()).map(|(id, _)| id).map_err(|(error, _)| error)
     }
 
     /// The same for callers that must not touch what the completion may have freed: `accepted` learns the id
@@ -251,7 +254,7 @@ impl Handle {
         timeout: Option<Duration>,
         completion: Completion,
         accepted: impl FnOnce(CallId),
-    ) -> Result<CallId, (Error, Completion)> {
+    ) -> Result<(CallId, Report), (Error, Completion)> {
         let waiting = self.0.link.waiting();
         if waiting > self.0.config.send_queue_bytes {
             let message = format!(
@@ -261,7 +264,10 @@ impl Handle {
             return Err((Error::new(Code::Limit, message), completion));
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.0.with_core(|core| core.call(method, args, deadline, completion).inspect(|id| accepted(*id)))
+        let (begun, sent) = self.0.with_locked_sending(|locked| {
+            locked.core.call(method, args, deadline, completion).inspect(|id| accepted(*id))
+        });
+        begun.map(|id| (id, sent))
     }
 
     /// Calls a method and waits for the outcome.
@@ -272,10 +278,16 @@ impl Handle {
     /// The same with arguments that stay with the caller.
     pub fn call_wait_with(&self, method: &str, args: &Args, timeout: Option<Duration>) -> Outcome {
         self.may_wait("call_wait")?;
-        let waiter = Waiter::new();
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let reading = Reading::begin(&self.0);
+        let waiter = Waiter::new(reading.as_ref().map(Reading::waker));
         let completion = Completion::Waiter(Arc::clone(&waiter));
-        let id = self.begin(method, args, None, completion, |_| ()).map_err(|(error, _)| error)?;
+        let begun = self.begin(method, args, None, completion, |_| ());
+        if let (Some(mut reading), Ok((id, _))) = (reading, &begun) {
+            reading.wait(*id, &waiter, deadline);
+        }
+        // Only now, because what was sent may belong to the application.
+        let id = begun.map(|(id, _)| id).map_err(|(error, _)| error)?;
         if let Some(outcome) = waiter.wait(deadline) {
             return outcome;
         }

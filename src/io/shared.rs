@@ -1,23 +1,26 @@
 //! What the handle of a session and its I/O thread share.
 //!
-//! Order of the locks: `core`, then `link` (its short one) or the event queue. None of them is held while
-//! code of the application runs: completions, callbacks, and the destructors of buffers.
+//! Order of the locks: the receiving half, then `core`, then `link` (its short one) or the event queue. None of them is held
+//! while code of the application runs: completions, callbacks, and the destructors of buffers; but for the receiving half on
+//! the I/O thread.
 
 use super::batch::{Arrived, Batch};
+use super::caller::Interest;
 use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
 use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
 use super::link::{Link, Report};
+use super::receiving::Receiving;
 use super::sync::this_thread;
 use super::wake::WakeFlag;
 use super::websocket::writer::ControlFrame;
 use crate::error::Error;
 use crate::session::core::{Core, Effect, Seeds, State};
-use mio::Waker;
+use mio::{Registry, Waker};
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread, ThreadId};
 use std::time::Instant;
@@ -34,17 +37,31 @@ pub enum Completion {
 pub struct Waiter {
     outcome: Mutex<Option<Outcome>>,
     thread: Thread,
+    /// Ends its sleep, if it reads the socket itself.
+    reading: Option<Arc<Waker>>,
 }
 
 impl Waiter {
     /// For the current thread.
-    pub fn new() -> Arc<Waiter> {
-        Arc::new(Waiter { outcome: Mutex::new(None), thread: thread::current() })
+    pub fn new(reading: Option<Arc<Waker>>) -> Arc<Waiter> {
+        Arc::new(Waiter { outcome: Mutex::new(None), thread: thread::current(), reading })
     }
 
     fn complete(&self, outcome: Outcome) {
         *self.outcome.lock() = Some(outcome);
+        if self.thread.id() == this_thread() {
+            return;
+        }
         self.thread.unpark();
+        if let Some(waker) = &self.reading {
+            // If that fails, its next look at the socket is still to come.
+            let _ = waker.wake();
+        }
+    }
+
+    /// Whether the outcome is there.
+    pub fn is_complete(&self) -> bool {
+        self.outcome.lock().is_some()
     }
 
     /// Waits for the outcome; `None` at the deadline.
@@ -132,12 +149,20 @@ pub struct Shared {
     pub counters: Counters,
     /// The address of the server.
     pub peer_addr: Mutex<Option<SocketAddr>>,
+    /// The receiving half of the connection. Only the I/O thread waits for it, and only if there is none or the socket was
+    /// shut down, because a caller may sleep with it.
+    pub receiving: Mutex<Option<Receiving>>,
+    /// A caller has left something in the receiving half, or the socket cannot be watched any more.
+    pub left: AtomicBool,
+    /// What the I/O thread is woken for by the socket.
+    pub interest: Interest,
     transfers: AtomicU64,
 }
 
 /// What is left to do when the state machine was changed.
 #[derive(Default)]
-struct Todo {
+#[must_use]
+pub struct Todo {
     events: SmallVec<[Event; 1]>,
     put: Option<Put>,
     waiters: SmallVec<[(Arc<Waiter>, Outcome); 1]>,
@@ -150,8 +175,8 @@ struct Todo {
 const CALLER_FLUSH: usize = 256 << 10;
 
 impl Shared {
-    /// `waker` ends the sleep of the I/O thread.
-    pub fn new(mut config: Config, waker: Arc<Waker>, seeds: Seeds) -> Shared {
+    /// `waker` ends the sleep of the I/O thread; with `registry` it is told what of the socket to wait for.
+    pub fn new(mut config: Config, waker: Arc<Waker>, registry: Registry, seeds: Seeds) -> Shared {
         config.log = config.log.opened();
         let callbacks = Callbacks::default();
         callbacks.state.set(config.on_state.take());
@@ -179,6 +204,9 @@ impl Shared {
             topics_version: AtomicU64::new(0),
             counters: Counters::default(),
             peer_addr: Mutex::new(None),
+            receiving: Mutex::new(None),
+            left: AtomicBool::new(false),
+            interest: Interest::new(registry),
             transfers: AtomicU64::new(0),
         }
     }
@@ -222,6 +250,11 @@ impl Shared {
 
     /// The same, with the orders.
     pub fn with_locked<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> R {
+        self.with_locked_sending(change).0
+    }
+
+    /// The same. What was sent is to be dropped where code of the application may run.
+    pub fn with_locked_sending<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> (R, Report) {
         let mut todo = Todo::default();
         let result = {
             let mut locked = self.locked.lock();
@@ -230,12 +263,17 @@ impl Shared {
             self.settle(&locked, &mut todo);
             result
         };
-        self.carry_out(todo);
-        result
+        (result, self.carry_out(todo))
     }
 
     /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
     pub fn receive(&self, now: Instant, batch: &mut Batch) {
+        let todo = self.take_in(now, batch);
+        self.carry_out(todo);
+    }
+
+    /// The same without waking anybody, which is left for [`carry_out`](Shared::carry_out).
+    pub fn take_in(&self, now: Instant, batch: &mut Batch) -> Todo {
         self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
         let mut todo = Todo::default();
         {
@@ -252,7 +290,7 @@ impl Shared {
             }
             self.settle(&locked, &mut todo);
         }
-        self.carry_out(todo);
+        todo
     }
 
     /// Does under the lock what has to be done there about the effects, and notes the rest.
@@ -307,8 +345,9 @@ impl Shared {
         }
     }
 
-    /// What is done without the lock.
-    fn carry_out(&self, mut todo: Todo) {
+    /// What is done without the lock. Returns what was sent.
+    pub fn carry_out(&self, mut todo: Todo) -> Report {
+        let mut sent = Report::default();
         for (waiter, outcome) in todo.waiters {
             waiter.complete(outcome);
         }
@@ -322,12 +361,14 @@ impl Shared {
         // The I/O thread sees to everything before it sleeps.
         if !self.on_io_thread() {
             if todo.sends {
-                todo.must_wake |= self.flush(CALLER_FLUSH);
+                sent = self.link.flush(CALLER_FLUSH);
+                todo.must_wake |= self.wrote(&sent);
             }
             if todo.must_wake {
                 self.wake();
             }
         }
+        sent
     }
 
     fn judge(&self, error: &Error, attempt: u32) {
@@ -348,17 +389,22 @@ impl Shared {
         }
     }
 
-    /// Writes what waits. `true`: the I/O thread has to go on with it.
+    /// Writes what waits, on the I/O thread. `true`: it has to go on with that.
     pub fn flush(&self, most: usize) -> bool {
-        self.wrote(self.link.flush(most))
+        let report = self.link.flush(most);
+        let watched = self.interest.want_writable(report.blocked);
+        if !watched {
+            self.left.store(true, SeqCst);
+        }
+        self.wrote(&report) || !watched
     }
 
     /// Writes what the socket still takes, before the connection is ended.
     pub fn flush_last(&self, most: usize) {
-        self.wrote(self.link.flush_last(most));
+        self.wrote(&self.link.flush_last(most));
     }
 
-    fn wrote(&self, report: Report) -> bool {
+    fn wrote(&self, report: &Report) -> bool {
         self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
         self.counters.messages_out.fetch_add(report.done.len() as u64, Relaxed);
         if self.queue.wants_progress() {

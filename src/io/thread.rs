@@ -1,21 +1,19 @@
 //! The I/O thread of a session: sleeps until the socket, a deadline or the application has something for
 //! it. It never waits for the application.
 
-use super::batch::Batch;
 use super::callback::Entered;
-use super::config::{Delivery, LogLevel, PROGRESS_FROM, Progress};
-use super::delivery::{Event, Outcome, PublicationCallback, Subscription, keep_spare};
+use super::config::{Delivery, LogLevel};
+use super::delivery::{Outcome, PublicationCallback, Subscription, keep_spare};
 use super::establish::{CONNECTION, Established, Patience, establish};
 use super::liveness::Watch;
-use super::shared::{Order, Shared};
+use super::receiving::{Read, Receiving, Step, ended, failed, lost};
+use super::shared::{Order, Shared, Todo};
 use super::socket::Socket;
-use super::websocket::close_code;
-use super::websocket::reader::{Incoming, Reader};
+use super::websocket::reader::Incoming;
 use super::websocket::writer::ControlFrame;
 use crate::error::{Code, Error, Stage};
 use crate::session::core::State;
-use crate::session::inbound::{Inbound, Received};
-use crate::wire::Protocol;
+use crate::session::inbound::Received;
 use crate::wire::buffer::BufferPool;
 use mio::{Events, Poll, Waker};
 use std::io::ErrorKind;
@@ -53,38 +51,17 @@ pub struct IoThread {
     delivered: bool,
 }
 
+/// What the I/O thread knows of the connection. The rest is in [`Receiving`] and the link.
 struct Connection {
     socket: Arc<Socket>,
-    reader: Reader,
-    inbound: Inbound<Arc<Subscription>>,
     /// The socket may have something to read.
     readable: bool,
-    /// The end of the connection may have been announced together with data, and is not again: it is found by reading
-    /// until nothing is left.
+    /// Its end was announced, perhaps together with data.
     ending: bool,
     /// There is something to write and the socket takes it.
     writable: bool,
-    topics_version: Option<u64>,
     heard: Instant,
     watch: Watch,
-    transfer: Option<Transfer>,
-    evicted: u64,
-    /// Empty; memory for the messages that one read brings.
-    batch: Batch,
-}
-
-/// An incoming message of which progress is told.
-struct Transfer {
-    id: u64,
-    told: u64,
-    total: u64,
-}
-
-/// What one look at the connection came to.
-enum Step {
-    Fine,
-    /// The connection is over, for this reason; with a Close frame of this code.
-    Over(Error, Option<u16>),
 }
 
 impl IoThread {
@@ -214,7 +191,7 @@ impl IoThread {
                 && connection.socket.with_tcp(|tcp| connection.watch.is_dead(tcp, now, heartbeat))
             {
                 let message = format!("nothing that was sent is acknowledged, for {heartbeat:?} and longer");
-                return self.over(lost(message), None);
+                return self.conclude(ended(message));
             }
             self.shared.with_core(|core| {
                 if let Some(heard) = heard {
@@ -244,25 +221,26 @@ impl IoThread {
                 *self.shared.peer_addr.lock() = socket.peer_addr();
                 drop(self.shared.link.attach(Arc::clone(&socket)));
                 let limits = self.shared.config.session.limits;
+                self.shared.interest.attach(Arc::clone(&socket));
+                let mut receiving = Receiving::new(Arc::clone(&socket), &tail, limits, self.pool.clone(), now);
                 self.connection = Some(Connection {
                     socket,
-                    reader: Reader::new(&tail),
-                    inbound: Inbound::new(limits, self.pool.clone()),
                     readable: true,
-                    ending: true,
+                    ending: false,
                     writable: true,
-                    topics_version: None,
                     heard: now,
                     watch: Watch::default(),
-                    transfer: None,
-                    evicted: 0,
-                    batch: Batch::default(),
                 });
                 self.unless_dropped(|core| core.opened(now));
-                if !tail.is_empty() {
-                    let step = self.process();
-                    self.conclude(step);
+                let (step, todo) = match tail[..] {
+                    [] => (Step::Fine, None),
+                    _ => process(&self.shared, &mut receiving),
+                };
+                *self.shared.receiving.lock() = Some(receiving);
+                if let Some(todo) = todo {
+                    self.shared.carry_out(todo);
                 }
+                self.conclude(step);
             }
             Err(error) => {
                 self.shared.log(LogLevel::Info, || format!("no connection: {error}"));
@@ -287,6 +265,11 @@ impl IoThread {
     fn disconnect(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.socket.shutdown();
+            self.shared.interest.detach();
+            // A caller that reads meets the end of the socket, and leaves.
+            let receiving = self.shared.receiving.lock().take();
+            drop(receiving);
+            self.shared.left.store(false, SeqCst);
             self.pool.trim();
             self.shared.queue.drop_spares();
         }
@@ -313,7 +296,7 @@ impl IoThread {
 
     /// Reads and writes what can be.
     fn work(&mut self) {
-        if self.connection.as_ref().is_some_and(|c| c.readable) {
+        if self.connection.as_ref().is_some_and(|c| c.readable) || self.shared.left.load(SeqCst) {
             let step = self.read();
             self.conclude(step);
         }
@@ -325,12 +308,22 @@ impl IoThread {
         if let Some(failure) = self.shared.link.take_failure() {
             // The server may have said why before it ended the connection.
             let mut last = Step::Fine;
+            let mut shut_down = false;
             if let Some(connection) = &mut self.connection {
                 connection.readable = true;
+                shut_down = self.shared.receiving.is_locked();
+                if shut_down {
+                    // What a caller is about to read counts, too: it meets the end of the socket, and leaves.
+                    connection.socket.shutdown();
+                    drop(self.shared.receiving.lock());
+                }
                 last = self.read();
             }
-            if let Step::Fine = last {
-                last = Step::Over(lost(format!("sending failed: {failure}")), None);
+            match last {
+                Step::Over(_, Some(_)) => {}
+                // This end of it is of our own making.
+                Step::Over(_, None) if !shut_down => {}
+                _ => last = ended(format!("sending failed: {failure}")),
             }
             self.conclude(last);
         }
@@ -338,131 +331,143 @@ impl IoThread {
 
     fn read(&mut self) -> Step {
         for _ in 0..READS_IN_A_ROW {
-            let Some(connection) = &mut self.connection else {
-                return Step::Fine;
-            };
-            let socket = Arc::clone(&connection.socket);
-            let received =
-                connection.reader.receive(&mut connection.inbound, |into, more| socket.read_beyond(into, more));
-            let (done, asked) = match received {
-                Ok(received) => received,
-                Err(error) => return failed(error),
-            };
-            match done {
-                Ok(0) => return Step::Over(lost("the server ended the connection without a Close frame".into()), None),
-                Ok(n) => {
-                    self.shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
-                    connection.heard = *self.clock.get_or_insert_with(Instant::now);
-                    let short = n < asked && !connection.ending && socket.short_read_means_empty();
-                    connection.readable = !short;
-                    let step = self.process();
-                    self.clock = None;
-                    // What can be delivered at once makes room, in memory too, for what follows.
-                    let deliver = self.shared.config.delivery == Delivery::IoThread && self.shared.queue.waiting() > 0;
-                    if short || deliver || !matches!(step, Step::Fine) {
-                        return step;
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    connection.readable = false;
-                    connection.ending = false;
-                    return Step::Fine;
-                }
-                Err(e) => return Step::Over(lost(format!("receiving failed: {e}")), None),
+            let (step, todo) = self.read_once();
+            // Whoever waits for a reply may read the next one itself: so it is woken when it can.
+            if let Some(todo) = todo {
+                self.shared.carry_out(todo);
+            }
+            // What can be delivered at once makes room, in memory too, for what follows.
+            let deliver = self.shared.config.delivery == Delivery::IoThread && self.shared.queue.waiting() > 0;
+            let readable = self.connection.as_ref().is_some_and(|c| c.readable);
+            if !readable || deliver || !matches!(step, Step::Fine) {
+                return step;
             }
         }
         Step::Fine
     }
 
-    /// Handles what was received.
-    fn process(&mut self) -> Step {
+    fn read_once(&mut self) -> (Step, Option<Todo>) {
         let Some(connection) = &mut self.connection else {
-            return Step::Fine;
+            return (Step::Fine, None);
         };
-        let shared = &self.shared;
-        let now = connection.heard;
-        let version = shared.topics_version.load(SeqCst);
-        if connection.topics_version != Some(version) {
-            connection.inbound.set_topics(shared.look(|locked| locked.core.topics().snapshot()));
-            connection.topics_version = Some(version);
+        let Some(mut receiving) = self.shared.receiving.try_lock() else {
+            // A caller has it and reads; after that, the socket tells again what there is. Or one only looks.
+            connection.readable = !self.shared.interest.is_muted();
+            if connection.readable {
+                thread::yield_now();
+            }
+            return (Step::Fine, None);
+        };
+        let Some(receiving) = &mut *receiving else {
+            return (Step::Fine, None);
+        };
+        receiving.ending |= std::mem::take(&mut connection.ending);
+        if self.shared.left.swap(false, SeqCst) {
+            connection.readable = true;
+            if let Some(failure) = self.shared.interest.take_failure() {
+                return (ended(format!("the socket cannot be watched: {failure}")), None);
+            }
+            return match receiving.over.take() {
+                Some(step) => {
+                    receiving.count(&self.shared);
+                    (step, None)
+                }
+                None => process(&self.shared, receiving),
+            };
         }
-        shared.queue.take_spares(connection.inbound.spares());
-        let on_this_thread = shared.config.delivery == Delivery::IoThread;
-        let mut batch = std::mem::take(&mut connection.batch);
-        let mut direct = Direct::default();
-        let most = if on_this_thread { BATCH } else { BATCH_FOR_OTHERS };
-        let mut step = Step::Fine;
-        let mut settled = connection.settle(shared);
-        loop {
-            match connection.reader.next(&mut connection.inbound) {
-                Ok(Some(Incoming::Message(Received::Publication { to, outcome })))
-                    if on_this_thread && batch.is_empty() && direct.takes(shared, &to) =>
-                {
-                    if !direct.give(&outcome) && shared.dropped() {
-                        return Step::Fine;
-                    }
-                    if let Ok(document) = outcome {
-                        keep_spare(connection.inbound.spares(), document);
-                    }
-                    connection.inbound.take_back(to);
+        let clock = &mut self.clock;
+        let read = receiving.read(&self.shared, || *clock.get_or_insert_with(Instant::now));
+        connection.readable = receiving.unread;
+        match read {
+            Read::Data => {
+                connection.heard = receiving.heard;
+                let done = process(&self.shared, receiving);
+                self.clock = None;
+                done
+            }
+            Read::Nothing => (Step::Fine, None),
+            Read::Over(step) => (step, None),
+        }
+    }
+}
+
+/// Handles what was received.
+fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
+    let now = receiving.heard;
+    receiving.prepare(shared);
+    let on_this_thread = shared.config.delivery == Delivery::IoThread;
+    let mut batch = std::mem::take(&mut receiving.batch);
+    let mut direct = Direct::default();
+    let most = if on_this_thread { BATCH } else { BATCH_FOR_OTHERS };
+    let mut step = Step::Fine;
+    let mut settled = receiving.settle(shared);
+    loop {
+        match receiving.next() {
+            Ok(Some(Incoming::Message(Received::Publication { to, outcome })))
+                if on_this_thread && batch.is_empty() && direct.takes(shared, &to) =>
+            {
+                if !direct.give(&outcome) && shared.dropped() {
+                    return (Step::Fine, None);
                 }
-                Ok(Some(Incoming::Message(message))) => {
-                    direct.leave();
-                    if let Some(to) = batch.push(message) {
-                        connection.inbound.take_back(to);
-                    }
-                    if settled.is_none() || batch.len() == most {
-                        // Before whoever gets a reply can look at the counts.
-                        connection.count(shared);
-                        shared.receive(now, &mut batch);
-                        if settled.is_none() {
-                            // Which generation the next frames are in depends on this one.
-                            settled = connection.settle(shared);
-                        } else if on_this_thread {
-                            let _ = shared.queue.dispatch(usize::MAX, Some(now));
-                            if shared.dropped() {
-                                return Step::Fine;
-                            }
-                        } else {
-                            thread::yield_now();
-                            shared.queue.take_spares(connection.inbound.spares());
+                if let Ok(document) = outcome {
+                    keep_spare(receiving.inbound.spares(), document);
+                }
+                receiving.inbound.take_back(to);
+            }
+            Ok(Some(Incoming::Message(message))) => {
+                direct.leave();
+                if let Some(to) = batch.push(message) {
+                    receiving.inbound.take_back(to);
+                }
+                if settled.is_none() || batch.len() == most {
+                    // Before whoever gets a reply can look at the counts.
+                    receiving.count(shared);
+                    shared.receive(now, &mut batch);
+                    if settled.is_none() {
+                        // Which generation the next frames are in depends on this one.
+                        settled = receiving.settle(shared);
+                    } else if on_this_thread {
+                        let _ = shared.queue.dispatch(usize::MAX, Some(now));
+                        if shared.dropped() {
+                            return (Step::Fine, None);
                         }
+                    } else {
+                        thread::yield_now();
+                        shared.queue.take_spares(receiving.inbound.spares());
                     }
-                }
-                Ok(Some(Incoming::Ping(payload))) => shared.link.push_control(ControlFrame::Pong(payload)),
-                Ok(Some(Incoming::Pong)) => {
-                    shared.with_core(|core| {
-                        core.heard(now);
-                        core.pong(now);
-                    });
-                }
-                Ok(Some(Incoming::Close(code, reason))) => {
-                    let asked = shared.look(|locked| locked.core.state() == State::Closing);
-                    let text = match code {
-                        Some(code) => format!("the server closed the connection ({code} {reason:?})"),
-                        None => "the server closed the connection".into(),
-                    };
-                    step = Step::Over(lost(text), (!asked).then_some(code.unwrap_or(1000)));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    step = failed(error);
-                    break;
                 }
             }
+            Ok(Some(Incoming::Ping(payload))) => shared.link.push_control(ControlFrame::Pong(payload)),
+            Ok(Some(Incoming::Pong)) => {
+                shared.with_core(|core| {
+                    core.heard(now);
+                    core.pong(now);
+                });
+            }
+            Ok(Some(Incoming::Close(code, reason))) => {
+                let asked = shared.look(|locked| locked.core.state() == State::Closing);
+                let text = match code {
+                    Some(code) => format!("the server closed the connection ({code} {reason:?})"),
+                    None => "the server closed the connection".into(),
+                };
+                step = Step::Over(lost(text), (!asked).then_some(code.unwrap_or(1000)));
+            }
+            Ok(None) => break,
+            Err(error) => {
+                step = failed(error);
+                break;
+            }
         }
-        direct.leave();
-        shared.counters.messages_in.fetch_add(direct.count, Relaxed);
-        // As above, also for what was not handed on.
-        connection.count(shared);
-        // Before what it is the progress of.
-        connection.tell_progress(shared);
-        if !batch.is_empty() {
-            shared.receive(now, &mut batch);
-        }
-        connection.batch = batch;
-        step
     }
+    direct.leave();
+    shared.counters.messages_in.fetch_add(direct.count, Relaxed);
+    // As above, also for what was not handed on.
+    receiving.count(shared);
+    // Before what it is the progress of.
+    receiving.tell_progress(shared);
+    let todo = (!batch.is_empty()).then(|| shared.take_in(now, &mut batch));
+    receiving.batch = batch;
+    (step, todo)
 }
 
 /// The short way of publications on the I/O thread: straight to the callback, as long as nothing waits that
@@ -507,80 +512,4 @@ impl Drop for Direct {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-impl Connection {
-    /// What was found out about the server counts for the messages that follow.
-    fn settle(&mut self, shared: &Shared) -> Option<Protocol> {
-        let settled = shared.look(|locked| {
-            self.inbound.set_call_prefix(locked.core.call_prefix());
-            locked.core.settled()
-        });
-        self.inbound.set_protocol(settled);
-        settled
-    }
-
-    fn count(&mut self, shared: &Shared) {
-        let dropped = self.inbound.take_dropped();
-        if dropped.unsubscribed > 0 {
-            shared.counters.unsubscribed.fetch_add(dropped.unsubscribed, Relaxed);
-        }
-        if dropped.malformed > 0 {
-            shared.counters.malformed.fetch_add(dropped.malformed, Relaxed);
-            let why = self.inbound.take_problem().map_or(String::new(), |e| format!(": {e}"));
-            shared.log(LogLevel::Warning, || format!("{} message(s) without meaning dropped{why}", dropped.malformed));
-        }
-        let evicted = self.inbound.evicted();
-        if evicted > self.evicted {
-            shared.counters.evicted.fetch_add(evicted - self.evicted, Relaxed);
-            // For most this is no loss but the end of what has served its purpose, each time something new comes.
-            if self.evicted == 0 {
-                let what = "unfinished messages or kept attachments given up to stay within the limits; \
-                            from now on they are only counted";
-                shared.log(LogLevel::Warning, || what.into());
-            }
-            self.evicted = evicted;
-        }
-    }
-
-    fn tell_progress(&mut self, shared: &Shared) {
-        if !shared.queue.wants_progress() {
-            return;
-        }
-        let now = self.inbound.progress(self.reader.frame_left()).filter(|(_, total)| *total >= PROGRESS_FROM);
-        let mut told = Vec::new();
-        let progress = |t: &Transfer, bytes| {
-            Event::Progress(Progress { incoming: true, transfer: t.id, call: None, bytes, total: t.total })
-        };
-        let completed = self.inbound.take_completed();
-        if let Some(transfer) = &self.transfer
-            && now.is_none_or(|(bytes, total)| total != transfer.total || bytes < transfer.told)
-        {
-            // The message of which progress was told is over; whether it arrived is another question.
-            if completed == Some(transfer.total) {
-                told.push(progress(transfer, transfer.total));
-            }
-            self.transfer = None;
-        }
-        if let Some((bytes, total)) = now {
-            let transfer = self.transfer.get_or_insert_with(|| Transfer { id: shared.next_transfer(), told: 0, total });
-            if bytes - transfer.told >= (total / 100).max(64 << 10) {
-                transfer.told = bytes;
-                told.push(progress(transfer, bytes));
-            }
-        }
-        if !told.is_empty() {
-            shared.push(told.into_iter());
-        }
-    }
-}
-
-fn lost(message: String) -> Error {
-    Error::new(Code::ConnectionLost, message).at(Stage::Session).retriable_if(true)
-}
-
-/// The peer did something wrong, or a bound was hit: the connection ends with a code that says so.
-fn failed(error: Error) -> Step {
-    let close = close_code(&error);
-    Step::Over(error.at(Stage::Session), close)
 }

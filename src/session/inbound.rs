@@ -168,6 +168,11 @@ impl<S> Inbound<S> {
         std::mem::take(&mut self.dropped)
     }
 
+    /// The same, to look at.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
     /// What was wrong with the last message that could not be read.
     pub fn take_problem(&mut self) -> Option<Error> {
         self.problem.take()

@@ -115,6 +115,7 @@ impl Reader {
     }
 
     /// The next thing that what was received brings; `None`: more has to be received.
+    #[inline]
     pub fn next<S>(&mut self, inbound: &mut Inbound<S>) -> Result<Option<Incoming<S>>> {
         while !self.closed {
             let Some(frame) = &mut self.frame else {
