@@ -87,7 +87,8 @@ fn answer(
         }
         out.flush(&mut socket)?;
         let missing = call - *pending;
-        if missing > input.len() {
+        // Only once it has begun is the rest of a large call on its way.
+        if *pending > 0 && call > input.len() {
             socket.discard(missing)?;
             *pending += missing;
         } else {

@@ -56,7 +56,9 @@ pub fn serve(stream: impl Socket) -> io::Result<()> {
         session.out.flush(&mut session.socket)?;
         input.copy_within(begin..end, 0);
         (begin, end) = (0, end - begin);
-        match session.socket.read(&mut input[end..])? {
+        let room = &mut input[end..];
+        let more = !session.unfinished.is_empty();
+        match if more { session.socket.read_more(room) } else { session.socket.read(room) }? {
             0 => return Ok(()),
             count => end += count,
         }
