@@ -115,17 +115,14 @@ public:
   /// The option: how long the call may take.
   item(const timeout &after) noexcept : size_(after.ms), what_(what::timeout) {} // NOLINT: implicit on purpose
   /// No argument at all.
-  static item none() noexcept {
-    item nothing(nullptr);
-    nothing.what_ = what::nothing;
-    return nothing;
-  }
+  static constexpr item none() noexcept { return item(what::nothing); }
 
 private:
   friend class args;
   friend class request;
   enum class what : std::uint8_t { value, list, failure, timeout, nothing };
 
+  constexpr explicit item(what w) noexcept : what_(w) {}
   template <class T>
   static void add_object(args &to, const void *object);
 
@@ -146,6 +143,8 @@ struct entry {
 namespace detail {
 
 inline constexpr std::size_t most_items = 12;
+/// What stands for all arguments that are not given, so that no call has to make them.
+inline constexpr item no_item = item::none();
 
 struct list_of {
   std::array<item, most_items> items;

@@ -270,6 +270,8 @@ private:
   request(wslink_session *session, std::string_view method, const item *const (&items)[N])
       : session_(session), method_(method) {
     for (const item *one : items) {
+      if (one == &detail::no_item)
+        break; // nor is any given after it
       if (one->what_ == item::what::failure) {
         err_ = static_cast<error *>(const_cast<void *>(one->object_));
       } else if (one->what_ == item::what::timeout) {

@@ -133,7 +133,11 @@ public:
   }
   error(const error &) = delete;
   error &operator=(const error &) = delete;
-  ~error() { wslink_error_free(handle_); }
+  // C takes null as well, but most have no handle, and then there is nothing to call.
+  ~error() {
+    if (handle_)
+      wslink_error_free(handle_);
+  }
 
   /// Takes ownership of a C error; NULL is no error.
   static error from_c(wslink_error *handle) noexcept {
@@ -235,7 +239,10 @@ public:
   explicit outlet(error *err) noexcept : err_(err) {}
   outlet(const outlet &) = delete;
   outlet &operator=(const outlet &) = delete;
-  ~outlet() { wslink_error_free(raw_); }
+  ~outlet() {
+    if (raw_)
+      wslink_error_free(raw_);
+  }
   wslink_error **c() noexcept { return &raw_; }
   /// Reports what a C function returned; true if it succeeded.
   bool check(std::int32_t result) {
@@ -244,10 +251,7 @@ public:
         err_->clear();
       return true;
     }
-    error why = error::from_c(std::exchange(raw_, nullptr));
-    if (!why)
-      why = error(static_cast<code>(result), wslink_code_text(result));
-    fail(std::move(why), err_);
+    report(result);
     return false;
   }
   /// Gives up what a C function reported: it is no failure here.
@@ -257,6 +261,13 @@ public:
   }
 
 private:
+  void report(std::int32_t result) {
+    error why = error::from_c(std::exchange(raw_, nullptr));
+    if (!why)
+      why = error(static_cast<code>(result), wslink_code_text(result));
+    fail(std::move(why), err_);
+  }
+
   wslink_error *raw_ = nullptr;
   error *err_;
 };

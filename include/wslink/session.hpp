@@ -220,10 +220,10 @@ private:
 /// @cond
 // Parameters instead of a template, because only those take nested braces: session.call("m", {1, {2, 3}}).
 #define WSLINK_ITEMS                                                                                                   \
-  const item &a1 = item::none(), const item &a2 = item::none(), const item &a3 = item::none(),                         \
-             const item &a4 = item::none(), const item &a5 = item::none(), const item &a6 = item::none(),              \
-             const item &a7 = item::none(), const item &a8 = item::none(), const item &a9 = item::none(),              \
-             const item &a10 = item::none(), const item &a11 = item::none(), const item &a12 = item::none()
+  const item &a1 = detail::no_item, const item &a2 = detail::no_item, const item &a3 = detail::no_item,                \
+             const item &a4 = detail::no_item, const item &a5 = detail::no_item, const item &a6 = detail::no_item,     \
+             const item &a7 = detail::no_item, const item &a8 = detail::no_item, const item &a9 = detail::no_item,     \
+             const item &a10 = detail::no_item, const item &a11 = detail::no_item, const item &a12 = detail::no_item
 /// @endcond
 
 class event_source;

@@ -405,7 +405,11 @@ public:
   }
   document(const document &) = delete;
   document &operator=(const document &) = delete;
-  ~document() { wslink_document_unref(handle_); }
+  // C takes null as well, but those that were moved from are many, and there is nothing to call.
+  ~document() {
+    if (handle_)
+      wslink_document_unref(handle_);
+  }
 
   /// Takes over one ownership of a C document.
   static document from_c(const wslink_document *handle) noexcept {
