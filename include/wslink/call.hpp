@@ -4,7 +4,9 @@
 #ifndef WSLINK_CALL_HPP
 #define WSLINK_CALL_HPP
 
+#include <cstring>
 #include <future>
+#include <new>
 
 #include "args.hpp"
 
@@ -33,6 +35,12 @@
 namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 
+class outcome;
+
+namespace detail {
+inline outcome outcome_of(const wslink_document *reply, const wslink_error *failure);
+}
+
 /// What became of a call: a reply, or why there is none.
 class outcome {
 public:
@@ -42,6 +50,17 @@ public:
   explicit outcome(document &&reply) noexcept : reply_(std::move(reply)) {}
   /// A failure.
   explicit outcome(error &&why) noexcept : failure_(std::move(why)) {}
+  /// Leaves `other` with neither.
+  outcome(outcome &&other) noexcept : reply_(other.own()), failure_(std::move(other.failure_)) {}
+  /// Leaves `other` with neither.
+  outcome &operator=(outcome &&other) noexcept {
+    document reply = other.own();
+    give_back();
+    reply_ = std::move(reply);
+    failure_ = std::move(other.failure_);
+    return *this;
+  }
+  ~outcome() { give_back(); }
 
   /// Whether there is a reply.
   explicit operator bool() const noexcept { return static_cast<bool>(reply_); }
@@ -66,10 +85,21 @@ public:
   /// Takes the reply out. Fails with the failure.
   document take(error *err = nullptr) {
     settle(err);
-    return std::move(reply_);
+    return own();
   }
 
 private:
+  friend outcome detail::outcome_of(const wslink_document *reply, const wslink_error *failure);
+
+  /// For a callback: most only read the reply, so it becomes an owner when it is taken or moved, and not before.
+  explicit outcome(const wslink_document *borrowed) noexcept : reply_(document::from_c(borrowed)), borrowed_(true) {}
+  document own() noexcept {
+    return std::exchange(borrowed_, false) ? document::share_c(reply_.release()) : std::move(reply_);
+  }
+  void give_back() noexcept {
+    if (std::exchange(borrowed_, false))
+      reply_.release();
+  }
   bool settle(error *err) const {
     if (reply_) {
       if (err)
@@ -82,18 +112,33 @@ private:
 
   document reply_;
   error failure_;
+  bool borrowed_ = false;
 };
 
 namespace detail {
 
 inline outcome outcome_of(const wslink_document *reply, const wslink_error *failure) {
-  return reply ? outcome(document::share_c(reply)) : outcome(error::copy_of(failure));
+  return reply ? outcome(reply) : outcome(error::copy_of(failure));
 }
 
 /// The completion of a call with a callable.
 template <class F>
 void complete(void *user, const wslink_document *reply, const wslink_error *failure) noexcept {
   guarded([&] { (*static_cast<F *>(user))(outcome_of(reply, failure)); });
+}
+
+/// Whether a callable, such as `[this]`, goes into the pointer that C hands on, and needs no memory of its own.
+template <class F>
+inline constexpr bool
+    fits_pointer = sizeof(F) == sizeof(void *) && alignof(F) <= alignof(void *) &&
+                   std::conjunction_v<std::is_trivially_copyable<F>, std::has_unique_object_representations<F>>;
+
+/// The completion of a call with such a callable. It is called once: nobody sees that it is a copy.
+template <class F>
+void complete_inside(void *user, const wslink_document *reply, const wslink_error *failure) noexcept {
+  alignas(F) unsigned char copy[sizeof(F)];
+  std::memcpy(copy, &user, sizeof(F));
+  complete<F>(std::launder(reinterpret_cast<F *>(copy)), reply, failure);
 }
 
 /// Fulfils a promise of a document (failures as exceptions) or of an outcome.
@@ -209,7 +254,14 @@ public:
     err = err ? err : err_;
     if (!ready(err))
       return 0;
-    return start(detail::complete<target>, new target(std::forward<F>(callback)), detail::destroy<target>, err);
+    if constexpr (detail::fits_pointer<target>) {
+      const target made(std::forward<F>(callback));
+      void *user = nullptr;
+      std::memcpy(&user, &made, sizeof(user));
+      return start(detail::complete_inside<target>, user, nullptr, err);
+    } else {
+      return start(detail::complete<target>, new target(std::forward<F>(callback)), detail::destroy<target>, err);
+    }
   }
 
   /// Calls, and returns a future of the reply; a failure is what its get() throws. `future<outcome>()` gives failures

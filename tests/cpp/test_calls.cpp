@@ -93,6 +93,71 @@ SERVER_TEST(a_callable_that_only_moves_is_enough) {
   CHECK(session.dispatch_until([&] { return done; }, 20s));
 }
 
+SERVER_TEST(a_callable_as_large_as_a_pointer_is_enough) {
+  struct counter {
+    int sum = 0, calls = 0;
+    void ask(const wslink::session &session, int n) {
+      session.request("myprotocol.add", {n, 1}).then([this](wslink::outcome &&o) {
+        sum += o.get<int>();
+        ++calls;
+      });
+    }
+  } counts;
+  const wslink::session session = check::ready(url);
+  for (int i = 0; i < 10; ++i)
+    counts.ask(session, i);
+  CHECK(session.dispatch_until([&] { return counts.calls == 10; }, 20s));
+  CHECK_EQ(counts.sum, 55);
+  static int called;
+  called = 0;
+  void (*plain)(wslink::outcome &&) = [](wslink::outcome &&) { ++called; };
+  session.request("test.info").then(plain);
+  CHECK(session.dispatch_until([&] { return called == 1; }, 20s));
+  wslink::error err;
+  session.close();
+  session.request("test.info").then(plain, &err);
+  CHECK(err.code() == wslink::code::state || err.code() == wslink::code::closed);
+  CHECK_EQ(called, 1);
+}
+
+SERVER_TEST(an_outcome_lives_on_where_it_is_taken_or_moved) {
+  const wslink::session session = check::ready(url);
+  std::vector<wslink::document> taken;
+  std::vector<wslink::outcome> moved(1);
+  int waiting = 0;
+  auto sum = [&](auto &&take) {
+    session.request("myprotocol.add", {40, 2}).then([&waiting, take](wslink::outcome o) {
+      take(std::move(o));
+      --waiting;
+    });
+    ++waiting;
+  };
+  sum([&](wslink::outcome &&o) { taken.push_back(o.take()); });
+  sum([&](wslink::outcome &&o) { moved.push_back(std::move(o)); });
+  sum([&](wslink::outcome &&o) { moved[0] = std::move(o); });
+  sum([&](wslink::outcome &&o) {
+    CHECK_EQ(o.get<int>(), 42);
+    o = wslink::outcome();
+    CHECK(!o && !o.failure());
+  });
+  session.request("myprotocol.add", {40, 2}).then([&](wslink::outcome &&o) {
+    taken.push_back(o.result().share());
+    o = wslink::outcome(o.take());
+    CHECK_EQ(o.get<int>(), 42);
+    taken.push_back(o.take());
+    THROWS(null, o.take());
+    --waiting;
+  });
+  ++waiting;
+  CHECK(session.dispatch_until([&] { return waiting == 0; }, 20s));
+  session.call("test.info"); // uses the memory again, if it was freed
+  CHECK(taken.size() == 3 && moved.size() == 2);
+  for (const wslink::document &one : taken)
+    CHECK_EQ(one.get<int>(), 42);
+  for (const wslink::outcome &one : moved)
+    CHECK_EQ(one.get<int>(), 42);
+}
+
 SERVER_TEST(completions_run_on_the_io_thread_if_asked) {
   const wslink::session session = check::ready(url, wslink::delivery::io_thread);
   std::promise<std::thread::id> where;
