@@ -214,7 +214,8 @@ class awaiter;
 /// - future(): a std::future gets the reply;
 /// - `co_await`: a coroutine gets the reply (C++20).
 ///
-/// Each makes the call, so that the session must still be there, and takes the arguments. A call that was accepted has
+/// Each makes the call, so that the session must still be there, and takes the arguments: kept, and filled again by
+/// arguments(), it serves for the next call, which then prepares nothing anew. A call that was accepted has
 /// exactly one outcome: the reply, the error of the server, or why there is no reply (timeout, cancelled, connection
 /// lost, closed).
 class request {

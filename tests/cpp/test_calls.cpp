@@ -158,6 +158,24 @@ SERVER_TEST(an_outcome_lives_on_where_it_is_taken_or_moved) {
     CHECK_EQ(one.get<int>(), 42);
 }
 
+SERVER_TEST(a_request_is_filled_again) {
+  const wslink::session session = check::ready(url);
+  wslink::request add = session.request("myprotocol.add");
+  for (int i = 0; i < 3; ++i) {
+    add.arguments().add({i, 1});
+    CHECK_EQ(add.wait().get<int>(), i + 1);
+  }
+  int sum = 0;
+  for (int i = 0; i < 3; ++i) {
+    add.arguments().add({i, 2});
+    CHECK(add.then([&sum](wslink::outcome &&o) { sum += o.get<int>(); }) != 0);
+  }
+  CHECK(session.dispatch_until([&] { return sum == 9; }, 20s));
+  wslink::error err;
+  add.arguments().add("\xff");
+  CHECK(!add.wait(&err) && err.code() == wslink::code::utf8);
+}
+
 SERVER_TEST(completions_run_on_the_io_thread_if_asked) {
   const wslink::session session = check::ready(url, wslink::delivery::io_thread);
   std::promise<std::thread::id> where;
