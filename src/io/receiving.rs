@@ -70,6 +70,7 @@ struct Transfer {
 
 /// What one look at the connection came to.
 pub enum Step {
+    /// It goes on.
     Fine,
     /// The connection is over, for this reason; with a Close frame of this code.
     Over(Error, Option<u16>),
