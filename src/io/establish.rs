@@ -115,7 +115,8 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
     let target = &config.target;
     let first_hop = config.proxy.as_ref().unwrap_or(target);
     let log = |line: &dyn Fn() -> String| config.log.write(LogLevel::Debug, line);
-    let addresses = resolve::resolve(&first_hop.host, first_hop.port, patience)?;
+    let waits = || log(&|| format!("waiting for the addresses of {}", first_hop.host));
+    let addresses = resolve::resolve(&first_hop.host, first_hop.port, patience, waits)?;
     log(&|| format!("{} has {} address(es)", first_hop.host, addresses.len()));
     let stream = connect_any(&addresses, first_hop, patience)?;
     if let Err(e) = stream.set_nodelay(config.nodelay) {
