@@ -124,6 +124,7 @@ impl Receiving {
     }
 
     /// The next thing that was received and not looked at.
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Incoming<Arc<Subscription>>>> {
         if self.left.is_some()
             && let Some(left) = self.left.take()

@@ -334,6 +334,7 @@ impl<S> Inbound<S> {
     /// A WebSocket message that arrived in one piece. `None` in the outer option: it is part of something
     /// larger, and has to go through [`begin`](Inbound::begin), [`data`](Inbound::data) and
     /// [`end`](Inbound::end).
+    #[inline(always)]
     pub fn whole(&mut self, text: bool, payload: &[u8]) -> Result<Option<Option<Received<S>>>> {
         let (protocol, message) = match (text, self.protocol) {
             (true, Some(Protocol::V2)) => return Ok(None),
@@ -358,6 +359,7 @@ impl<S> Inbound<S> {
 
     /// Whom a message is for, read from its beginning, and whether that is the same up to the result as in the last message
     /// of its kind. `None`: for nobody.
+    #[inline(always)]
     fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<(Addressee<S>, bool)> {
         if let Some(last) = &mut self.last
             && let Some((number, same)) = last.like.recognize(protocol, message)
@@ -423,6 +425,7 @@ impl<S> Inbound<S> {
 
     /// A whole message. What is wrong with its content concerns whoever waits for it, not the connection;
     /// except for text that is not UTF-8, which WebSocket forbids (RFC 6455 section 8.1).
+    #[inline(always)]
     fn message(
         &mut self,
         protocol: Protocol,
@@ -486,6 +489,7 @@ impl<S> Inbound<S> {
 
     /// Decodes a copy of a message, in the memory of one before if nobody else has it. The outer error is no fault of the
     /// message.
+    #[inline(always)]
     fn decode_copy(
         &mut self,
         protocol: Protocol,
@@ -505,6 +509,7 @@ impl<S> Inbound<S> {
     }
 
     /// Decodes a document that has the bytes of its message.
+    #[inline(always)]
     fn decode(&mut self, protocol: Protocol, to: &Addressee<S>, same: bool, document: &mut Document) -> Result<()> {
         // The index may be as large as the largest message, but small messages are never in danger.
         let max_nodes =

@@ -49,6 +49,7 @@ impl Recognition {
 
     /// What the id of a message ends with that is of the same kind if this is a number, and whether the message is the same
     /// up to its result but for that.
+    #[inline(always)]
     pub fn recognize<'m>(&mut self, protocol: Protocol, message: &'m [u8]) -> Option<(&'m [u8], bool)> {
         let (rest, after) = message.strip_prefix(&*self.head)?.split_at_checked(self.rest)?;
         let number = match protocol {

@@ -202,6 +202,7 @@ impl MessageBuf {
     }
 
     /// Appends a copy.
+    #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let end = self.filled + bytes.len();
         if end <= self.data.len() {
@@ -230,6 +231,7 @@ impl MessageBuf {
     }
 
     /// Removes the bytes. Memory of small messages is kept.
+    #[inline]
     pub fn clear(&mut self) {
         if self.secret {
             self.data.zeroize();

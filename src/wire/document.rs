@@ -152,6 +152,7 @@ impl Document {
     }
 
     /// Becomes a copy of another message that is not decoded yet, in the same memory.
+    #[inline]
     pub(crate) fn begin_again(&mut self, message: &[u8]) -> Result<()> {
         self.bytes.clear();
         self.bytes.append(message)?;

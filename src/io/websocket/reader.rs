@@ -115,7 +115,7 @@ impl Reader {
     }
 
     /// The next thing that what was received brings; `None`: more has to be received.
-    #[inline]
+    #[inline(always)]
     pub fn next<S>(&mut self, inbound: &mut Inbound<S>) -> Result<Option<Incoming<S>>> {
         while !self.closed {
             let Some(frame) = &mut self.frame else {
@@ -144,11 +144,11 @@ impl Reader {
         Ok(None)
     }
 
+    #[inline(always)]
     fn begin_frame<S>(&mut self, inbound: &mut Inbound<S>) -> Result<Begun<S>> {
-        let bytes = &self.buffer[self.start..self.end];
         // By far the most frequent frame, a small one that is a whole message, needs no general decoder.
         if !self.fragmented
-            && let [head @ (0x81 | 0x82), len @ 0..=125, rest @ ..] = bytes
+            && let [head @ (0x81 | 0x82), len @ 0..=125, rest @ ..] = &self.buffer[self.start..self.end]
             && let Some(payload) = rest.get(..usize::from(*len))
             && let Some(received) = inbound.whole(*head == 0x81, payload)?
         {
@@ -156,6 +156,12 @@ impl Reader {
             self.peek = false;
             return Ok(received.map_or(Begun::Frame, |message| Begun::Incoming(Incoming::Message(message))));
         }
+        self.begin_any_frame(inbound)
+    }
+
+    #[inline(never)]
+    fn begin_any_frame<S>(&mut self, inbound: &mut Inbound<S>) -> Result<Begun<S>> {
+        let bytes = &self.buffer[self.start..self.end];
         let mut cursor = Cursor::new(bytes);
         let Some((header, len)) = FrameHeader::parse(&mut cursor).map_err(violation)? else {
             return Ok(Begun::Incomplete);

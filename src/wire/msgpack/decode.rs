@@ -295,11 +295,9 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
     let mut open = Open::new(false, 1, u32::MAX);
     let mut around = Around { depth: 0, first: [Open::default(); 8], deeper: Vec::new() };
     if let Some(Beginning { nodes, size }) = beginning {
+        // Of the outermost map only the last value is left; where it ends is told below.
         rest = skip(padded, *size)?;
         tape.begin_with(nodes);
-        around.push(open);
-        // Of the map only the last value is left.
-        open = Open::new(true, 1, 0);
     }
     'next: loop {
         tape.make_room(padded.len() - rest.len())?;
@@ -403,6 +401,9 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
         // A value is complete: so may be the containers around it.
         while open.advance() {
             let Some(outer) = around.pop() else {
+                if beginning.is_some() {
+                    tape.at(0).data = u64::from(tape.len());
+                }
                 return match rest.len().cmp(&PADDING) {
                     Ordering::Less => Err(ends()),
                     Ordering::Equal => Ok(()),
