@@ -1,9 +1,8 @@
 //! What can go wrong, as one value: a stable [`Code`], the [`Stage`] that failed, a sentence that a
 //! person can act on, and, where there is one, the HTTP status or the error that the server sent.
 
-use crate::wire::document::Document;
+use crate::wire::document::SharedDocument;
 use std::fmt;
-use std::sync::Arc;
 
 /// What kind of failure this is. The numbers are the ones of the C header; they are grouped in
 /// hundreds, and a number is never used again for something else.
@@ -191,7 +190,7 @@ pub struct Remote {
     /// The server's words.
     pub message: String,
     /// The whole message that brought the error; its `data` member holds the trace of an exception.
-    pub document: Arc<Document>,
+    pub document: SharedDocument,
 }
 
 impl Remote {

@@ -39,6 +39,6 @@ pub use io::session::{Handle, Session, Stats};
 pub use session::core::State;
 pub use wire::Protocol;
 pub use wire::args::Args;
-pub use wire::document::Document;
+pub use wire::document::{Document, SharedDocument};
 pub use wire::envelope::result;
 pub use wire::value::{Kind, Value};

@@ -6,13 +6,13 @@ use common::{PATIENCE, Server, VERSIONS, connected, pattern};
 use std::sync::{Arc, Mutex};
 use wslink::io::config::Progress;
 use wslink::wire::json::write::tagged;
-use wslink::{Args, Code, Config, Document, Kind, Policy, Protocol, Session, result};
+use wslink::{Args, Code, Config, Kind, Policy, Protocol, Session, SharedDocument, result};
 
-fn call(session: &Session, method: &str, args: Args) -> Arc<Document> {
+fn call(session: &Session, method: &str, args: Args) -> SharedDocument {
     session.call_wait(method, args, Some(PATIENCE)).unwrap_or_else(|e| panic!("{method}: {e}"))
 }
 
-fn value(session: &Session, name: &str) -> Arc<Document> {
+fn value(session: &Session, name: &str) -> SharedDocument {
     call(session, "test.value", Args::new().with(name).unwrap())
 }
 

@@ -10,10 +10,9 @@ use crate::io::config::{Config, Delivery, LogLevel};
 use crate::session::reconnect::Reconnect;
 use crate::wire::Protocol;
 use crate::wire::builder::Builder;
-use crate::wire::document::Document;
+use crate::wire::document::{Document, SharedDocument};
 use crate::wire::secret::Secret;
 use std::ffi::{CString, c_char, c_void};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The options of a session. Used by one thread at a time; a session copies it, so that it can be changed,
@@ -156,7 +155,7 @@ pub unsafe extern "C" fn wslink_config_add_hello_member(
         }
         let mut all: Vec<_> = c.members.iter().filter(|(n, _)| n != name).cloned().collect();
         all.push((name.to_owned(), json.into()));
-        c.config.session.hello_members = Arc::new(members(&all)?);
+        c.config.session.hello_members = SharedDocument::new(members(&all)?);
         c.members = all;
         Ok(())
     })

@@ -7,11 +7,11 @@ use super::guard::{fallible, infallible};
 use super::pointer::{self, wslink_bytes, wslink_str};
 use super::value::wslink_value;
 use crate::error::{Code, Error};
-use crate::wire::document::Document;
+use crate::wire::document::{Document, SharedDocument};
 use crate::wire::{Protocol, decoder, envelope, json};
 use bytes::Bytes;
 use std::ffi::CString;
-use std::sync::Arc;
+use std::mem::ManuallyDrop;
 
 /// A message that arrived: its bytes and an index of the values in them. Immutable, with a count of its
 /// owners; any thread may read, ref and unref it. In a callback it is borrowed: to keep it, or a value or
@@ -34,22 +34,18 @@ pub(super) fn as_document<'a>(document: *const wslink_document) -> Option<&'a Do
 }
 
 /// Gives the caller an owner.
-pub(super) fn give(document: Arc<Document>) -> *const wslink_document {
-    Arc::into_raw(document).cast()
+pub(super) fn give(document: SharedDocument) -> *const wslink_document {
+    SharedDocument::into_raw(document).cast()
 }
 
 /// The shared handle of a document that C holds.
-pub(super) fn share(document: *const wslink_document) -> Option<Arc<Document>> {
+pub(super) fn share(document: *const wslink_document) -> Option<SharedDocument> {
     if document.is_null() {
         return None;
     }
-    let document = document.cast::<Document>();
-    // SAFETY: all documents that leave this library are in an Arc; the caller is an owner or borrows from
-    // one.
-    unsafe {
-        Arc::increment_strong_count(document);
-        Some(Arc::from_raw(document))
-    }
+    // SAFETY: all documents that leave this library are shared ones; the caller is an owner or borrows from one, and stays so.
+    let theirs = ManuallyDrop::new(unsafe { SharedDocument::from_raw(document.cast::<Document>()) });
+    Some(SharedDocument::clone(&theirs))
 }
 
 /// One more owner. Returns `document`.
@@ -67,7 +63,7 @@ pub unsafe extern "C" fn wslink_document_unref(document: *const wslink_document)
     infallible((), || {
         if !document.is_null() {
             // SAFETY: an owner that was given out by `give` or `wslink_document_ref`.
-            drop(unsafe { Arc::from_raw(document.cast::<Document>()) });
+            drop(unsafe { SharedDocument::from_raw(document.cast::<Document>()) });
         }
     });
 }
@@ -94,7 +90,7 @@ pub unsafe extern "C" fn wslink_document_decode(
             _ => return Err(Error::new(Code::Argument, format!("{encoding} is not an encoding"))),
         };
         let decoded = decoder::decode_copy(protocol, pointer::slice(data, size, "data")?)?;
-        pointer::store(document, give(Arc::new(decoded)), "document")?;
+        pointer::store(document, give(SharedDocument::new(decoded)), "document")?;
         Ok(WSLINK_OK)
     })
 }

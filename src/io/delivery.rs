@@ -9,7 +9,7 @@ use super::config::{Progress, ProgressCallback, ReconnectFilter, WakeupCallback}
 use super::sync::this_thread;
 use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
-use crate::wire::document::Document;
+use crate::wire::document::{Document, SharedDocument};
 use parking_lot::{Condvar, Mutex};
 use smallvec::{SmallVec, smallvec};
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use std::time::Instant;
 pub type StateCallback = dyn Fn(&StateChange) + Send + Sync;
 
 /// The outcome of a call: the message whose `result` is the value, or why there is none.
-pub type Outcome = Result<Arc<Document>>;
+pub type Outcome = Result<SharedDocument>;
 
 /// Several of them, mostly one.
 pub type Outcomes = SmallVec<[Outcome; 1]>;
@@ -32,7 +32,7 @@ pub type Outcomes = SmallVec<[Outcome; 1]>;
 pub type Subscribers = Arc<[Arc<Subscription>]>;
 
 /// Receives the outcome of a call. Gives the message back if it has no more use for it, so that its memory is used again.
-pub type CompletionCallback = Box<dyn FnOnce(Outcome) -> Option<Arc<Document>> + Send>;
+pub type CompletionCallback = Box<dyn FnOnce(Outcome) -> Option<SharedDocument> + Send>;
 
 /// What a subscription is told.
 pub struct Publication<'a> {
@@ -282,7 +282,7 @@ pub struct EventQueue {
     /// The same as `stopped`, to be looked at between publications.
     stopping: AtomicBool,
     /// Documents of publications that nobody has any more: the I/O thread uses their memory again.
-    spares: Mutex<Vec<Arc<Document>>>,
+    spares: Mutex<Vec<SharedDocument>>,
     /// Publications go through the waiting room of their subscription.
     waiting_rooms: bool,
 }
@@ -496,7 +496,7 @@ impl EventQueue {
     }
 
     /// Keeps the memory of documents for which the application has no more use.
-    fn keep_spares(&self, documents: &mut Vec<Arc<Document>>) {
+    fn keep_spares(&self, documents: &mut Vec<SharedDocument>) {
         if !documents.is_empty() {
             let mut spares = self.spares.lock();
             documents.drain(..).for_each(|document| keep_spare(&mut spares, document));
@@ -504,7 +504,7 @@ impl EventQueue {
     }
 
     /// Moves documents whose memory is free to where they are used again.
-    pub fn take_spares(&self, to: &mut Vec<Arc<Document>>) {
+    pub fn take_spares(&self, to: &mut Vec<SharedDocument>) {
         if to.is_empty() {
             std::mem::swap(&mut *self.spares.lock(), to);
         }
@@ -590,7 +590,7 @@ impl EventQueue {
 
 /// Keeps the memory of a small document for the next one, unless there is enough of it, or the application has kept the
 /// document.
-pub fn keep_spare(spares: &mut Vec<Arc<Document>>, document: Arc<Document>) {
+pub fn keep_spare(spares: &mut Vec<SharedDocument>, document: SharedDocument) {
     if spares.len() < MOST_SPARES && Document::is_spare(&document) {
         spares.push(document);
     }
@@ -607,10 +607,11 @@ fn memory(outcome: &Outcome) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::buffer::BufferPool;
     use crate::wire::msgpack::decode::decode;
 
-    fn document(message: Vec<u8>) -> Arc<Document> {
-        Arc::new(decode(message.into(), 99).unwrap())
+    fn document(message: Vec<u8>) -> SharedDocument {
+        SharedDocument::new(decode(message.into(), 99).unwrap())
     }
 
     #[test]
@@ -637,14 +638,16 @@ mod tests {
     #[test]
     fn a_large_reply_that_is_done_with_is_freed_before_the_next_one_is_handed_on() {
         let queue = EventQueue::new(Callbacks::default(), u64::MAX, true);
-        let large = document([&[0xc5, 0x20, 0][..], &[7; 0x2000]].concat());
-        let (first, freed) = (Arc::downgrade(&large), Arc::new(AtomicBool::new(false)));
+        let pool = BufferPool::new(1 << 20);
+        let mut large = pool.take(0x20005);
+        large.append(&[&[0xc6, 0, 2, 0, 0][..], &[7; 0x20000]].concat()).unwrap();
+        let freed = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&freed);
         let events = [
-            Event::Complete(Box::new(Result::ok), Ok(large)),
+            Event::Complete(Box::new(Result::ok), Ok(SharedDocument::new(decode(large, 99).unwrap()))),
             Event::Complete(
                 Box::new(move |_| {
-                    seen.store(first.upgrade().is_none(), SeqCst);
+                    seen.store(pool.unused() > 0, SeqCst);
                     None
                 }),
                 Ok(document(vec![1])),

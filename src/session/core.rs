@@ -12,11 +12,10 @@ use super::topics::Topics;
 use crate::error::{Code, Error, Result, Stage};
 use crate::wire::Protocol;
 use crate::wire::args::Args;
-use crate::wire::document::Document;
+use crate::wire::document::SharedDocument;
 use crate::wire::envelope;
 use crate::wire::outgoing::{self, Format, Outgoing};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where a session is.
@@ -68,7 +67,7 @@ pub enum Effect<C> {
     /// End the connection at once.
     Drop,
     /// A call is over.
-    Complete(C, Result<Arc<Document>>),
+    Complete(C, Result<SharedDocument>),
     /// Ask whether this failure is worth another attempt, which would have this number, and answer with
     /// [`Core::judged`].
     Judge(Error, u32),
@@ -308,7 +307,7 @@ impl<C, S: Clone> Core<C, S> {
     }
 
     /// A reply came in.
-    pub fn reply(&mut self, now: Instant, protocol: Protocol, id: &ReplyId, outcome: Result<Arc<Document>>) {
+    pub fn reply(&mut self, now: Instant, protocol: Protocol, id: &ReplyId, outcome: Result<SharedDocument>) {
         let call = match id {
             ReplyId::Other(id) if id == envelope::SYSTEM_ID => return self.system_reply(now, protocol, outcome),
             ReplyId::Other(id) => ReplyId::call(id.as_bytes(), self.call_prefix.as_bytes()),
@@ -326,7 +325,7 @@ impl<C, S: Clone> Core<C, S> {
         &self.call_prefix
     }
 
-    fn system_reply(&mut self, now: Instant, protocol: Protocol, outcome: Result<Arc<Document>>) {
+    fn system_reply(&mut self, now: Instant, protocol: Protocol, outcome: Result<SharedDocument>) {
         if !matches!(self.phase, Phase::Opening { .. }) {
             self.counts.unknown_replies += 1;
             return;

@@ -9,7 +9,7 @@ use crate::wire::Protocol;
 use crate::wire::attachments::Attachments;
 use crate::wire::buffer::{BufferPool, MessageBuf};
 use crate::wire::chunks::{self, Arriving, ChunkHeader, Chunks, HEADER_SIZE};
-use crate::wire::document::{Document, Node};
+use crate::wire::document::{Document, Node, SharedDocument};
 use crate::wire::envelope::{self, Content};
 use crate::wire::limits::Limits;
 use crate::wire::{json, msgpack};
@@ -26,14 +26,14 @@ pub enum Received<S> {
         /// What it answers.
         id: ReplyId,
         /// The message, or the error that the server sent.
-        outcome: Result<Arc<Document>>,
+        outcome: Result<SharedDocument>,
     },
     /// A publication on a topic with subscribers.
     Publication {
         /// The subscribers of the topic.
         to: Arc<[S]>,
         /// The message, or the error that the server sent instead.
-        outcome: Result<Arc<Document>>,
+        outcome: Result<SharedDocument>,
     },
 }
 
@@ -63,7 +63,7 @@ pub struct Inbound<S> {
     last_reply: Option<Recognition>,
     arriving: Message,
     /// Small documents that nobody has any more: their memory is for the next ones.
-    spares: Vec<Arc<Document>>,
+    spares: Vec<SharedDocument>,
     dropped: Dropped,
     problem: Option<Error>,
     /// Bytes of the largest message that was completed since this was taken.
@@ -149,7 +149,7 @@ impl<S> Inbound<S> {
     }
 
     /// Documents that were handed on and whose memory is free again, see [`Document::is_spare`].
-    pub(crate) fn spares(&mut self) -> &mut Vec<Arc<Document>> {
+    pub(crate) fn spares(&mut self) -> &mut Vec<SharedDocument> {
         &mut self.spares
     }
 
@@ -431,7 +431,7 @@ impl<S> Inbound<S> {
         protocol: Protocol,
         to: Addressee<S>,
         same: bool,
-        decoded: Result<Arc<Document>>,
+        decoded: Result<SharedDocument>,
     ) -> Result<Option<Received<S>>> {
         if let Err(error) = &decoded
             && error.code() == Code::Utf8
@@ -466,7 +466,7 @@ impl<S> Inbound<S> {
 
     /// A message whose id does not stand where servers put it: an announcement of attachments, or one from
     /// an unusual server.
-    fn unaddressed(&mut self, protocol: Protocol, document: Arc<Document>) -> Option<Received<S>> {
+    fn unaddressed(&mut self, protocol: Protocol, document: SharedDocument) -> Option<Received<S>> {
         match envelope::classify(document) {
             Ok(Content::Reply { id, outcome }) => return Some(Received::Reply { protocol, id: id.into(), outcome }),
             Ok(Content::Publication { topic, outcome }) => match self.topics.get(topic.as_str()) {
@@ -496,9 +496,9 @@ impl<S> Inbound<S> {
         to: &Addressee<S>,
         same: bool,
         message: &[u8],
-    ) -> Result<Result<Arc<Document>>> {
+    ) -> Result<Result<SharedDocument>> {
         if let Some(mut spare) = self.spares.pop()
-            && let Some(document) = Arc::get_mut(&mut spare)
+            && let Some(document) = SharedDocument::get_mut(&mut spare)
         {
             document.begin_again(message)?;
             return Ok(self.decode(protocol, to, same, document).map(|()| spare));

@@ -3,10 +3,9 @@
 use super::reconnect::Reconnect;
 use crate::wire::Protocol;
 use crate::wire::builder::Builder;
-use crate::wire::document::Document;
+use crate::wire::document::SharedDocument;
 use crate::wire::limits::Limits;
 use crate::wire::secret::Secret;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The secret of servers that were started without one of their own.
@@ -20,7 +19,7 @@ pub struct Options {
     /// The secret of the hello.
     pub secret: Secret,
     /// Further members of the hello's map, for servers with a validation of their own.
-    pub hello_members: Arc<Document>,
+    pub hello_members: SharedDocument,
     /// Time for everything from the host name to the reply to the hello.
     pub connect_timeout: Duration,
     /// Bounds on what the server may send.
@@ -40,7 +39,7 @@ impl Default for Options {
         Options {
             protocol: None,
             secret: DEFAULT_SECRET.into(),
-            hello_members: Arc::new(Builder::map().finish().expect("an empty map is complete")),
+            hello_members: SharedDocument::new(Builder::map().finish().expect("an empty map is complete")),
             connect_timeout: Duration::from_secs(20),
             limits: Limits::default(),
             heartbeat: None,

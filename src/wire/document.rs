@@ -6,7 +6,6 @@ use super::buffer::MessageBuf;
 use super::value::Value;
 use crate::error::Result;
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What a tape entry is. Private to the wire floor; the public view is [`super::value::Kind`].
@@ -100,7 +99,7 @@ impl Node {
 
 /// An immutable message: its bytes, the index of its values, and (generation 1) its attachments.
 ///
-/// Shared as `Arc<Document>`; every [`Value`] borrows from it.
+/// Shared as [`SharedDocument`]; every [`Value`] borrows from it.
 #[derive(Debug)]
 pub struct Document {
     pub(super) bytes: MessageBuf,
@@ -137,6 +136,10 @@ impl Hint {
     }
 }
 
+/// A handle of a document, cheap to clone; any thread may have one. As `std::sync::Arc`, but without weak handles: to find
+/// that nobody else has the document, so that its memory can be used again, takes no locked instruction.
+pub type SharedDocument = triomphe::Arc<Document>;
+
 /// The deepest nesting that is decoded. Servers send at most about 1020 levels.
 pub const MAX_DEPTH: usize = 2048;
 
@@ -163,9 +166,9 @@ impl Document {
     }
 
     /// Whether the memory of this document is worth keeping: it is small, and nobody else seems to have it.
-    pub(crate) fn is_spare(document: &Arc<Document>) -> bool {
+    pub(crate) fn is_spare(document: &SharedDocument) -> bool {
         const SMALL: usize = 1 << 10;
-        Arc::strong_count(document) == 1
+        SharedDocument::strong_count(document) == 1
             && document.bytes.capacity() <= SMALL
             && document.tape.capacity() * size_of::<Node>() <= SMALL
     }
@@ -274,10 +277,10 @@ impl Document {
     }
 
     /// The binary data of an entry as a buffer that keeps itself alive, without a copy.
-    pub(crate) fn shared_slice(self: &Arc<Self>, node: Node) -> Bytes {
+    pub(crate) fn shared_slice(document: &SharedDocument, node: Node) -> Bytes {
         match node.tag() {
-            Tag::Attachment => self.attachment(node).clone(),
-            _ => Bytes::from_owner(Slice { document: Arc::clone(self), node }),
+            Tag::Attachment => document.attachment(node).clone(),
+            _ => Bytes::from_owner(Slice { document: document.clone(), node }),
         }
     }
 }
@@ -294,7 +297,7 @@ fn same_buffer(a: &Bytes, b: &Bytes) -> bool {
 
 /// Part of a document that keeps the document.
 struct Slice {
-    document: Arc<Document>,
+    document: SharedDocument,
     node: Node,
 }
 

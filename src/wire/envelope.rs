@@ -1,10 +1,9 @@
 //! The map around every message, and the ids in it.
 
 use super::Protocol;
-use super::document::Document;
+use super::document::{Document, SharedDocument};
 use super::value::Value;
 use crate::error::{Code, Error, Remote, Result, Stage};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The id of the hello and of the probe, as in every wslink client.
@@ -89,17 +88,17 @@ pub enum Content {
         /// The id that was sent.
         id: String,
         /// The message on success, the server's error otherwise.
-        outcome: Result<Arc<Document>>,
+        outcome: Result<SharedDocument>,
     },
     /// A publication, or the error that the server sent instead of one.
     Publication {
         /// On which topic.
         topic: String,
         /// The message on success, the server's error otherwise.
-        outcome: Result<Arc<Document>>,
+        outcome: Result<SharedDocument>,
     },
     /// Announces attachments (generation 1).
-    Attachments(Arc<Document>),
+    Attachments(SharedDocument),
 }
 
 /// The value that a reply or publication brought.
@@ -116,7 +115,7 @@ pub fn announces_attachments(document: &Document) -> bool {
 }
 
 /// Sorts a decoded message. An error means that the message has no form that wslink knows.
-pub fn classify(document: impl Into<Arc<Document>>) -> Result<Content> {
+pub fn classify(document: impl Into<SharedDocument>) -> Result<Content> {
     let document = document.into();
     let root = document.root();
     let Some(id) = root.get("id") else {
@@ -141,7 +140,7 @@ pub fn classify(document: impl Into<Arc<Document>>) -> Result<Content> {
 }
 
 /// What a reply or publication says: the message if it has a result, the server's error if it has one.
-pub fn outcome(document: Arc<Document>) -> Result<Arc<Document>> {
+pub fn outcome(document: SharedDocument) -> Result<SharedDocument> {
     let (mut result, mut failed) = (0, false);
     // Of equal keys the last one counts.
     document.for_top_keys([6, 5], |key, value| match key {
@@ -170,7 +169,7 @@ fn malformed<T>(what: &str) -> Result<T> {
 }
 
 #[cold]
-fn remote_error(document: Arc<Document>) -> Error {
+fn remote_error(document: SharedDocument) -> Error {
     let (code, message) = match document.root().get("error") {
         Some(error) => (
             error.get("code").and_then(Value::as_i64).unwrap_or(0),

@@ -1,9 +1,8 @@
 //! Views of the values in a document: small, copied freely, never allocating.
 
-use super::document::{Document, Node, Tag};
+use super::document::{Document, Node, SharedDocument, Tag};
 use super::text::same;
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,12 +197,12 @@ impl<'a> Value<'a> {
 
     /// The binary data as a buffer that stays alive by itself, at no copy. `document` must be the
     /// shared handle of the document that this value belongs to.
-    pub fn shared_bytes(self, document: &Arc<Document>) -> Option<Bytes> {
-        if !std::ptr::eq(self.document, Arc::as_ptr(document)) {
+    pub fn shared_bytes(self, document: &SharedDocument) -> Option<Bytes> {
+        if !std::ptr::eq(self.document, &**document) {
             return None;
         }
         let node = self.entry();
-        matches!(node.tag(), Tag::Bytes | Tag::Attachment).then(|| document.shared_slice(node))
+        matches!(node.tag(), Tag::Bytes | Tag::Attachment).then(|| Document::shared_slice(document, node))
     }
 
     /// How many elements an array has, pairs a map, bytes a string, binary or extension; else 0.

@@ -262,7 +262,7 @@ impl<'a> Writer<'a> {
 
 impl Plain<'_> {
     /// The attachments as buffers that outlive the document handle that is given.
-    pub fn buffers(&self, document: &std::sync::Arc<crate::wire::document::Document>) -> Vec<(String, Bytes)> {
+    pub fn buffers(&self, document: &crate::wire::document::SharedDocument) -> Vec<(String, Bytes)> {
         let shared = |v: &Value<'_>| v.shared_bytes(document);
         self.attachments.iter().filter_map(|(k, v)| Some((k.clone(), shared(v)?))).collect()
     }
