@@ -1,7 +1,7 @@
 // One workload through the C ABI, as an application would do it: attachments by a value view, publications by a
 // subscription callback, calls by completions. Prints one line of JSON.
 //
-//   client <url> <workload> <parameters...>     (WSLINK_PROTOCOL=1|2, WSLINK_DELIVERY=io|queue)
+//   client <url> <workload> <parameters...>     (WSLINK_PROTOCOL=1|2, WSLINK_DELIVERY=io|queue, WSLINK_ONE_BY_ONE=1)
 //
 //   latency N            blocking calls, one after the other
 //   latencycb N          the next call is made in the completion of the one before
@@ -9,8 +9,8 @@
 //   fanin N              N small publications to a subscription
 //   fanin-nobody N       the same without a subscription
 //   blob SIZE N          N publications of SIZE bytes
-//   structured KIND N R  R replies with N floats, records or strings, every value read: floats and strings one by one,
-//                        the fields of records by key
+//   structured KIND N R  R replies with N floats, records or strings, every value read: floats one by one, strings many
+//                        in one step (WSLINK_ONE_BY_ONE: one by one), the fields of records by key
 //   bulk N R             the same for floats, copied in one call
 //   decode KIND N R      decodes such a reply R times from memory and reads every value, floats in one call; no server
 //   upload SIZE N        N uploads of SIZE bytes, by reference
@@ -138,7 +138,7 @@ double see_floats(wslink_value list) {
   return sum;
 }
 
-double see_strings(wslink_value list) {
+double see_strings_one_by_one(wslink_value list) {
   size_t sum = 0;
   wslink_str v;
   wslink_value each;
@@ -148,6 +148,20 @@ double see_strings(wslink_value list) {
       die("string");
     sum += v.len;
   }
+  return double(sum);
+}
+
+double see_strings(wslink_value list) {
+  if (bench::one_by_one())
+    return see_strings_one_by_one(list);
+  size_t sum = 0;
+  wslink_str texts[64];
+  wslink_iter it = wslink_value_iter(list);
+  while (const size_t count = wslink_iter_next_strings(&it, texts, std::size(texts)))
+    for (size_t i = 0; i < count; i++)
+      sum += texts[i].len;
+  if (it.left)
+    die("string");
   return double(sum);
 }
 

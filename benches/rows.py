@@ -1,6 +1,6 @@
 """The rows of the benchmark: who does what, how often, where, and what it should reach."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MIB = 1 << 20
 
@@ -59,9 +59,15 @@ def listed(kind, count, most, *marks, **more):
     return Row(kind, f"a reply with {count:,} {kind}, all read", f"structured {kind} {count} {{n}}", most, 1, "/s", ALL, marks=marks, **more)
 
 
-def decoded(kind, count, most, limit):
+def decoded(kind, count, most, *limit):
     clients = ("wslink", "wrapper", "tungstenite", "tungstenite-ref", "beast")
-    return Row(f"decode-{kind}", f"msgpack decoded from memory, {kind}", f"decode {kind} {count} {{n}}", most, 1, "/s", clients, marks=(("peer", ">=", limit),))
+    return Row(f"decode-{kind}", f"msgpack decoded from memory, {kind}", f"decode {kind} {count} {{n}}", most, 1, "/s", clients,
+               marks=tuple(("peer", ">=", least) for least in limit))
+
+
+def one_by_one(row):
+    """The same, but ours asks for each string by itself."""
+    return replace(row, name=f"{row.name}-single", title="the same, one string after the other", environment={**row.environment, "WSLINK_ONE_BY_ONE": "1"})
 
 
 def decoded_json(kind, count, most, limit):
@@ -102,9 +108,11 @@ ROWS = [
         ALL, other_work={"wslink": "bulk 1000000 {n}", "wrapper": "bulk 1000000 {n}"}, marks=(("peer", ">=", 3.0),)),
     listed("records", 100000, 60, ("peer", ">=", 3.0)),
     listed("strings", 200000, 120, ("peer", ">=", 1.3)),
+    one_by_one(listed("strings", 200000, 120)),
     decoded("floats", 1000000, 100, 4.5),
     decoded("records", 100000, 100, 2.8),
     decoded("strings", 200000, 200, 1.6),
+    one_by_one(decoded("strings", 200000, 200)),
     decoded_json("floats", 1000000, 40, 6.0),
     decoded_json("records", 100000, 40, 8.0),
     decoded_json("strings", 200000, 80, 5.0),

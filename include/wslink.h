@@ -1055,6 +1055,16 @@ bool wslink_iter_next(struct wslink_iter *iter,
                       struct wslink_value *value);
 
 /**
+ * The texts of the next strings of an array, at most `capacity` of them, in one call: much quicker than one by one. Like
+ * that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`; the iterator
+ * is behind them then. 0 at the end, for a map, and if the next element is no string: `wslink_iter_next` gives that one.
+ */
+WSLINK_API
+size_t wslink_iter_next_strings(struct wslink_iter *iter,
+                                struct wslink_str *out,
+                                size_t capacity);
+
+/**
  * Copies an array of numbers, at most `capacity` of them, and writes how many there are to `*count` (may
  * be NULL). False if the value is not an array, or one of the elements that would be copied is no number; `out`
  * is then partly written. Integers are rounded to the nearest double.

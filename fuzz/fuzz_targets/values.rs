@@ -84,6 +84,31 @@ fn members(v: wslink_value) -> Vec<(wslink_value, wslink_value)> {
     let container = matches!(kind, WSLINK_KIND_ARRAY | WSLINK_KIND_MAP);
     assert_eq!(all.len(), if container { unsafe { wslink_value_size(v) } } else { 0 });
     assert!(!unsafe { wslink_iter_next(&mut iter, &mut key, &mut value) });
+    let strings = all.iter().map_while(|(_, value)| get!(wslink_value_get_string, *value, NO_TEXT));
+    let strings: Vec<&str> = strings.filter(|_| kind == WSLINK_KIND_ARRAY).map(text).collect();
+    assert_eq!(many_strings(v, all.len()), strings);
+    all
+}
+
+/// The texts that an array of `size` elements begins with, a few at a time.
+fn many_strings(v: wslink_value, size: usize) -> Vec<&'static str> {
+    let (mut iter, mut all, mut some) = (unsafe { wslink_value_iter(v) }, Vec::new(), [NO_TEXT; 3]);
+    loop {
+        let count = unsafe { wslink_iter_next_strings(&mut iter, some.as_mut_ptr(), some.len()) };
+        if count == 0 {
+            break;
+        }
+        all.extend(some[..count].iter().map(|s| text(*s)));
+    }
+    // The iterator is at what follows them.
+    let mut next = NOTHING;
+    let more = unsafe { wslink_iter_next(&mut iter, null_mut(), &mut next) };
+    assert_eq!(more, all.len() < size);
+    assert!(
+        !more
+            || unsafe { wslink_value_kind(v) } == WSLINK_KIND_MAP
+            || get!(wslink_value_get_string, next, NO_TEXT).is_none()
+    );
     all
 }
 

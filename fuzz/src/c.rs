@@ -232,6 +232,7 @@ unsafe extern "C" {
     pub fn wslink_value_find(value: wslink_value, key: wslink_str, out: *mut wslink_value) -> bool;
     pub fn wslink_value_iter(value: wslink_value) -> wslink_iter;
     pub fn wslink_iter_next(iter: *mut wslink_iter, key: *mut wslink_value, value: *mut wslink_value) -> bool;
+    pub fn wslink_iter_next_strings(iter: *mut wslink_iter, out: *mut wslink_str, capacity: usize) -> usize;
     pub fn wslink_value_copy_doubles(value: wslink_value, out: *mut f64, capacity: usize, count: *mut usize) -> bool;
     pub fn wslink_value_copy_floats(value: wslink_value, out: *mut f32, capacity: usize, count: *mut usize) -> bool;
     pub fn wslink_value_copy_int64s(value: wslink_value, out: *mut i64, capacity: usize, count: *mut usize) -> bool;

@@ -98,6 +98,9 @@ bool convert_vector(const value &from, std::vector<T, A> &to) {
   if constexpr (is_bulk<T>) {
     to.resize(count);
     return copy_numbers(v, to.data(), count, &count);
+  } else if constexpr (is_one_of<T, std::string, std::string_view>) {
+    to.reserve(count);
+    return from.each_string([&](std::string_view text) { to.emplace_back(text); });
   } else {
     to.reserve(count);
     for (const value &element : from) {

@@ -180,6 +180,12 @@ public:
   template <class T>
   std::optional<std::size_t> copy_to(T *out, std::size_t capacity) const noexcept;
 
+  /// Calls `take(std::string_view)` with each text of a list of strings, which is quicker than to iterate over the
+  /// list. Returns whether all elements are strings: it stops at the first one that is not. The texts live as long as
+  /// the document.
+  template <class F>
+  bool each_string(F &&take) const;
+
   /// The elements of a list, or the values of a map (items() has the keys too).
   iterator begin() const noexcept;
   /// After the last.
@@ -309,6 +315,17 @@ private:
 inline value::iterator value::begin() const noexcept { return iterator(wslink_value_iter(view_)); }
 inline value::iterator value::end() const noexcept { return iterator(); }
 inline value::item_range value::items() const noexcept { return item_range(view_); }
+
+template <class F>
+bool value::each_string(F &&take) const {
+  wslink_str texts[64];
+  wslink_iter rest = wslink_value_iter(view_);
+  while (std::size_t count = wslink_iter_next_strings(&rest, texts, sizeof texts / sizeof *texts)) {
+    for (std::size_t i = 0; i < count; i++)
+      take(detail::view_of(texts[i]));
+  }
+  return rest.left == 0 && kind() == wslink::kind::array;
+}
 
 inline value value::operator[](std::size_t index) const noexcept {
   wslink_value found{nullptr, 0};

@@ -215,6 +215,12 @@ impl Document {
         &self.tape[..index as usize]
     }
 
+    /// The entries from this one on.
+    #[inline]
+    pub(crate) fn entries_from(&self, index: u32) -> &[Node] {
+        &self.tape[index as usize..]
+    }
+
     pub(crate) fn node_count(&self) -> usize {
         self.tape.len()
     }

@@ -115,6 +115,7 @@ impl<'a> Value<'a> {
     }
 
     /// The truth value, if this is one.
+    #[inline]
     pub fn as_bool(self) -> Option<bool> {
         match self.entry().tag() {
             Tag::False => Some(false),
@@ -330,6 +331,15 @@ impl<'a> Value<'a> {
             WHOLE => Value::at(self.document, self.document.after(self.node)),
             element => Value { element: element + 1, ..self },
         }
+    }
+
+    /// The texts from this element of an array on, of which `left` are left, as far as there are only strings.
+    #[inline]
+    pub(crate) fn texts_from_here(self, left: u32) -> impl Iterator<Item = &'a [u8]> {
+        let left = if self.element == WHOLE { left as usize } else { 0 };
+        // A string has one entry: what has more is none, and ends this.
+        let entries = self.document.entries_from(self.node).iter().take(left);
+        entries.take_while(|entry| entry.tag() == Tag::Str).map(|entry| self.document.slice(*entry))
     }
 
     /// Copies an array of numbers into `out` and returns how many there are; `None` if this is not an

@@ -161,6 +161,9 @@ static void views_of_nothing(void) {
   CHECK(!wslink_value_find(nothing, str("k"), &value) && value.place == 7);
   CHECK(!wslink_iter_next(&iter, &value, &value) && value.place == 7);
   CHECK(!wslink_iter_next(NULL, &value, &value));
+  CHECK_INT(wslink_iter_next_strings(&iter, &text, 1), 0);
+  CHECK_INT(wslink_iter_next_strings(NULL, &text, 1), 0);
+  CHECK(text.len == 7);
   CHECK(!wslink_value_copy_doubles(nothing, &d, 1, &count) && count == 7);
   CHECK(!wslink_value_copy_floats(nothing, &f, 1, &count) && count == 7);
   CHECK(!wslink_value_copy_int64s(nothing, &i, 1, &count) && count == 7);

@@ -55,7 +55,42 @@ static void decoded_messages(void) {
   CHECK(document == (const wslink_document *)text);
 }
 
+static void strings_in_one_step(void) {
+  static const char list[] = "[\"a\", \"\", \"gr\u00fcn\", \"d\", 5, \"f\"]", map[] = "{\"k\": \"v\"}",
+                    floats[] = "[1.5, 2.5]";
+  const wslink_document *documents[] = {decode(list, sizeof list - 1, WSLINK_ENCODING_JSON),
+                                        decode(map, sizeof map - 1, WSLINK_ENCODING_JSON),
+                                        decode(floats, sizeof floats - 1, WSLINK_ENCODING_JSON)};
+  wslink_str texts[8] = {{NULL, 7}};
+  wslink_value value;
+  wslink_iter iter = wslink_value_iter(wslink_document_root(documents[0]));
+  int64_t number;
+
+  CHECK_INT(wslink_iter_next_strings(&iter, NULL, 8), 0);
+  CHECK_INT(wslink_iter_next_strings(&iter, texts, 0), 0);
+  CHECK_INT(texts[0].len, 7);
+  CHECK_INT(wslink_iter_next_strings(&iter, texts, 2), 2);
+  CHECK(texts[0].len == 1 && texts[0].ptr[0] == 'a' && texts[1].len == 0);
+  CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 2);
+  CHECK(texts[0].len == 5 && memcmp(texts[0].ptr, "gr\xc3\xbcn", 5) == 0 && texts[1].ptr[0] == 'd');
+  /* What is no string is not stepped over. */
+  CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 0);
+  CHECK(wslink_iter_next(&iter, NULL, &value) && wslink_value_get_int(value, &number) && number == 5);
+  CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 1);
+  CHECK(texts[0].ptr[0] == 'f');
+  CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 0);
+  CHECK(!wslink_iter_next(&iter, NULL, &value));
+
+  for (int i = 1; i < 3; i++) {
+    iter = wslink_value_iter(wslink_document_root(documents[i]));
+    CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 0);
+    CHECK(wslink_iter_next(&iter, NULL, &value));
+  }
+  for (int i = 0; i < 3; i++)
+    wslink_document_unref(documents[i]);
+}
+
 int main(int argc, char **argv) {
-  static const test tests[] = {TEST(decoded_messages)};
+  static const test tests[] = {TEST(decoded_messages), TEST(strings_in_one_step)};
   return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -404,6 +404,33 @@ SERVER_TEST(a_document_reads_as_its_value) {
   CHECK_EQ(session.call("test.info")["protocol"].get<int>(), url.protocol);
 }
 
+TEST(lists_of_strings_in_one_step) {
+  std::vector<std::string> many(150);
+  for (std::size_t i = 0; i < many.size(); i++)
+    many[i] = std::string(i, 'x');
+  std::string text = "[";
+  for (const std::string &one : many)
+    text += '"' + one + "\",";
+  const auto decode = [](const std::string &list) {
+    return wslink::document::decode({list.data(), list.size()}, wslink::encoding::json);
+  };
+  wslink::document list = decode(text + "\"end\"]");
+  many.emplace_back("end");
+  CHECK(list.root().get<std::vector<std::string>>() == many);
+  CHECK(list.root().get<std::vector<std::string_view>>().back() == "end");
+  std::vector<std::string> seen;
+  CHECK(list.root().each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen == many);
+
+  // It stops at what is no string, and says so.
+  list = decode(text + "5, \"behind\"]");
+  seen.clear();
+  CHECK(!list.root().each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen.size() == 150);
+  FAILS(kind, list.root().get<std::vector<std::string>>(&err));
+  const auto never = [](std::string_view) { CHECK(false); };
+  CHECK(decode("[]").root().each_string(never) && !decode("{}").root().each_string(never));
+  CHECK(!decode("\"text\"").root().each_string(never) && !wslink::value().each_string(never));
+}
+
 TEST(a_message_at_hand_is_decoded) {
   const std::string text = R"({"id": "x", "result": {"list": [1, 2.5, "three"], "big": 10000000000000000000000}})";
   wslink::document json = wslink::document::decode({text.data(), text.size()}, wslink::encoding::json);
