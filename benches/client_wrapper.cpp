@@ -64,8 +64,10 @@ double see(std::string_view kind, wslink::value list) {
     for (wslink::value each : list)
       sum += double(each.get<std::string_view>().size());
   } else if (kind == "strings") {
-    if (!list.each_string([&](std::string_view text) { sum += double(text.size()); }))
+    std::size_t sizes = 0;
+    if (!list.each_string([&](std::string_view text) { sizes += text.size(); }))
       die("string");
+    sum = double(sizes);
   } else {
     constexpr double keys = 2 + 4 + 7 + 7 + 8 + 6 + 5 + 4;
     for (wslink::value record : list) {
