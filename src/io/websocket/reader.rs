@@ -144,6 +144,8 @@ impl Reader {
         Ok(None)
     }
 
+    // This and what it calls for a small message become one function with the loop over what was received, see
+    // docs/performance.md: "Calls of functions".
     #[inline(always)]
     fn begin_frame<S>(&mut self, inbound: &mut Inbound<S>) -> Result<Begun<S>> {
         // By far the most frequent frame, a small one that is a whole message, needs no general decoder.

@@ -294,8 +294,11 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
     // The message is the one member of a container that has no entry.
     let mut open = Open::new(false, 1, u32::MAX);
     let mut around = Around { depth: 0, first: [Open::default(); 8], deeper: Vec::new() };
+    let mut deepest = MAX_DEPTH;
     if let Some(Beginning { nodes, size }) = beginning {
-        // Of the outermost map only the last value is left; where it ends is told below.
+        // Of the outermost map only the last value is left, which is read as if it were the message; where the map ends is
+        // told below.
+        deepest -= 1;
         rest = skip(padded, *size)?;
         tape.begin_with(nodes);
     }
@@ -389,7 +392,7 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
             if count == 0 {
                 break 'complete Node::new(tag, 0, u64::from(tape.len()) + 1);
             }
-            if around.depth == MAX_DEPTH {
+            if around.depth == deepest {
                 return Err(malformed("nested too deeply (more than 2048 levels)", rest));
             }
             around.push(open);
@@ -549,6 +552,48 @@ mod tests {
         }
         assert_eq!(decode(vec![0x91; 3000].into(), usize::MAX).err().unwrap().code(), Code::Protocol);
         assert_eq!(decode(vec![0x92, 0, 0].into(), 2).err().unwrap().code(), Code::Limit);
+    }
+
+    #[test]
+    fn from_a_beginning_on_everything_is_the_same() {
+        let (head, limit) = (bytes("82 a26964 01 a6726573756c74"), 3000);
+        let whole = |value: &[u8]| decode([&head, value].concat().into(), limit);
+        let first = whole(&[0xc0]).unwrap();
+        let beginning = Beginning::before(&first, first.node_count() as u32 - 1).unwrap();
+        assert_eq!(beginning.size(), head.len());
+        let nested = |depth| [vec![0x91; depth], vec![0xc0]].concat();
+        let mut values: Vec<_> = [
+            "c0",
+            "80",
+            "90",
+            "93 01 02 03",
+            "81 a161 92 01 80",
+            "82 a161 01 a161 02",
+            "a568656c6c6f",
+            "c403010203",
+            "",
+            "a5 68",
+            "92 01",
+            "c1",
+            "c0 c0",
+            "90 00",
+            "dd ffffffff",
+        ]
+        .map(bytes)
+        .into();
+        values.push([&[0xdc, 0, 9][..], &bytes("cb3ff8000000000000").repeat(9)].concat());
+        values.extend([MAX_DEPTH - 2, MAX_DEPTH - 1, MAX_DEPTH].map(nested));
+        values.extend(
+            [limit - 8, limit - 5, limit - 4, limit]
+                .map(|n| [&[0xdc, (n >> 8) as u8, n as u8][..], &vec![0; n]].concat()),
+        );
+        for value in values {
+            let mut document = Document::undecoded([&head, &value[..]].concat().into());
+            let got = decode_into(&mut document, limit, Some(&beginning)).map(|()| format!("{:?}", document.tape));
+            let wanted = whole(&value).map(|document| format!("{:?}", document.tape));
+            let words = |result: Result<String>| result.map_err(|error| error.to_string());
+            assert_eq!(words(got), words(wanted), "{:02x?}", &value[..value.len().min(20)]);
+        }
     }
 
     #[test]
