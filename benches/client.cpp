@@ -160,7 +160,8 @@ double see_strings(wslink_value list) {
   while (const size_t count = wslink_iter_next_strings(&it, texts, std::size(texts)))
     for (size_t i = 0; i < count; i++)
       sum += texts[i].len;
-  if (it.left)
+  wslink_value other;
+  if (wslink_iter_next(&it, nullptr, &other))
     die("string");
   return double(sum);
 }

@@ -33,10 +33,10 @@ inline void check_blob(const std::uint8_t *data, std::size_t size, std::size_t w
     die("wrong blob");
 }
 
-// Full mantissas, as data of simulations has.
 // Whether strings are asked for one after the other, and not many in one step.
 inline bool one_by_one() { return std::getenv("WSLINK_ONE_BY_ONE") != nullptr; }
 
+// Full mantissas, as data of simulations has.
 inline double float_at(size_t i) { return std::sin(double(i) * 0.001) * 1000.0 + 1e-7 * double(i % 97); }
 
 inline std::string_view word_at(size_t i) {

@@ -1056,8 +1056,9 @@ bool wslink_iter_next(struct wslink_iter *iter,
 
 /**
  * The texts of the next strings of an array, at most `capacity` of them, in one call: much quicker than one by one. Like
- * that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`; the iterator
- * is behind them then. 0 at the end, for a map, and if the next element is no string: `wslink_iter_next` gives that one.
+ * that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`, the rest of
+ * which is left as it was; the iterator is behind them then. 0 at the end, and if the next element is no string:
+ * `wslink_iter_next` tells which by false, or gives that element. 0 for a map, for NULL and for no capacity, too.
  */
 WSLINK_API
 size_t wslink_iter_next_strings(struct wslink_iter *iter,

@@ -35,6 +35,9 @@ inline constexpr bool is_one_of = (std::is_same_v<T, Any> || ...);
 /// The types that are copied in one step.
 template <class T>
 inline constexpr bool is_bulk = is_one_of<T, double, float, std::int64_t, std::uint64_t, std::int32_t, std::uint8_t>;
+/// The types of text, which are read many at a time.
+template <class T>
+inline constexpr bool is_text = is_one_of<T, std::string, std::string_view>;
 
 template <class T, class = void>
 struct has_from_value : std::false_type {};
@@ -95,10 +98,10 @@ bool convert_vector(const value &from, std::vector<T, A> &to) {
   if (!from.is_array())
     return false;
   std::size_t count = from.size();
-  if constexpr (is_bulk<T>) {
+  if constexpr (is_bulk<T> && !has_from_value<T>::value) {
     to.resize(count);
     return copy_numbers(v, to.data(), count, &count);
-  } else if constexpr (is_one_of<T, std::string, std::string_view>) {
+  } else if constexpr (is_text<T> && !has_from_value<T>::value) {
     to.reserve(count);
     return from.each_string([&](std::string_view text) { to.emplace_back(text); });
   } else {
@@ -117,7 +120,7 @@ template <class T, std::size_t N>
 bool convert_array(const value &from, std::array<T, N> &to) {
   if (!from.is_array() || from.size() != N)
     return false;
-  if constexpr (is_bulk<T>) {
+  if constexpr (is_bulk<T> && !has_from_value<T>::value) {
     std::size_t count = 0;
     return copy_numbers(from.c_value(), to.data(), N, &count);
   } else {
@@ -163,7 +166,7 @@ bool convert(const value &from, T &to) {
       return false;
     to = static_cast<T>(wide);
     return true;
-  } else if constexpr (is_one_of<T, std::string, std::string_view>) {
+  } else if constexpr (is_text<T>) {
     wslink_str text{nullptr, 0};
     if (!wslink_value_get_string(v, &text))
       return false;
@@ -220,7 +223,7 @@ constexpr const char *wanted_name() noexcept {
     return "an integer of the type asked for";
   if constexpr (std::is_floating_point_v<T>)
     return "a number";
-  if constexpr (is_one_of<T, std::string, std::string_view>)
+  if constexpr (is_text<T>)
     return "text";
   if constexpr (is_one_of<T, bytes_view, buffer>)
     return "binary data";

@@ -145,10 +145,10 @@ public:
   /// The value as a T. Fails with code::not_found for a view of nothing, and with code::kind if it is not a T.
   ///
   /// T is bool, an integer (what does not fit fails), float or double (from any number), std::string,
-  /// std::vector (numbers are copied in one step), std::array, std::map or std::unordered_map with string keys,
-  /// std::optional (nothing for null and a view of nothing), buffer (keeps binary data without a copy), or a
-  /// view that lives as long as the document: std::string_view, bytes_view, ext_view, big_integer_view, value.
-  /// More types by from_value.
+  /// std::vector (numbers and texts are read many at a time), std::array, std::map or std::unordered_map with string
+  /// keys, std::optional (nothing for null and a view of nothing), buffer (keeps binary data without a copy), or a view
+  /// that lives as long as the document: std::string_view, bytes_view, ext_view, big_integer_view, value. More types by
+  /// from_value.
   template <class T>
   T get(error *err = nullptr) const {
     T out{};
@@ -181,8 +181,8 @@ public:
   std::optional<std::size_t> copy_to(T *out, std::size_t capacity) const noexcept;
 
   /// Calls `take(std::string_view)` with each text of a list of strings, which is quicker than to iterate over the
-  /// list. Returns whether all elements are strings: it stops at the first one that is not. The texts live as long as
-  /// the document.
+  /// list. Returns whether this is a list and all its elements are strings: it stops at the first one that is not. An
+  /// exception of `take` ends it too, and goes on to the caller. The texts live as long as the document.
   template <class F>
   bool each_string(F &&take) const;
 
@@ -437,7 +437,8 @@ public:
   /// A further owner of a C document that is borrowed.
   static document share_c(const wslink_document *handle) noexcept { return from_c(wslink_document_ref(handle)); }
   /// Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value. The bytes
-  /// are copied. On failure the exception, or `*err` and an empty document.
+  /// are copied: `document::decode({text.data(), text.size()}, encoding::json)`. On failure the exception, or `*err`
+  /// and an empty document.
   static document decode(bytes_view message, encoding how, error *err = nullptr) {
     detail::outlet out(err);
     const wslink_document *decoded = nullptr;
@@ -479,6 +480,11 @@ public:
   T get(error *err = nullptr) && {
     static_assert(!detail::is_borrowed<T>::value, "keep the document in a variable, and the view will be valid");
     return result().get<T>(err);
+  }
+  /// As result().each_string().
+  template <class F>
+  bool each_string(F &&take) const {
+    return result().each_string(std::forward<F>(take));
   }
   /// As result().begin().
   value::iterator begin() const noexcept { return result().begin(); }

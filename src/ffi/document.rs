@@ -11,7 +11,7 @@ use crate::wire::document::{Document, SharedDocument};
 use crate::wire::{Protocol, decoder, envelope, json};
 use bytes::Bytes;
 use std::ffi::CString;
-use std::mem::ManuallyDrop;
+use triomphe::ArcBorrow;
 
 /// A message that arrived: its bytes and an index of the values in them. Immutable, with a count of its
 /// owners; any thread may read, ref and unref it. In a callback it is borrowed: to keep it, or a value or
@@ -20,10 +20,11 @@ pub struct wslink_document {
     _opaque: [u8; 0],
 }
 
-/// The pointer that C sees.
+/// The pointer that C sees. That of a shared document, from which others can be made (`share`); not one of a `&Document`, which
+/// stands for the document alone, without the count of its owners.
 #[inline]
-pub(super) fn as_handle(document: &Document) -> *const wslink_document {
-    std::ptr::from_ref(document).cast()
+pub(super) fn as_handle(document: &SharedDocument) -> *const wslink_document {
+    SharedDocument::as_ptr(document).cast()
 }
 
 /// The other way round. The lifetime is the caller's promise.
@@ -43,9 +44,8 @@ pub(super) fn share(document: *const wslink_document) -> Option<SharedDocument> 
     if document.is_null() {
         return None;
     }
-    // SAFETY: all documents that leave this library are shared ones; the caller is an owner or borrows from one, and stays so.
-    let theirs = ManuallyDrop::new(unsafe { SharedDocument::from_raw(document.cast::<Document>()) });
-    Some(SharedDocument::clone(&theirs))
+    // SAFETY: given out by `as_handle` or `give`; the caller is an owner, or borrows from one meanwhile.
+    Some(unsafe { ArcBorrow::from_ptr(document.cast::<Document>()) }.clone_arc())
 }
 
 /// One more owner. Returns `document`.
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn wslink_document_decode(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document) -> wslink_value {
     match as_document(document) {
-        Some(document) => wslink_value::of(envelope::result(document)),
+        Some(message) => wslink_value::of(document, envelope::result(message)),
         None => wslink_value::NOTHING,
     }
 }
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_root(document: *const wslink_document) -> wslink_value {
     infallible(wslink_value::NOTHING, || match as_document(document) {
-        Some(document) => wslink_value::of(document.root()),
+        Some(message) => wslink_value::of(document, message.root()),
         None => wslink_value::NOTHING,
     })
 }

@@ -1,5 +1,6 @@
 //! Error objects.
 
+use super::document::as_handle;
 use super::guard::infallible;
 use super::pointer;
 use super::value::wslink_value;
@@ -84,8 +85,8 @@ pub unsafe extern "C" fn wslink_error_remote_message(error: *const wslink_error)
 pub unsafe extern "C" fn wslink_error_remote_data(error: *const wslink_error, data: *mut wslink_value) -> bool {
     infallible(false, || {
         let remote = pointer::borrow(error, "error").ok().and_then(|e| e.error.remote());
-        match remote.and_then(|r| r.data()) {
-            Some(value) => pointer::store(data, wslink_value::of(value), "data").is_ok(),
+        match remote.and_then(|r| Some(wslink_value::of(as_handle(&r.document), r.data()?))) {
+            Some(value) => pointer::store(data, value, "data").is_ok(),
             None => false,
         }
     })

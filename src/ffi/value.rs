@@ -2,7 +2,7 @@
 
 use super::buffer::{new_buffer, wslink_buffer};
 use super::codes::{WSLINK_ERR_NULL, WSLINK_KIND_NULL};
-use super::document::{as_document, as_handle, share, wslink_document};
+use super::document::{as_document, share, wslink_document};
 use super::guard::infallible;
 use super::pointer::{self, wslink_bytes, wslink_str};
 use crate::wire::value::{Number, Value};
@@ -22,10 +22,17 @@ pub struct wslink_value {
 impl wslink_value {
     pub(super) const NOTHING: wslink_value = wslink_value { document: std::ptr::null(), place: 0 };
 
+    /// The view of a value of this document.
     #[inline]
-    pub(super) fn of(value: Value<'_>) -> wslink_value {
+    pub(super) fn of(document: *const wslink_document, value: Value<'_>) -> wslink_value {
         let (node, element) = value.place();
-        wslink_value { document: as_handle(value.document()), place: u64::from(element) << 32 | u64::from(node) }
+        wslink_value { document, place: u64::from(element) << 32 | u64::from(node) }
+    }
+
+    /// That of another value of the same document.
+    #[inline]
+    fn other(self, value: Value<'_>) -> wslink_value {
+        wslink_value::of(self.document, value)
     }
 
     #[inline]
@@ -142,7 +149,7 @@ pub unsafe extern "C" fn wslink_value_size(value: wslink_value) -> usize {
 /// The element of an array. Steps over the elements before it: to visit all of them use `wslink_iter`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_at(value: wslink_value, index: usize, out: *mut wslink_value) -> bool {
-    get(value, out, |v| v.index(index).map(wslink_value::of))
+    get(value, out, |v| v.index(index).map(|element| value.other(element)))
 }
 
 /// The value of a string key of a map. Of equal keys the last one counts, as in Python.
@@ -153,7 +160,7 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
     };
     match value.view().and_then(|v| v.get_next(bytes)) {
         Some(found) => {
-            pointer::store_opt(out, wslink_value::of(found));
+            pointer::store_opt(out, value.other(found));
             true
         }
         None => search(value, bytes, out),
@@ -163,7 +170,7 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
 /// Apart, so that nothing is saved for it where the key is the next one.
 #[inline(never)]
 fn search(value: wslink_value, key: &[u8], out: *mut wslink_value) -> bool {
-    get(value, out, |v| v.get_bytes(key).map(wslink_value::of))
+    get(value, out, |v| v.get_bytes(key).map(|found| value.other(found)))
 }
 
 /// Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
@@ -184,7 +191,7 @@ pub struct wslink_iter {
 pub unsafe extern "C" fn wslink_value_iter(value: wslink_value) -> wslink_iter {
     let nothing = wslink_iter { next: wslink_value::NOTHING, left: 0, map: false };
     match value.view().and_then(Value::first) {
-        Some((next, left, map)) => wslink_iter { next: wslink_value::of(next), left, map },
+        Some((next, left, map)) => wslink_iter { next: value.other(next), left, map },
         None => nothing,
     }
 }
@@ -207,20 +214,21 @@ pub unsafe extern "C" fn wslink_iter_next(
         return false;
     };
     if iter.map {
-        pointer::store_opt(key, wslink_value::of(now));
+        pointer::store_opt(key, iter.next.other(now));
         now = now.following();
     }
-    pointer::store_opt(value, wslink_value::of(now));
+    pointer::store_opt(value, iter.next.other(now));
     iter.left -= 1;
     if iter.left > 0 {
-        iter.next = wslink_value::of(now.following());
+        iter.next = iter.next.other(now.following());
     }
     true
 }
 
 /// The texts of the next strings of an array, at most `capacity` of them, in one call: much quicker than one by one. Like
-/// that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`; the iterator
-/// is behind them then. 0 at the end, for a map, and if the next element is no string: `wslink_iter_next` gives that one.
+/// that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`, the rest of
+/// which is left as it was; the iterator is behind them then. 0 at the end, and if the next element is no string:
+/// `wslink_iter_next` tells which by false, or gives that element. 0 for a map, for NULL and for no capacity, too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_iter_next_strings(
     iter: *mut wslink_iter,

@@ -27,7 +27,8 @@ struct Waiting {
 /// The lookups that are under way, and who waits for them.
 static UNDER_WAY: Mutex<Vec<(Name, Vec<Weak<Waiting>>)>> = Mutex::new(Vec::new());
 
-/// All addresses of a host, in the order of the system's preference. Calls `waits` once it is one of those who wait for the answer.
+/// All addresses of a host, in the order of the system's preference. Calls `waits` when this is one of those who wait for
+/// the answer.
 pub fn resolve(host: &str, port: u16, patience: &mut Patience<'_>, waits: impl FnOnce()) -> Result<Addresses> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);

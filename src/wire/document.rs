@@ -136,8 +136,9 @@ impl Hint {
     }
 }
 
-/// A handle of a document, cheap to clone; any thread may have one. As `std::sync::Arc`, but without weak handles: to find
-/// that nobody else has the document, so that its memory can be used again, takes no locked instruction.
+/// A handle of a document, cheap to clone; any thread may have one. It is not `std::sync::Arc`, only used like it: it has no
+/// weak handles, and so it takes no locked instruction to find that nobody else has the document and that its memory can be
+/// used again.
 pub type SharedDocument = triomphe::Arc<Document>;
 
 /// The deepest nesting that is decoded. Servers send at most about 1020 levels.

@@ -29,6 +29,22 @@ struct wslink::from_value<app::point> {
     return xy.has_value();
   }
 };
+// Of types that are read many at a time otherwise: the application's way counts in lists, too.
+template <>
+struct wslink::from_value<std::string> {
+  static bool get(wslink::value from, std::string &to) {
+    const auto text = from.get_if<std::string_view>();
+    to = text ? std::string(*text) : from.get_or(false) ? "yes" : "";
+    return text.has_value() || from.kind() == wslink::kind::boolean;
+  }
+};
+template <>
+struct wslink::from_value<float> {
+  static bool get(wslink::value from, float &to) {
+    to = from.is_null() ? -1.0F : static_cast<float>(from.get_or(0.0));
+    return from.is_null() || from.is_number();
+  }
+};
 template <>
 struct wslink::to_args<app::point> {
   static void add(wslink::args &to, const app::point &from) { to.begin_list().add(from.x).add(from.y).end(); }
@@ -417,15 +433,22 @@ TEST(lists_of_strings_in_one_step) {
   wslink::document list = decode(text + "\"end\"]");
   many.emplace_back("end");
   CHECK(list.root().get<std::vector<std::string>>() == many);
+  CHECK(list.root().get<std::vector<std::string_view>>().size() == many.size());
   CHECK(list.root().get<std::vector<std::string_view>>().back() == "end");
   std::vector<std::string> seen;
-  CHECK(list.root().each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen == many);
+  CHECK(list.each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen == many);
 
   // It stops at what is no string, and says so.
   list = decode(text + "5, \"behind\"]");
   seen.clear();
   CHECK(!list.root().each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen.size() == 150);
   FAILS(kind, list.root().get<std::vector<std::string>>(&err));
+  list = decode("[\"a\", true, 5]");
+  FAILS(kind, list.root().get<std::vector<std::string>>(&err));
+  list = decode("[\"a\", true]");
+  CHECK((list.root().get<std::vector<std::string>>() == std::vector<std::string>{"a", "yes"}));
+  CHECK((decode("[null, 2]").root().get<std::vector<float>>() == std::vector<float>{-1, 2}));
+  CHECK((decode("[null, 2]").root().get<std::array<float, 2>>() == std::array<float, 2>{-1, 2}));
   const auto never = [](std::string_view) { CHECK(false); };
   CHECK(decode("[]").root().each_string(never) && !decode("{}").root().each_string(never));
   CHECK(!decode("\"text\"").root().each_string(never) && !wslink::value().each_string(never));

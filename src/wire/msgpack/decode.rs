@@ -26,11 +26,12 @@ pub(crate) struct Beginning {
 }
 
 impl Beginning {
-    /// What precedes the value at this index. `None` if that is no such value.
+    /// What precedes the value at this index. `None` if that is not the last value of the outermost map, if its key is no
+    /// string, or if not all keys of that map are distinct.
     pub fn before(document: &Document, value: u32) -> Option<Beginning> {
-        let (map, key) = (document.entry(0), document.entry(value.checked_sub(1)?));
-        // A string before the last value is its key: everything else that ends there would be followed by a key.
-        let fits = map.is_distinct_map() && key.tag() == Tag::Str && u64::from(document.after(value)) == map.data;
+        let (key, _) = document.root().pairs().last().filter(|(_, last)| last.place().0 == value)?;
+        let key = document.entry(key.place().0);
+        let fits = document.entry(0).is_distinct_map() && key.tag() == Tag::Str;
         let size = key.data as usize + key.len as usize;
         fits.then(|| Beginning { nodes: document.entries_before(value).to_vec(), size })
     }
@@ -561,6 +562,12 @@ mod tests {
         let first = whole(&[0xc0]).unwrap();
         let beginning = Beginning::before(&first, first.node_count() as u32 - 1).unwrap();
         assert_eq!(beginning.size(), head.len());
+        // The last value of the outermost map only, if that has a string for a key and no key twice.
+        for (message, value) in
+            [("81 a161 81 a162 05", 4), ("82 a161 01 a162 02", 2), ("81 01 02", 2), ("82 a161 01 a161 02", 4)]
+        {
+            assert!(Beginning::before(&document(message), value).is_none(), "{message}");
+        }
         let nested = |depth| [vec![0x91; depth], vec![0xc0]].concat();
         let mut values: Vec<_> = [
             "c0",
