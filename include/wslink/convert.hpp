@@ -118,12 +118,12 @@ bool convert_vector(const value &from, std::vector<T, A> &to) {
 
 template <class T, std::size_t N>
 bool convert_array(const value &from, std::array<T, N> &to) {
-  if (!from.is_array() || from.size() != N)
-    return false;
   if constexpr (is_bulk<T> && !has_from_value<T>::value) {
     std::size_t count = 0;
-    return copy_numbers(from.c_value(), to.data(), N, &count);
+    return copy_numbers(from.c_value(), to.data(), N, &count) && count == N;
   } else {
+    if (!from.is_array() || from.size() != N)
+      return false;
     auto place = to.begin();
     for (const value &element : from) {
       if (!convert(element, *place++))

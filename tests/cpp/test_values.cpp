@@ -449,6 +449,11 @@ TEST(lists_of_strings_in_one_step) {
   CHECK((list.root().get<std::vector<std::string>>() == std::vector<std::string>{"a", "yes"}));
   CHECK((decode("[null, 2]").root().get<std::vector<float>>() == std::vector<float>{-1, 2}));
   CHECK((decode("[null, 2]").root().get<std::array<float, 2>>() == std::array<float, 2>{-1, 2}));
+  // An array has its own length, also where numbers are copied.
+  for (const char *other : {"[1]", "[1, 2, 3]", "[]", "{}", "2", "[1, null]"})
+    CHECK(!decode(other).root().get_if<std::array<double, 2>>());
+  CHECK((decode("[1, 2]").root().get<std::array<double, 2>>() == std::array<double, 2>{1, 2}));
+  CHECK((decode("[]").root().get_if<std::array<double, 0>>().has_value()));
   const auto never = [](std::string_view) { CHECK(false); };
   CHECK(decode("[]").root().each_string(never) && !decode("{}").root().each_string(never));
   CHECK(!decode("\"text\"").root().each_string(never) && !wslink::value().each_string(never));
