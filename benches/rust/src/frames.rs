@@ -49,8 +49,12 @@ pub fn put(out: &mut Vec<u8>, opcode: u8, payload: usize) {
 
 /// Takes the mask off the beginning of a payload.
 pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte ^= mask[place % 4];
+    let (words, rest) = bytes.as_chunks_mut::<4>();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
     }
 }
 

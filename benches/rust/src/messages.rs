@@ -258,7 +258,8 @@ pub fn envelope(protocol: Protocol, id: &str) -> (Vec<u8>, Vec<u8>) {
     match protocol {
         Protocol::Json => (format!("{{\"wslink\": \"1.0\", \"id\": \"{id}\", \"result\": ").into(), b"}".to_vec()),
         Protocol::Msgpack => {
-            let mut head = Msgpack::default();
+            // Room for what comes behind it, too.
+            let mut head = Msgpack(Vec::with_capacity(id.len() + 128));
             head.begin_map(3);
             head.key("wslink");
             head.text("1.0");

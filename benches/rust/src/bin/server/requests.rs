@@ -56,9 +56,13 @@ fn msgpack_size(bytes: &[u8]) -> Option<usize> {
     Some(size)
 }
 
-fn msgpack_text(bytes: &[u8]) -> Option<&str> {
+fn msgpack_bytes(bytes: &[u8]) -> Option<&[u8]> {
     let (count, head) = msgpack_head(bytes)?;
-    std::str::from_utf8(bytes.get(head..head + count as usize)?).ok()
+    bytes.get(head..head + count as usize)
+}
+
+fn msgpack_text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(msgpack_bytes(bytes)?).ok()
 }
 
 /// Cuts the first value off. One that is not there as a whole is all that is left.
@@ -83,8 +87,8 @@ impl<'a> Request<'a> {
                 let mut rest = &bytes[head..];
                 for _ in 0..pairs {
                     let Some(key) = msgpack_next(&mut rest) else { break };
-                    let key = msgpack_text(key)?;
-                    if key == "args" {
+                    let key = msgpack_bytes(key)?;
+                    if key == b"args" {
                         let (count, head) = msgpack_head(rest)?;
                         rest = &rest[head..];
                         for _ in 0..count {
@@ -94,8 +98,8 @@ impl<'a> Request<'a> {
                     }
                     let value = msgpack_next(&mut rest)?;
                     match key {
-                        "id" => request.id = Some(msgpack_text(value)?),
-                        "method" => request.method = msgpack_text(value)?,
+                        b"id" => request.id = Some(msgpack_text(value)?),
+                        b"method" => request.method = msgpack_text(value)?,
                         _ => {}
                     }
                 }
