@@ -376,19 +376,15 @@ fn message_v2(
 ) -> Result<Outgoing> {
     let short = kind == Kind::ShortHello;
     let mut parts = Parts::new(kind.room(Protocol::V2, (args, kwargs))?, kind.is_secret());
-    parts.inline.map_head(if short { 3 } else { 5 });
-    if !short {
-        parts.inline.str("wslink");
-        parts.inline.str("1.0");
-    }
-    parts.inline.str("id");
+    // What is the same in every message is written in msgpack already.
+    parts.inline.extend_from_slice(if short { b"\x83\xa2id" } else { b"\x85\xa6wslink\xa31.0\xa2id" });
     parts.inline.str(id);
-    parts.inline.str("method");
+    parts.inline.extend_from_slice(b"\xa6method");
     parts.inline.str(method);
-    parts.inline.str("args");
+    parts.inline.extend_from_slice(b"\xa4args");
     append_msgpack(args, &mut parts)?;
     if !short {
-        parts.inline.str("kwargs");
+        parts.inline.extend_from_slice(b"\xa6kwargs");
         append_msgpack(kwargs, &mut parts)?;
     }
     let number = format.next_message;
