@@ -4,6 +4,7 @@
 use super::socket::Socket;
 use super::sync::{AtomicU64, Mutex};
 use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer, queue_control};
+use crate::wire::outgoing::Outgoing;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io;
@@ -12,6 +13,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for so many messages that wait is kept for the next ones.
 const MOST_KEPT: usize = 1024;
+
+/// So many small messages that are sent are kept, because of their memory.
+const MOST_SPARES: usize = 128;
 
 /// The outgoing half of a session.
 #[derive(Default)]
@@ -28,6 +32,8 @@ pub struct Link {
 struct Pending {
     messages: Vec<Queued>,
     controls: VecDeque<ControlFrame>,
+    /// Messages that are sent, whose memory can be used again.
+    spares: Vec<Outgoing>,
     /// Why writing failed.
     failed: Option<io::Error>,
 }
@@ -48,18 +54,21 @@ pub struct Report {
     pub failed: bool,
     /// Bytes written.
     pub bytes: u64,
-    /// Messages that are sent. To be dropped without a lock: they may hold memory of the application.
+    /// How many messages are sent.
+    pub messages: u64,
+    /// Those of them that nothing more is done with here. To be dropped without a lock: they may hold memory of the application.
     pub done: SmallVec<[Queued; 1]>,
     /// The message that is being sent.
     pub current: Option<Sent>,
 }
 
 impl Link {
-    /// Puts a message behind the others.
-    pub fn push(&self, message: Queued) {
+    /// Puts a message behind the others. Returns one that is over, if there is one, for its memory.
+    pub fn push(&self, message: Queued) -> Option<Outgoing> {
         let mut pending = self.pending.lock();
         self.waiting.store(self.waiting() + message.0.total(), Relaxed);
         pending.messages.push(message);
+        pending.spares.pop()
     }
 
     /// Puts a control frame behind the other control frames.
@@ -131,15 +140,21 @@ impl Link {
             }
             let flushed = writer.flush(most.saturating_sub(report.bytes as usize), |bytes| socket.write(bytes));
             report.bytes += writer.take_bytes_out();
-            let already = report.done.len();
-            report.done.extend(writer.take_done());
             report.current = writer.current();
 
             let mut pending = self.pending.lock();
+            let mut written = 0;
+            for (message, call) in writer.take_done() {
+                written += message.total();
+                report.messages += 1;
+                match message.is_spare() && pending.spares.len() < MOST_SPARES {
+                    true => pending.spares.push(message),
+                    false => report.done.push((message, call)),
+                }
+            }
             // Before the next connection, which counts anew; after this look whoever puts something in finds the socket
             // free.
             drop(active);
-            let written: u64 = report.done[already..].iter().map(|(message, _)| message.total()).sum();
             self.waiting.store(self.waiting().saturating_sub(written), Relaxed);
             match flushed {
                 Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,

@@ -299,7 +299,9 @@ impl Shared {
             match effect {
                 Effect::Send(message, call) => {
                     todo.sends = true;
-                    self.link.push((message, call));
+                    if let Some(spare) = self.link.push((message, call)) {
+                        locked.core.reuse(spare);
+                    }
                 }
                 Effect::Ping => {
                     todo.sends = true;
@@ -406,7 +408,7 @@ impl Shared {
 
     fn wrote(&self, report: &Report) -> bool {
         self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
-        self.counters.messages_out.fetch_add(report.done.len() as u64, Relaxed);
+        self.counters.messages_out.fetch_add(report.messages, Relaxed);
         if self.queue.wants_progress() {
             let of = |call, bytes, total| Progress {
                 incoming: false,

@@ -143,6 +143,8 @@ pub struct Core<C, S> {
     /// What the ids of our calls begin with: `rpc:<clientID>:`.
     call_prefix: String,
     format: Format,
+    /// A message that is over, whose memory is for the next call.
+    spare: Option<Outgoing>,
     calls: Calls<C>,
     counts: CallCounts,
     topics: Topics<S>,
@@ -171,6 +173,7 @@ impl<C, S: Clone> Core<C, S> {
                 next_message: seeds.first_message,
                 next_key: seeds.first_key,
             },
+            spare: None,
             calls: Calls::new(seeds.first_call),
             counts: CallCounts::default(),
             topics: Topics::default(),
@@ -224,6 +227,11 @@ impl<C, S: Clone> Core<C, S> {
     /// Calls that wait for their reply.
     pub fn calls_in_flight(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Gives the memory of a message back, see [`Outgoing::is_spare`].
+    pub fn reuse(&mut self, spare: Outgoing) {
+        self.spare = Some(spare);
     }
 
     /// The subscriptions.
@@ -512,7 +520,8 @@ impl<C, S: Clone> Core<C, S> {
         let mut id = std::mem::take(&mut self.call_prefix);
         let prefix = id.len();
         id.push_str(itoa::Buffer::new().format(self.calls.next_id()));
-        let message = outgoing::call(&mut self.format, &id, method, args);
+        let spare = self.spare.take().unwrap_or_default();
+        let message = outgoing::call_in(spare, &mut self.format, &id, method, args);
         id.truncate(prefix);
         self.call_prefix = id;
         let message = match message {

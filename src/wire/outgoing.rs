@@ -19,6 +19,10 @@ const SMALLEST_PART: usize = 4 << 10;
 /// Messages that may be of this size get their memory at once.
 const LARGE: usize = 64 << 10;
 
+/// Memory for a small call. It is worth being used again; more is not kept.
+const SMALL: usize = 192;
+const MOST_KEPT: usize = 512;
+
 /// How messages have to be formed for one server.
 #[derive(Debug, Clone)]
 pub struct Format {
@@ -49,7 +53,13 @@ impl Format {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     /// In a place of their own, because this is handed on from one queue to the next.
-    messages: Vec<Message>,
+    all: Box<Messages>,
+}
+
+#[derive(Debug, Default)]
+struct Messages {
+    /// Nearly always there is only one.
+    messages: SmallVec<[Message; 1]>,
     /// The message that is being sent.
     at: usize,
     total: u64,
@@ -58,7 +68,7 @@ pub struct Outgoing {
     secret: bool,
 }
 
-impl Drop for Outgoing {
+impl Drop for Messages {
     fn drop(&mut self) {
         if self.secret {
             self.messages.iter_mut().for_each(|message| wipe(&mut message.parts));
@@ -114,25 +124,26 @@ pub struct FrameStart {
 impl Outgoing {
     /// Bytes of all messages together, without framing.
     pub fn total(&self) -> u64 {
-        self.total
+        self.all.total
     }
 
     /// Whether this is not to stay in memory.
     pub fn is_secret(&self) -> bool {
-        self.secret
+        self.all.secret
     }
 
     /// Bytes taken so far.
     pub fn sent(&self) -> u64 {
-        self.sent
+        self.all.sent
     }
 
     /// The next frame, after all data of the one before was taken; `None` at the end.
     pub fn next_frame(&mut self) -> Option<FrameStart> {
-        if self.messages.get(self.at).is_some_and(|m| m.begun && m.framed == m.size) {
-            self.at += 1;
+        let all = &mut *self.all;
+        if all.messages.get(all.at).is_some_and(|m| m.begun && m.framed == m.size) {
+            all.at += 1;
         }
-        let message = self.messages.get_mut(self.at)?;
+        let message = all.messages.get_mut(all.at)?;
         let left = message.size - message.framed;
         let len = message.chunk.map_or(left, |(_, most)| left.min(u64::from(most)));
         let prefix = message
@@ -146,7 +157,7 @@ impl Outgoing {
 
     /// The next data of the frame, as much as lies together; empty at its end.
     pub fn data(&self) -> &[u8] {
-        let Some(message) = self.messages.get(self.at) else {
+        let Some(message) = self.all.messages.get(self.all.at) else {
             return &[];
         };
         let part = message.parts.get(message.at).map_or(&[][..], |p| &p.bytes()[message.taken..]);
@@ -155,9 +166,10 @@ impl Outgoing {
 
     /// `n` bytes of [`data`](Outgoing::data) were taken.
     pub fn advance(&mut self, n: usize) {
-        if let Some(message) = self.messages.get_mut(self.at) {
+        let all = &mut *self.all;
+        if let Some(message) = all.messages.get_mut(all.at) {
             message.frame_left -= n as u64;
-            self.sent += n as u64;
+            all.sent += n as u64;
             message.taken += n;
             if message.parts.get(message.at).is_some_and(|part| part.bytes().len() == message.taken) {
                 message.at += 1;
@@ -169,13 +181,28 @@ impl Outgoing {
     fn push(&mut self, text: bool, parts: Parts, chunk: Option<(u32, u32)>) {
         let parts = parts.finish();
         let size: u64 = parts.iter().map(|p| p.bytes().len() as u64).sum();
-        self.total += size;
+        self.all.total += size;
         let (at, taken, framed, frame_left) = (0, 0, 0, 0);
-        // Nearly always there is only one.
-        if self.messages.is_empty() {
-            self.messages.reserve_exact(1);
+        self.all.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
+    }
+
+    /// Whether the memory of this is worth being used again for another call, and nothing else is in it.
+    pub fn is_spare(&self) -> bool {
+        let [message] = &self.all.messages[..] else { return false };
+        matches!(&message.parts[..], [Part::Inline(bytes)] if bytes.capacity() <= MOST_KEPT) && !self.is_secret()
+    }
+
+    /// Empties this. Returns the memory that was its only part.
+    fn recycle(&mut self) -> Vec<u8> {
+        let part = self.all.messages.pop().and_then(|mut message| message.parts.pop());
+        *self.all = Messages::default();
+        match part {
+            Some(Part::Inline(mut bytes)) => {
+                bytes.clear();
+                bytes
+            }
+            _ => Vec::new(),
         }
-        self.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
     }
 
     /// A message of text, whole in one frame.
@@ -238,8 +265,13 @@ fn wipe(parts: &mut [Part]) {
 
 /// A call, formed for a server.
 pub fn call(format: &mut Format, id: &str, method: &str, args: &Args) -> Result<Outgoing> {
+    call_in(Outgoing::default(), format, id, method, args)
+}
+
+/// The same in the memory of a message that is over, see [`is_spare`](Outgoing::is_spare).
+pub fn call_in(spare: Outgoing, format: &mut Format, id: &str, method: &str, args: &Args) -> Result<Outgoing> {
     let args = (args.positional.complete()?, args.keywords.complete()?);
-    message(format, id, method, args, Kind::Call)
+    message(spare, format, id, method, args, Kind::Call)
 }
 
 /// A hello: the call that opens the session. If it is larger than what a generation 2 server takes
@@ -256,12 +288,14 @@ pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(O
     }
     args.positional.end()?;
     let args = (args.positional.complete()?, args.keywords.complete()?);
-    let compose = |format: &mut Format, kind| message(format, super::envelope::SYSTEM_ID, "wslink.hello", args, kind);
+    let compose = |format: &mut Format, kind| {
+        message(Outgoing::default(), format, super::envelope::SYSTEM_ID, "wslink.hello", args, kind)
+    };
     let mut outgoing = compose(format, Kind::Hello)?;
-    if format.protocol == Protocol::V2 && outgoing.total > HELLO_LIMIT {
+    if format.protocol == Protocol::V2 && outgoing.total() > HELLO_LIMIT {
         outgoing = compose(format, Kind::ShortHello)?;
     }
-    let size = outgoing.total;
+    let size = outgoing.total();
     Ok((outgoing, size))
 }
 
@@ -290,9 +324,9 @@ impl Kind {
         self != Kind::Call
     }
 
-    /// Memory for a message with these arguments. A hello must not outgrow it, because that would leave a copy of the
+    /// Memory for a message with these arguments, more of it if `room` is too small. A hello must not outgrow it, because that would leave a copy of the
     /// secret behind; nor a large call, because memory that is not there then ends the process.
-    fn room(self, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
+    fn room(self, mut room: Vec<u8>, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
         let bytes = args.bytes().len() + kwargs.bytes().len();
         let nodes = args.node_count() + kwargs.node_count();
         let most = match protocol {
@@ -304,28 +338,38 @@ impl Kind {
                 512 + bytes + 9 * nodes + all.filter(|len| *len < SMALLEST_PART).sum::<usize>()
             }
         };
-        let mut room = Vec::new();
         // Small calls stay small.
-        make_room(&mut room, if self == Kind::Call && most < LARGE { 192 } else { most })?;
+        make_room(&mut room, if self == Kind::Call && most < LARGE { SMALL } else { most })?;
         Ok(room)
     }
 }
 
-fn message(format: &mut Format, id: &str, method: &str, args: Arguments<'_>, kind: Kind) -> Result<Outgoing> {
+fn message(
+    mut outgoing: Outgoing,
+    format: &mut Format,
+    id: &str,
+    method: &str,
+    args: Arguments<'_>,
+    kind: Kind,
+) -> Result<Outgoing> {
+    let room = kind.room(outgoing.recycle(), format.protocol, args)?;
+    outgoing.all.secret = kind.is_secret();
+    let parts = Parts::new(room, kind.is_secret());
     match format.protocol {
-        Protocol::V1 => message_v1(format, id, method, args, kind),
-        Protocol::V2 => message_v2(format, id, method, args, kind),
-    }
+        Protocol::V1 => message_v1(&mut outgoing, parts, format, id, method, args),
+        Protocol::V2 => message_v2(&mut outgoing, parts, format, id, method, args, kind),
+    }?;
+    Ok(outgoing)
 }
 
 fn message_v1(
+    outgoing: &mut Outgoing,
+    mut message: Parts,
     format: &mut Format,
     id: &str,
     method: &str,
     (args, kwargs): Arguments<'_>,
-    kind: Kind,
-) -> Result<Outgoing> {
-    let mut message = Parts::new(kind.room(Protocol::V1, (args, kwargs))?, kind.is_secret());
+) -> Result<()> {
     let text = &mut message.inline;
     text.extend_from_slice(b"{\"wslink\": \"1.0\", \"id\": ");
     json::write::quoted(id, text);
@@ -337,8 +381,6 @@ fn message_v1(
     attachments.extend(json::write::wire(kwargs.root(), &mut format.next_key, text)?);
     text.push(b'}');
 
-    let mut outgoing = Outgoing::default();
-    outgoing.secret = kind.is_secret();
     for (key, value) in attachments {
         let data = value.document().own_attachment(value);
         check_upload(format, data.len() as u64, "attachment")?;
@@ -350,7 +392,7 @@ fn message_v1(
     }
     check_upload(format, message.inline.len() as u64, "message")?;
     outgoing.push(true, message, None);
-    Ok(outgoing)
+    Ok(())
 }
 
 fn check_upload(format: &Format, size: u64, what: &str) -> Result<()> {
@@ -368,14 +410,15 @@ fn check_upload(format: &Format, size: u64, what: &str) -> Result<()> {
 }
 
 fn message_v2(
+    outgoing: &mut Outgoing,
+    mut parts: Parts,
     format: &mut Format,
     id: &str,
     method: &str,
     (args, kwargs): Arguments<'_>,
     kind: Kind,
-) -> Result<Outgoing> {
+) -> Result<()> {
     let short = kind == Kind::ShortHello;
-    let mut parts = Parts::new(kind.room(Protocol::V2, (args, kwargs))?, kind.is_secret());
     // What is the same in every message is written in msgpack already.
     parts.inline.extend_from_slice(if short { b"\x83\xa2id" } else { b"\x85\xa6wslink\xa31.0\xa2id" });
     parts.inline.str(id);
@@ -389,14 +432,12 @@ fn message_v2(
     }
     let number = format.next_message;
     format.next_message = number.wrapping_add(1);
-    let mut outgoing = Outgoing::default();
-    outgoing.secret = kind.is_secret();
     outgoing.push(false, parts, Some((number, format.chunk_size.unwrap_or(u32::MAX))));
-    if outgoing.total > u64::from(u32::MAX) {
-        let message = format!("message of {} bytes; protocol 2 ends at 4294967295", outgoing.total);
+    if outgoing.total() > u64::from(u32::MAX) {
+        let message = format!("message of {} bytes; protocol 2 ends at 4294967295", outgoing.total());
         return Err(Error::new(Code::Limit, message));
     }
-    Ok(outgoing)
+    Ok(())
 }
 
 /// The tape is in the order of msgpack already, so this is one pass.
@@ -468,6 +509,29 @@ mod tests {
         }
         assert_eq!(outgoing.sent(), outgoing.total());
         frames
+    }
+
+    #[test]
+    fn the_memory_of_small_calls_is_used_again_and_that_of_others_is_not() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let small = |text: &str| Args::new().with(text).unwrap().with_keyword("n", 5).unwrap();
+            let spare = call(&mut format(protocol), "rpc:c:1", "before", &small(&"long".repeat(20))).unwrap();
+            assert!(spare.is_spare());
+            let mut sent = spare;
+            while let Some(start) = sent.next_frame() {
+                sent.advance(start.len as usize);
+            }
+            let again = call_in(sent, &mut format(protocol), "rpc:c:2", "m", &small("x")).unwrap();
+            let fresh = call(&mut format(protocol), "rpc:c:2", "m", &small("x")).unwrap();
+            assert_eq!((again.total(), again.sent()), (fresh.total(), 0));
+            assert_eq!(frames(again), frames(fresh));
+
+            let binary = Args::new().with(vec![7u8; 3 * SMALLEST_PART]).unwrap();
+            assert!(!call(&mut format(protocol), "rpc:c:3", "m", &binary).unwrap().is_spare());
+            assert!(!call(&mut format(protocol), "rpc:c:4", "m", &small(&"x".repeat(MOST_KEPT))).unwrap().is_spare());
+            let nothing = Builder::map().finish().unwrap();
+            assert!(!hello(&mut format(protocol), "secret", &nothing).unwrap().0.is_spare());
+        }
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Writer {
                     self.scratch.reserve(message.total().min(SCRATCH as u64) as usize + FOLLOWING);
                 }
                 append_masked(&mut self.scratch, &data[..n], *mask);
-                mask.rotate_left(n % 4);
+                *mask = turned(*mask, n);
                 message.advance(n);
                 *left -= n as u64;
                 if *left == 0 {
@@ -215,11 +215,13 @@ impl Writer {
             }
             // Control frames go between frames, so that a pong does not wait for a whole message. A ping does:
             // its pong tells that the server has come past the messages before it.
-            let no_message = self.messages.is_empty();
-            let next = self.controls.iter().position(|c| no_message || !matches!(c, ControlFrame::Ping));
-            if let Some(control) = next.and_then(|at| self.controls.remove(at)) {
-                self.control(control);
-                continue;
+            if !self.controls.is_empty() {
+                let no_message = self.messages.is_empty();
+                let next = self.controls.iter().position(|c| no_message || !matches!(c, ControlFrame::Ping));
+                if let Some(control) = next.and_then(|at| self.controls.remove(at)) {
+                    self.control(control);
+                    continue;
+                }
             }
             let Some((message, _)) = self.messages.front_mut() else {
                 return;
@@ -229,10 +231,9 @@ impl Writer {
                 Some(start) => {
                     let prefix = start.prefix.as_ref().map_or(&[][..], |p| &p[..]);
                     let opcode = OpCode::Data(if start.text { Data::Text } else { Data::Binary });
-                    let mut mask = self.head(opcode, start.len + prefix.len() as u64);
+                    let mask = self.head(opcode, start.len + prefix.len() as u64);
                     append_masked(&mut self.scratch, prefix, mask);
-                    mask.rotate_left(prefix.len() % 4);
-                    self.frame = (start.len > 0).then_some((mask, start.len));
+                    self.frame = (start.len > 0).then_some((turned(mask, prefix.len()), start.len));
                 }
             }
         }
@@ -258,6 +259,11 @@ impl Writer {
         let _ = header.format(len, &mut self.scratch);
         mask
     }
+}
+
+/// The key for what follows `n` bytes.
+fn turned(mask: [u8; 4], n: usize) -> [u8; 4] {
+    u32::from_le_bytes(mask).rotate_right(8 * (n % 4) as u32).to_le_bytes()
 }
 
 /// Appends `data`, masked with a key whose first byte is for the first byte of the data.
