@@ -172,7 +172,7 @@ pub struct Todo {
 }
 
 /// A call from another thread than the I/O thread writes at most so much itself.
-const CALLER_FLUSH: usize = 256 << 10;
+const CALLER_FLUSH: usize = 512 << 10;
 
 impl Shared {
     /// `waker` ends the sleep of the I/O thread; with `registry` it is told what of the socket to wait for.

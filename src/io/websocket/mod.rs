@@ -3,6 +3,7 @@
 //! every partial write.
 
 pub mod reader;
+mod scratch;
 pub mod writer;
 
 use crate::error::{Code, Error, Stage};

@@ -1,7 +1,7 @@
-//! From messages to bytes. Data is masked (RFC 6455 section 5.3) on its way through one small scratch
-//! buffer that stays in the processor's cache; large data is never held twice, and a partial write moves
-//! nothing.
+//! From messages to bytes. Data is masked on its way through one small scratch buffer; large data is never held twice, and
+//! a partial write moves nothing.
 
+use super::scratch::{SCRATCH, Scratch, turned};
 use crate::session::calls::CallId;
 use crate::wire::outgoing::Outgoing;
 use rand::Rng;
@@ -10,10 +10,6 @@ use std::collections::VecDeque;
 use std::io;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use zeroize::Zeroize;
-
-/// So much is masked and written at once.
-const SCRATCH: usize = 128 << 10;
 
 /// Room for what may be sent together with a hello: heads of its frames, and control frames.
 const FOLLOWING: usize = 4 << 10;
@@ -23,6 +19,9 @@ const MOST_KEPT: usize = 1024;
 
 /// The largest head of a frame: header, mask and chunk header.
 const MAX_HEAD: usize = 14 + 12;
+
+/// The largest payload of a control frame (RFC 6455 section 5.5).
+const MAX_CONTROL: usize = 125;
 
 /// A control frame to be sent.
 #[derive(Debug)]
@@ -60,9 +59,7 @@ pub struct Sent {
 
 /// The writing side of a connection.
 pub struct Writer {
-    scratch: Vec<u8>,
-    /// How much of the scratch is written.
-    written: usize,
+    scratch: Scratch,
     messages: VecDeque<Queued>,
     controls: VecDeque<ControlFrame>,
     /// The frame that is being masked: its key, turned to the next byte, and what is left of it.
@@ -70,8 +67,6 @@ pub struct Writer {
     closing: bool,
     bytes_out: u64,
     done: Vec<Queued>,
-    /// The scratch holds a secret, and the mask beside it.
-    secret: bool,
     /// Its own generator: that of the thread is gone when a session is freed at the exit of the process.
     masks: StdRng,
 }
@@ -91,15 +86,13 @@ impl Writer {
     /// Nothing to write.
     pub fn new() -> Writer {
         Writer {
-            scratch: Vec::new(),
-            written: 0,
+            scratch: Scratch::default(),
             messages: VecDeque::new(),
             controls: VecDeque::new(),
             frame: None,
             closing: false,
             bytes_out: 0,
             done: Vec::new(),
-            secret: false,
             masks: rand::make_rng(),
         }
     }
@@ -139,17 +132,9 @@ impl Writer {
         Some(Sent { call: *call, bytes: message.sent(), total: message.total() })
     }
 
-    fn clear_scratch(&mut self) {
-        if std::mem::take(&mut self.secret) {
-            self.scratch.zeroize();
-        }
-        self.scratch.clear();
-    }
-
     /// Gives everything up.
     pub fn abandon(&mut self) {
-        self.clear_scratch();
-        self.written = 0;
+        self.scratch.clear();
         self.done.extend(self.messages.drain(..));
         self.controls.clear();
         self.closing = true;
@@ -159,9 +144,8 @@ impl Writer {
     pub fn flush(&mut self, most: usize, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<Flushed> {
         let mut budget = most;
         loop {
-            if self.written == self.scratch.len() {
-                self.clear_scratch();
-                self.written = 0;
+            if self.scratch.is_empty() {
+                self.scratch.clear();
                 self.fill();
                 if self.scratch.is_empty() {
                     return Ok(Flushed::Everything);
@@ -170,9 +154,9 @@ impl Writer {
                     return Ok(Flushed::Paused);
                 }
             }
-            match write(&self.scratch[self.written..]) {
+            match write(self.scratch.unwritten()) {
                 Ok(n) => {
-                    self.written += n;
+                    self.scratch.advance(n);
                     self.bytes_out += n as u64;
                     budget = budget.saturating_sub(n);
                 }
@@ -184,24 +168,18 @@ impl Writer {
 
     /// Puts as much as fits into the scratch.
     fn fill(&mut self) {
-        if self.scratch.capacity() == 0 {
-            // Small sessions stay small until they send something large.
-            self.scratch.reserve(1 << 10);
-        }
-        while self.scratch.len() + MAX_HEAD + 125 < SCRATCH {
+        while self.scratch.room() > MAX_HEAD + MAX_CONTROL {
             if let Some((mask, left)) = &mut self.frame {
                 let Some((message, _)) = self.messages.front_mut() else {
                     self.frame = None;
                     continue;
                 };
                 let data = message.data();
-                let n = data.len().min(SCRATCH - self.scratch.len());
-                if message.is_secret() && !self.secret {
-                    self.secret = true;
-                    // Not to be outgrown by what may still follow it, because that would leave a copy behind.
-                    self.scratch.reserve(message.total().min(SCRATCH as u64) as usize + FOLLOWING);
+                let n = data.len().min(self.scratch.room());
+                if message.is_secret() {
+                    self.scratch.keep_secret(message.total().min(SCRATCH as u64) as usize + FOLLOWING);
                 }
-                append_masked(&mut self.scratch, &data[..n], *mask);
+                self.scratch.put_masked(&data[..n], *mask);
                 *mask = turned(*mask, n);
                 message.advance(n);
                 *left -= n as u64;
@@ -232,7 +210,7 @@ impl Writer {
                     let prefix = start.prefix.as_ref().map_or(&[][..], |p| &p[..]);
                     let opcode = OpCode::Data(if start.text { Data::Text } else { Data::Binary });
                     let mask = self.head(opcode, start.len + prefix.len() as u64);
-                    append_masked(&mut self.scratch, prefix, mask);
+                    self.scratch.put_masked(prefix, mask);
                     self.frame = (start.len > 0).then_some((turned(mask, prefix.len()), start.len));
                 }
             }
@@ -249,34 +227,15 @@ impl Writer {
             }
         };
         let mask = self.head(OpCode::Control(opcode), payload.len() as u64);
-        append_masked(&mut self.scratch, &payload, mask);
+        self.scratch.put_masked(&payload, mask);
     }
 
     fn head(&mut self, opcode: OpCode, len: u64) -> [u8; 4] {
         let mask = self.masks.next_u32().to_ne_bytes();
         let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
-        // Writing to a Vec cannot fail.
+        // There is room for it.
         let _ = header.format(len, &mut self.scratch);
         mask
-    }
-}
-
-/// The key for what follows `n` bytes.
-fn turned(mask: [u8; 4], n: usize) -> [u8; 4] {
-    u32::from_le_bytes(mask).rotate_right(8 * (n % 4) as u32).to_le_bytes()
-}
-
-/// Appends `data`, masked with a key whose first byte is for the first byte of the data.
-fn append_masked(out: &mut Vec<u8>, data: &[u8], mask: [u8; 4]) {
-    let start = out.len();
-    out.extend_from_slice(data);
-    let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
-    let (words, rest) = out[start..].as_chunks_mut::<8>();
-    for w in words {
-        *w = (u64::from_ne_bytes(*w) ^ word).to_ne_bytes();
-    }
-    for (i, byte) in rest.iter_mut().enumerate() {
-        *byte ^= mask[i % 4];
     }
 }
 
@@ -353,7 +312,7 @@ mod tests {
     #[test]
     fn a_flush_with_a_budget_pauses_and_goes_on() {
         let mut writer = Writer::new();
-        let (message, data) = upload(1_000_000, None, Protocol::V1);
+        let (message, data) = upload(3_000_000, None, Protocol::V1);
         writer.push([(message, None)], []);
         let mut out = Vec::new();
         let mut pauses = 0;
