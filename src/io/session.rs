@@ -6,7 +6,7 @@ use super::config::{Config, Delivery};
 use super::delivery::{CompletionCallback, Outcome, Policy, Publication, Subscription};
 use super::establish::WAKER;
 use super::link::Report;
-use super::shared::{Completion, Locked, Order, Shared, Waiter};
+use super::shared::{CALLER_FLUSH, Completion, Locked, Order, Shared, WAITING_CALLER_FLUSH, Waiter};
 use super::thread::IoThread;
 use crate::error::{Code, Error, Result, Stage};
 use crate::session::calls::CallId;
@@ -264,7 +264,11 @@ impl Handle {
             return Err((Error::new(Code::Limit, message), completion));
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let (begun, sent) = self.0.with_locked_sending(|locked| {
+        let most = match completion {
+            Completion::Callback(_) => CALLER_FLUSH,
+            Completion::Waiter(_) => WAITING_CALLER_FLUSH,
+        };
+        let (begun, sent) = self.0.with_locked_sending(most, |locked| {
             locked.core.call(method, args, deadline, completion).inspect(|id| accepted(*id))
         });
         begun.map(|id| (id, sent))

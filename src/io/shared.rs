@@ -171,8 +171,11 @@ pub struct Todo {
     must_wake: bool,
 }
 
-/// A call from another thread than the I/O thread writes at most so much itself.
-const CALLER_FLUSH: usize = 512 << 10;
+/// A thread of the application writes at most so much itself of what it sends.
+pub const CALLER_FLUSH: usize = 512 << 10;
+
+/// The same if it waits for the reply anyway.
+pub const WAITING_CALLER_FLUSH: usize = 16 << 20;
 
 impl Shared {
     /// `waker` ends the sleep of the I/O thread; with `registry` it is told what of the socket to wait for.
@@ -250,11 +253,12 @@ impl Shared {
 
     /// The same, with the orders.
     pub fn with_locked<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> R {
-        self.with_locked_sending(change).0
+        self.with_locked_sending(CALLER_FLUSH, change).0
     }
 
-    /// The same. What was sent is to be dropped where code of the application may run.
-    pub fn with_locked_sending<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> (R, Report) {
+    /// The same, and another thread than the I/O thread writes about `most` bytes of what is to be sent. What was sent is
+    /// to be dropped where code of the application may run.
+    pub fn with_locked_sending<R>(&self, most: usize, change: impl FnOnce(&mut Locked) -> R) -> (R, Report) {
         let mut todo = Todo::default();
         let result = {
             let mut locked = self.locked.lock();
@@ -263,7 +267,7 @@ impl Shared {
             self.settle(&locked, &mut todo);
             result
         };
-        (result, self.carry_out(todo))
+        (result, self.carry_out_writing(todo, most))
     }
 
     /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
@@ -348,7 +352,11 @@ impl Shared {
     }
 
     /// What is done without the lock. Returns what was sent.
-    pub fn carry_out(&self, mut todo: Todo) -> Report {
+    pub fn carry_out(&self, todo: Todo) -> Report {
+        self.carry_out_writing(todo, CALLER_FLUSH)
+    }
+
+    fn carry_out_writing(&self, mut todo: Todo, most: usize) -> Report {
         let mut sent = Report::default();
         for (waiter, outcome) in todo.waiters {
             waiter.complete(outcome);
@@ -363,7 +371,7 @@ impl Shared {
         // The I/O thread sees to everything before it sleeps.
         if !self.on_io_thread() {
             if todo.sends {
-                sent = self.link.flush(CALLER_FLUSH);
+                sent = self.link.flush(most);
                 todo.must_wake |= self.wrote(&sent);
             }
             if todo.must_wake {
