@@ -126,6 +126,24 @@ fn every_large_allocation_may_fail() {
     }
 }
 
+/// As above, but the session has not sent anything large yet.
+#[test]
+fn the_first_upload_goes_without_a_large_buffer() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for version in ["v1", "v2"] {
+        let server = Server::start(version, &[]);
+        let session = Session::new(Config::new(&server.url()).unwrap()).unwrap();
+        session.connect_wait().unwrap();
+        let args = Args::new().with(bytes::Bytes::from_static(&[7; 1_000_000])).unwrap();
+        LEFT.store(0, SeqCst);
+        let outcome = session.call_wait("test.sum", args, Some(PATIENCE));
+        let reached = LEFT.swap(-1, SeqCst) < 0;
+        assert!(reached, "no large allocation");
+        let size = outcome.map(|reply| wslink::wire::envelope::result(&reply).get("len").and_then(|len| len.as_u64()));
+        assert_eq!(size.unwrap(), Some(1_000_000), "{version}");
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn what_is_larger_than_the_memory_that_is_left_ends_no_process() {

@@ -3,8 +3,7 @@
 
 use super::socket::Socket;
 use super::sync::{AtomicU64, Mutex};
-use super::websocket::writer::{ControlFrame, Flushed, Queued, Sent, Writer, queue_control};
-use crate::wire::outgoing::Outgoing;
+use super::websocket::writer::{ControlFrame, Flushed, Message, Queued, Sent, Writer, queue_control};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io;
@@ -13,9 +12,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for so many messages that wait is kept for the next ones.
 const MOST_KEPT: usize = 1024;
-
-/// So many small messages that are sent are kept, because of their memory.
-const MOST_SPARES: usize = 128;
 
 /// The outgoing half of a session.
 #[derive(Default)]
@@ -33,7 +29,7 @@ struct Pending {
     messages: Vec<Queued>,
     controls: VecDeque<ControlFrame>,
     /// Messages that are sent, whose memory can be used again.
-    spares: Vec<Outgoing>,
+    spares: Vec<Message>,
     /// Why writing failed.
     failed: Option<io::Error>,
 }
@@ -56,7 +52,7 @@ pub struct Report {
     pub bytes: u64,
     /// How many messages are sent.
     pub messages: u64,
-    /// Those of them that nothing more is done with here. To be dropped without a lock: they may hold memory of the application.
+    /// Those of them whose memory is not kept. To be dropped without a lock: they may hold memory of the application.
     pub done: SmallVec<[Queued; 1]>,
     /// The message that is being sent.
     pub current: Option<Sent>,
@@ -64,7 +60,7 @@ pub struct Report {
 
 impl Link {
     /// Puts a message behind the others. Returns one that is over, if there is one, for its memory.
-    pub fn push(&self, message: Queued) -> Option<Outgoing> {
+    pub fn push(&self, message: Queued) -> Option<Message> {
         let mut pending = self.pending.lock();
         self.waiting.store(self.waiting() + message.0.total(), Relaxed);
         pending.messages.push(message);
@@ -140,22 +136,20 @@ impl Link {
             }
             let flushed = writer.flush(most.saturating_sub(report.bytes as usize), |bytes| socket.write(bytes));
             report.bytes += writer.take_bytes_out();
+            report.done.extend(writer.take_done());
             report.current = writer.current();
+            let written = writer.take_written();
+            report.messages += written.messages;
 
             let mut pending = self.pending.lock();
-            let mut written = 0;
-            for (message, call) in writer.take_done() {
-                written += message.total();
-                report.messages += 1;
-                match message.is_spare() && pending.spares.len() < MOST_SPARES {
-                    true => pending.spares.push(message),
-                    false => report.done.push((message, call)),
-                }
+            // They stay few: as long as there are some here, the writer collects no more than it may.
+            if pending.spares.is_empty() {
+                pending.spares.extend(writer.take_spares());
             }
             // Before the next connection, which counts anew; after this look whoever puts something in finds the socket
             // free.
             drop(active);
-            self.waiting.store(self.waiting().saturating_sub(written), Relaxed);
+            self.waiting.store(self.waiting().saturating_sub(written.bytes), Relaxed);
             match flushed {
                 Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,
                 Ok(Flushed::Everything) => {}

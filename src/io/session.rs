@@ -265,8 +265,8 @@ impl Handle {
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let most = match completion {
-            Completion::Callback(_) => CALLER_FLUSH,
-            Completion::Waiter(_) => WAITING_CALLER_FLUSH,
+            Completion::Waiter(_) if waiting == 0 => WAITING_CALLER_FLUSH,
+            _ => CALLER_FLUSH,
         };
         let (begun, sent) = self.0.with_locked_sending(most, |locked| {
             locked.core.call(method, args, deadline, completion).inspect(|id| accepted(*id))

@@ -171,11 +171,11 @@ pub struct Todo {
     must_wake: bool,
 }
 
-/// A thread of the application writes at most so much itself of what it sends.
+/// When a thread of the application has written so much of what waits, it leaves the rest to the I/O thread.
 pub const CALLER_FLUSH: usize = 512 << 10;
 
-/// The same if it waits for the reply anyway.
-pub const WAITING_CALLER_FLUSH: usize = 16 << 20;
+/// The same if it waits for the reply anyway, and nothing of others was waiting before its call.
+pub const WAITING_CALLER_FLUSH: usize = 4 << 20;
 
 impl Shared {
     /// `waker` ends the sleep of the I/O thread; with `registry` it is told what of the socket to wait for.

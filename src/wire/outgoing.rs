@@ -19,9 +19,11 @@ const SMALLEST_PART: usize = 4 << 10;
 /// Messages that may be of this size get their memory at once.
 const LARGE: usize = 64 << 10;
 
-/// Memory for a small call. It is worth being used again; more is not kept.
-const SMALL: usize = 192;
-const MOST_KEPT: usize = 512;
+/// Memory for a small call.
+const SMALL_CALL: usize = 192;
+
+/// A message that takes no more memory than this gives it to another one.
+const LARGEST_SPARE: usize = 512;
 
 /// How messages have to be formed for one server.
 #[derive(Debug, Clone)]
@@ -53,11 +55,11 @@ impl Format {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     /// In a place of their own, because this is handed on from one queue to the next.
-    all: Box<Messages>,
+    content: Box<Content>,
 }
 
 #[derive(Debug, Default)]
-struct Messages {
+struct Content {
     /// Nearly always there is only one.
     messages: SmallVec<[Message; 1]>,
     /// The message that is being sent.
@@ -68,7 +70,7 @@ struct Messages {
     secret: bool,
 }
 
-impl Drop for Messages {
+impl Drop for Content {
     fn drop(&mut self) {
         if self.secret {
             self.messages.iter_mut().for_each(|message| wipe(&mut message.parts));
@@ -124,26 +126,26 @@ pub struct FrameStart {
 impl Outgoing {
     /// Bytes of all messages together, without framing.
     pub fn total(&self) -> u64 {
-        self.all.total
+        self.content.total
     }
 
     /// Whether this is not to stay in memory.
     pub fn is_secret(&self) -> bool {
-        self.all.secret
+        self.content.secret
     }
 
     /// Bytes taken so far.
     pub fn sent(&self) -> u64 {
-        self.all.sent
+        self.content.sent
     }
 
     /// The next frame, after all data of the one before was taken; `None` at the end.
     pub fn next_frame(&mut self) -> Option<FrameStart> {
-        let all = &mut *self.all;
-        if all.messages.get(all.at).is_some_and(|m| m.begun && m.framed == m.size) {
-            all.at += 1;
+        let content = &mut *self.content;
+        if content.messages.get(content.at).is_some_and(|m| m.begun && m.framed == m.size) {
+            content.at += 1;
         }
-        let message = all.messages.get_mut(all.at)?;
+        let message = content.messages.get_mut(content.at)?;
         let left = message.size - message.framed;
         let len = message.chunk.map_or(left, |(_, most)| left.min(u64::from(most)));
         let prefix = message
@@ -157,7 +159,7 @@ impl Outgoing {
 
     /// The next data of the frame, as much as lies together; empty at its end.
     pub fn data(&self) -> &[u8] {
-        let Some(message) = self.all.messages.get(self.all.at) else {
+        let Some(message) = self.content.messages.get(self.content.at) else {
             return &[];
         };
         let part = message.parts.get(message.at).map_or(&[][..], |p| &p.bytes()[message.taken..]);
@@ -166,10 +168,10 @@ impl Outgoing {
 
     /// `n` bytes of [`data`](Outgoing::data) were taken.
     pub fn advance(&mut self, n: usize) {
-        let all = &mut *self.all;
-        if let Some(message) = all.messages.get_mut(all.at) {
+        let content = &mut *self.content;
+        if let Some(message) = content.messages.get_mut(content.at) {
             message.frame_left -= n as u64;
-            all.sent += n as u64;
+            content.sent += n as u64;
             message.taken += n;
             if message.parts.get(message.at).is_some_and(|part| part.bytes().len() == message.taken) {
                 message.at += 1;
@@ -181,21 +183,21 @@ impl Outgoing {
     fn push(&mut self, text: bool, parts: Parts, chunk: Option<(u32, u32)>) {
         let parts = parts.finish();
         let size: u64 = parts.iter().map(|p| p.bytes().len() as u64).sum();
-        self.all.total += size;
+        self.content.total += size;
         let (at, taken, framed, frame_left) = (0, 0, 0, 0);
-        self.all.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
+        self.content.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
     }
 
     /// Whether the memory of this is worth being used again for another call, and nothing else is in it.
     pub fn is_spare(&self) -> bool {
-        let [message] = &self.all.messages[..] else { return false };
-        matches!(&message.parts[..], [Part::Inline(bytes)] if bytes.capacity() <= MOST_KEPT) && !self.is_secret()
+        let [message] = &self.content.messages[..] else { return false };
+        matches!(&message.parts[..], [Part::Inline(bytes)] if bytes.capacity() <= LARGEST_SPARE) && !self.is_secret()
     }
 
     /// Empties this. Returns the memory that was its only part.
     fn recycle(&mut self) -> Vec<u8> {
-        let part = self.all.messages.pop().and_then(|mut message| message.parts.pop());
-        *self.all = Messages::default();
+        let part = self.content.messages.pop().and_then(|mut message| message.parts.pop());
+        *self.content = Content::default();
         match part {
             Some(Part::Inline(mut bytes)) => {
                 bytes.clear();
@@ -324,8 +326,8 @@ impl Kind {
         self != Kind::Call
     }
 
-    /// Memory for a message with these arguments, more of it if `room` is too small. A hello must not outgrow it, because that would leave a copy of the
-    /// secret behind; nor a large call, because memory that is not there then ends the process.
+    /// Memory for a message with these arguments: `room`, or more of it. A hello must not outgrow it, because that would
+    /// leave a copy of the secret behind; nor a large call, because memory that is not there then ends the process.
     fn room(self, mut room: Vec<u8>, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
         let bytes = args.bytes().len() + kwargs.bytes().len();
         let nodes = args.node_count() + kwargs.node_count();
@@ -339,7 +341,7 @@ impl Kind {
             }
         };
         // Small calls stay small.
-        make_room(&mut room, if self == Kind::Call && most < LARGE { SMALL } else { most })?;
+        make_room(&mut room, if self == Kind::Call && most < LARGE { SMALL_CALL } else { most })?;
         Ok(room)
     }
 }
@@ -353,7 +355,7 @@ fn message(
     kind: Kind,
 ) -> Result<Outgoing> {
     let room = kind.room(outgoing.recycle(), format.protocol, args)?;
-    outgoing.all.secret = kind.is_secret();
+    outgoing.content.secret = kind.is_secret();
     let parts = Parts::new(room, kind.is_secret());
     match format.protocol {
         Protocol::V1 => message_v1(&mut outgoing, parts, format, id, method, args),
@@ -528,7 +530,9 @@ mod tests {
 
             let binary = Args::new().with(vec![7u8; 3 * SMALLEST_PART]).unwrap();
             assert!(!call(&mut format(protocol), "rpc:c:3", "m", &binary).unwrap().is_spare());
-            assert!(!call(&mut format(protocol), "rpc:c:4", "m", &small(&"x".repeat(MOST_KEPT))).unwrap().is_spare());
+            assert!(
+                !call(&mut format(protocol), "rpc:c:4", "m", &small(&"x".repeat(LARGEST_SPARE))).unwrap().is_spare()
+            );
             let nothing = Builder::map().finish().unwrap();
             assert!(!hello(&mut format(protocol), "secret", &nothing).unwrap().0.is_spare());
         }

@@ -109,6 +109,10 @@ mod wire {
                 false
             }
 
+            pub fn is_spare(&self) -> bool {
+                false
+            }
+
             pub fn data(&self) -> &[u8] {
                 &self.data[self.taken..]
             }

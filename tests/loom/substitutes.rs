@@ -139,6 +139,12 @@ pub mod websocket {
             pub call: Option<u64>,
         }
 
+        #[derive(Default)]
+        pub struct Written {
+            pub messages: u64,
+            pub bytes: u64,
+        }
+
         #[derive(PartialEq)]
         pub enum Flushed {
             Everything,
@@ -153,7 +159,10 @@ pub mod websocket {
             /// How much of the first message is written.
             written: usize,
             bytes_out: u64,
+            finished: Written,
             done: Vec<Queued>,
+            /// Messages of one byte.
+            spares: Vec<Message>,
         }
 
         impl Writer {
@@ -174,8 +183,16 @@ pub mod websocket {
                 std::mem::take(&mut self.bytes_out)
             }
 
+            pub fn take_written(&mut self) -> Written {
+                std::mem::take(&mut self.finished)
+            }
+
             pub fn take_done(&mut self) -> Vec<Queued> {
                 std::mem::take(&mut self.done)
+            }
+
+            pub fn take_spares(&mut self) -> Vec<Message> {
+                std::mem::take(&mut self.spares)
             }
 
             pub fn current(&self) -> Option<Sent> {
@@ -214,7 +231,15 @@ pub mod websocket {
                         self.controls.pop_front();
                     } else if whole {
                         self.written = 0;
-                        self.done.extend(self.messages.pop_front());
+                        if let Some((message, call)) = self.messages.pop_front() {
+                            self.finished.messages += 1;
+                            self.finished.bytes += message.total();
+                            if message.total() == 1 {
+                                self.spares.push(message);
+                            } else {
+                                self.done.push((message, call));
+                            }
+                        }
                     } else {
                         self.written += n;
                     }

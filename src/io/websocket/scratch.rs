@@ -1,5 +1,5 @@
 //! Bytes that are on their way to the socket. Data is masked (RFC 6455 section 5.3) while it is copied here, in one pass, and
-//! this is small enough to stay in the processor's cache until it is written.
+//! written from here before it has left the processor's caches.
 
 use std::io::{self, Write};
 use zeroize::Zeroize;
@@ -22,9 +22,14 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// How much can be put here.
-    pub fn room(&self) -> usize {
-        SCRATCH.saturating_sub(self.filled)
+    /// How much was put here since it was empty.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// How much of that is written.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Whether nothing is left to be written.
@@ -50,19 +55,35 @@ impl Scratch {
         (self.filled, self.written) = (0, 0);
     }
 
-    /// A secret follows, which is wiped when it is written, in at most so many bytes that are put here until then: they
-    /// are not to outgrow their memory, because that would leave a copy behind.
-    pub fn keep_secret(&mut self, most: usize) {
-        if !std::mem::replace(&mut self.secret, true) {
-            self.grow(most);
+    /// A secret follows, which is wiped when it is written. `size`: how much room is made for it and what comes with it;
+    /// it never outgrows that, because it would leave a copy behind.
+    pub fn keep_secret(&mut self, size: usize) {
+        if !self.secret {
+            self.room(size);
+            self.secret = true;
         }
     }
 
-    /// Puts `data` here, masked with a key whose first byte is for the first byte of the data.
+    /// Makes room for `wanted` bytes and tells for how many there is: fewer where this is full, and where the system has
+    /// no memory for all. In an empty one there is always room for some.
+    pub fn room(&mut self, wanted: usize) -> usize {
+        let wanted = wanted.min(SCRATCH - self.filled);
+        let need = self.filled + wanted;
+        if need > self.bytes.len() && !self.secret {
+            let size = need.max((2 * need).min(SCRATCH)).max(SMALL);
+            // The smallest is taken like all small memory.
+            if size == SMALL || self.bytes.try_reserve_exact(size - self.bytes.len()).is_ok() {
+                self.bytes.resize(size, 0);
+            }
+        }
+        wanted.min(self.bytes.len() - self.filled)
+    }
+
+    /// Puts `data` here, for which there is room, masked with a key whose first byte is for the first byte of the data.
     pub fn put_masked(&mut self, data: &[u8], mask: [u8; 4]) {
         let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
         let (from, rest) = data.as_chunks::<8>();
-        let (to, last) = self.take(data.len()).as_chunks_mut::<8>();
+        let (to, last) = self.next(data.len()).as_chunks_mut::<8>();
         for (to, from) in to.iter_mut().zip(from) {
             *to = (u64::from_ne_bytes(*from) ^ word).to_ne_bytes();
         }
@@ -72,26 +93,17 @@ impl Scratch {
     }
 
     /// The next `n` bytes, to be written to.
-    fn take(&mut self, n: usize) -> &mut [u8] {
-        self.grow(n);
+    fn next(&mut self, n: usize) -> &mut [u8] {
         let begin = self.filled;
         self.filled += n;
         &mut self.bytes[begin..self.filled]
     }
-
-    /// Makes sure that `n` bytes more have their place.
-    fn grow(&mut self, n: usize) {
-        let need = self.filled + n;
-        if need > self.bytes.len() {
-            let size = if need <= SMALL { SMALL } else { need.max(SCRATCH.min(2 * need)) };
-            self.bytes.resize(size, 0);
-        }
-    }
 }
 
+/// For heads of frames, for which there is room.
 impl Write for Scratch {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.take(bytes.len()).copy_from_slice(bytes);
+        self.next(bytes.len()).copy_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -118,28 +130,33 @@ mod tests {
             let mut scratch = Scratch::default();
             let mut mask = key;
             for piece in data.chunks(size) {
+                assert_eq!(scratch.room(piece.len()), piece.len());
                 scratch.put_masked(piece, mask);
                 mask = turned(mask, piece.len());
             }
             assert_eq!(scratch.unwritten(), masked, "in pieces of {size}");
             scratch.advance(1000);
             assert_eq!(scratch.unwritten(), &masked[1000..]);
-            assert_eq!(scratch.room(), SCRATCH - data.len());
+            assert_eq!(scratch.room(usize::MAX), SCRATCH - data.len());
         }
     }
 
     #[test]
     fn a_secret_is_wiped_and_does_not_move() {
         let mut scratch = Scratch::default();
+        assert_eq!(scratch.room(6), 6);
         scratch.put_masked(b"before", [0; 4]);
         scratch.keep_secret(100_000);
         let place = scratch.unwritten().as_ptr();
         scratch.put_masked(&[7; 99_000], [0; 4]);
         scratch.write_all(&[7; 1000]).unwrap();
-        assert_eq!(scratch.unwritten().as_ptr(), place);
+        let room = scratch.room(usize::MAX);
+        scratch.put_masked(&vec![7; room], [0; 4]);
+        assert_eq!((scratch.unwritten().as_ptr(), scratch.room(1)), (place, 0));
         scratch.advance(scratch.unwritten().len());
-        assert!(scratch.is_empty() && !scratch.bytes.iter().all(|byte| *byte == 0));
+        assert!(scratch.is_empty() && scratch.bytes.iter().all(|byte| *byte != 0));
         scratch.clear();
         assert!(scratch.bytes.iter().all(|byte| *byte == 0));
+        assert_eq!(scratch.room(usize::MAX), SCRATCH);
     }
 }

@@ -1,4 +1,4 @@
-//! From messages to bytes. Data is masked on its way through one small scratch buffer; large data is never held twice, and
+//! From messages to bytes. Data is masked on its way through one scratch buffer; large data is never held twice, and
 //! a partial write moves nothing.
 
 use super::scratch::{SCRATCH, Scratch, turned};
@@ -43,8 +43,14 @@ pub fn queue_control(waiting: &mut VecDeque<ControlFrame>, frame: ControlFrame) 
     waiting.push_back(frame);
 }
 
+/// So many small messages that are written are kept, because of their memory.
+const MOST_SPARES: usize = 128;
+
+/// What is sent.
+pub type Message = Outgoing;
+
 /// A message and the call that it belongs to.
-pub type Queued = (Outgoing, Option<CallId>);
+pub type Queued = (Message, Option<CallId>);
 
 /// What has been sent of a message.
 #[derive(Debug, Clone, Copy)]
@@ -57,16 +63,29 @@ pub struct Sent {
     pub total: u64,
 }
 
+/// Messages that are written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// How many.
+    pub messages: u64,
+    /// Their bytes, without framing.
+    pub bytes: u64,
+}
+
 /// The writing side of a connection.
 pub struct Writer {
     scratch: Scratch,
     messages: VecDeque<Queued>,
+    /// Messages that are in the scratch with their last byte, and where there they end.
+    masked: VecDeque<(Queued, usize)>,
     controls: VecDeque<ControlFrame>,
     /// The frame that is being masked: its key, turned to the next byte, and what is left of it.
     frame: Option<([u8; 4], u64)>,
     closing: bool,
     bytes_out: u64,
+    written: Written,
     done: Vec<Queued>,
+    spares: Vec<Message>,
     /// Its own generator: that of the thread is gone when a session is freed at the exit of the process.
     masks: StdRng,
 }
@@ -88,11 +107,14 @@ impl Writer {
         Writer {
             scratch: Scratch::default(),
             messages: VecDeque::new(),
+            masked: VecDeque::new(),
             controls: VecDeque::new(),
             frame: None,
             closing: false,
             bytes_out: 0,
+            written: Written::default(),
             done: Vec::new(),
+            spares: Vec::new(),
             masks: rand::make_rng(),
         }
     }
@@ -121,20 +143,51 @@ impl Writer {
         std::mem::take(&mut self.bytes_out)
     }
 
-    /// Messages that are sent, or never will be. To be dropped where code of the application may run.
+    /// How much was written since the last time this was taken.
+    pub fn take_written(&mut self) -> Written {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Messages that are written, but for the spares, or never will be. To be dropped where code of the application may run.
     pub fn take_done(&mut self) -> impl Iterator<Item = Queued> {
         self.done.drain(..)
     }
 
+    /// Messages that are written and whose memory can be used again.
+    pub fn take_spares(&mut self) -> impl Iterator<Item = Message> {
+        self.spares.drain(..)
+    }
+
     /// What is being sent.
     pub fn current(&self) -> Option<Sent> {
-        let (message, call) = self.messages.front()?;
-        Some(Sent { call: *call, bytes: message.sent(), total: message.total() })
+        let ((message, call), end) = match self.masked.front() {
+            Some((queued, end)) => (queued, *end),
+            None => (self.messages.front()?, self.scratch.filled()),
+        };
+        // About so much: the heads of frames count, too.
+        let unwritten = (end - self.scratch.written()) as u64;
+        Some(Sent { call: *call, bytes: message.sent().saturating_sub(unwritten), total: message.total() })
+    }
+
+    fn finish_written(&mut self) {
+        while let Some((_, end)) = self.masked.front()
+            && *end <= self.scratch.written()
+            && let Some(((message, call), _)) = self.masked.pop_front()
+        {
+            self.written.messages += 1;
+            self.written.bytes += message.total();
+            if message.is_spare() && self.spares.len() < MOST_SPARES {
+                self.spares.push(message);
+            } else {
+                self.done.push((message, call));
+            }
+        }
     }
 
     /// Gives everything up.
     pub fn abandon(&mut self) {
         self.scratch.clear();
+        self.done.extend(self.masked.drain(..).map(|(queued, _)| queued));
         self.done.extend(self.messages.drain(..));
         self.controls.clear();
         self.closing = true;
@@ -146,17 +199,18 @@ impl Writer {
         loop {
             if self.scratch.is_empty() {
                 self.scratch.clear();
+                if budget == 0 && !self.closing && !(self.messages.is_empty() && self.controls.is_empty()) {
+                    return Ok(Flushed::Paused);
+                }
                 self.fill();
                 if self.scratch.is_empty() {
                     return Ok(Flushed::Everything);
-                }
-                if budget == 0 {
-                    return Ok(Flushed::Paused);
                 }
             }
             match write(self.scratch.unwritten()) {
                 Ok(n) => {
                     self.scratch.advance(n);
+                    self.finish_written();
                     self.bytes_out += n as u64;
                     budget = budget.saturating_sub(n);
                 }
@@ -168,17 +222,17 @@ impl Writer {
 
     /// Puts as much as fits into the scratch.
     fn fill(&mut self) {
-        while self.scratch.room() > MAX_HEAD + MAX_CONTROL {
+        while self.scratch.room(MAX_HEAD + MAX_CONTROL) == MAX_HEAD + MAX_CONTROL {
             if let Some((mask, left)) = &mut self.frame {
                 let Some((message, _)) = self.messages.front_mut() else {
                     self.frame = None;
                     continue;
                 };
                 let data = message.data();
-                let n = data.len().min(self.scratch.room());
                 if message.is_secret() {
                     self.scratch.keep_secret(message.total().min(SCRATCH as u64) as usize + FOLLOWING);
                 }
+                let n = self.scratch.room(data.len());
                 self.scratch.put_masked(&data[..n], *mask);
                 *mask = turned(*mask, n);
                 message.advance(n);
@@ -205,7 +259,7 @@ impl Writer {
                 return;
             };
             match message.next_frame() {
-                None => self.done.extend(self.messages.pop_front()),
+                None => self.masked.extend(self.messages.pop_front().map(|queued| (queued, self.scratch.filled()))),
                 Some(start) => {
                     let prefix = start.prefix.as_ref().map_or(&[][..], |p| &p[..]);
                     let opcode = OpCode::Data(if start.text { Data::Text } else { Data::Binary });
@@ -329,6 +383,37 @@ mod tests {
         assert!(pauses >= 3);
         let frames = unmask(&out);
         assert_eq!((frames.len(), &frames[1].1), (3, &data));
+    }
+
+    #[test]
+    fn a_message_is_sent_when_its_last_byte_is_written() {
+        let mut writer = Writer::new();
+        let (first, _) = upload(300_000, None, Protocol::V2);
+        let (second, _) = upload(10, None, Protocol::V2);
+        let (size, small) = (first.total(), second.total());
+        writer.push([(first, Some(1)), (second, Some(2))], []);
+        // So many bytes at a time; then the socket is full.
+        let mut take = |mut room: usize| {
+            let flushed = writer.flush(usize::MAX, |bytes| match std::mem::take(&mut room) {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                room => Ok(bytes.len().min(room)),
+            });
+            let current = writer.current().map(|sent| (sent.call, sent.bytes));
+            (flushed.unwrap(), writer.take_written(), current, writer.take_done().count(), writer.take_spares().count())
+        };
+        let none = Written::default();
+        let (flushed, written, current, ..) = take(100_000);
+        assert_eq!((flushed, written), (Flushed::Blocked, none));
+        assert!(matches!(current, Some((Some(1), 99_000..100_000))), "{current:?}");
+        // All but the last byte: header, mask and chunk header come to 26 bytes more.
+        let (_, written, current, done, _) = take(size as usize + 25 - 100_000);
+        assert_eq!((written, current, done), (none, Some((Some(1), size - 1)), 0));
+        let (_, written, current, done, spares) = take(1);
+        assert_eq!((written, done, spares), (Written { messages: 1, bytes: size }, 1, 0));
+        assert_eq!(current.unwrap().0, Some(2));
+        let (flushed, written, current, done, spares) = take(usize::MAX);
+        assert_eq!((flushed, current, done, spares), (Flushed::Everything, None, 0, 1));
+        assert_eq!(written, Written { messages: 1, bytes: small });
     }
 
     #[test]
