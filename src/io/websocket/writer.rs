@@ -11,8 +11,8 @@ use std::io;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// Room for what may be sent together with a hello: heads of its frames, and control frames.
-const FOLLOWING: usize = 4 << 10;
+/// Room for what may be sent together with a hello, whose place does not grow: heads of its frames, or a control frame.
+const FOLLOWING: usize = 2 * (MAX_HEAD + MAX_CONTROL);
 
 /// Room for so many messages that wait or are sent is kept for the next ones.
 const MOST_KEPT: usize = 1024;
