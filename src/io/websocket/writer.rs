@@ -203,6 +203,8 @@ impl Writer {
                     return Ok(Flushed::Paused);
                 }
                 self.fill();
+                // The last byte of a message may have been the last one that there was room for, before.
+                self.finish_written();
                 if self.scratch.is_empty() {
                     return Ok(Flushed::Everything);
                 }
@@ -414,6 +416,22 @@ mod tests {
         let (flushed, written, current, done, spares) = take(usize::MAX);
         assert_eq!((flushed, current, done, spares), (Flushed::Everything, None, 0, 1));
         assert_eq!(written, Written { messages: 1, bytes: small });
+    }
+
+    #[test]
+    fn a_message_that_fills_the_scratch_is_sent_when_it_is_written() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            for size in (SCRATCH - 500..SCRATCH + 20).step_by(5) {
+                let mut writer = Writer::new();
+                let (message, _) = upload(size, None, protocol);
+                let total = message.total();
+                writer.push([(message, Some(1))], []);
+                assert_eq!(writer.flush(usize::MAX, |bytes| Ok(bytes.len())).unwrap(), Flushed::Everything);
+                let written = Written { messages: 1, bytes: total };
+                assert_eq!((writer.take_written(), writer.take_done().count()), (written, 1), "{size}");
+                assert!(writer.current().is_none());
+            }
+        }
     }
 
     #[test]
