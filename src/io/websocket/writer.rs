@@ -129,6 +129,9 @@ impl Writer {
         if self.messages.is_empty() {
             self.messages.shrink_to(MOST_KEPT);
         }
+        if self.masked.is_empty() {
+            self.masked.shrink_to(MOST_KEPT);
+        }
         self.messages.extend(messages);
         if self.done.capacity() > MOST_KEPT {
             self.done = Vec::new();
