@@ -152,10 +152,11 @@ pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]
 /// The same where nobody is told what is wrong.
 #[inline(always)]
 pub fn view<'a, T>(pointer: *const T, len: usize) -> Option<&'a [T]> {
-    if len == 0 {
-        return Some(&[]);
+    // NULL first: what is asked of all others is the fewest steps then.
+    if pointer.is_null() {
+        return (len == 0).then_some(&[]);
     }
-    if pointer.is_null() || len > isize::MAX as usize / size_of::<T>().max(1) {
+    if len > isize::MAX as usize / size_of::<T>().max(1) {
         return None;
     }
     // SAFETY: not NULL means valid for `len` elements during the call.

@@ -1,7 +1,7 @@
 //! Views of values.
 
 use super::buffer::{new_buffer, wslink_buffer};
-use super::codes::{WSLINK_ERR_NULL, WSLINK_KIND_NULL};
+use super::codes::WSLINK_ERR_NULL;
 use super::document::{as_document, share, wslink_document};
 use super::guard::infallible;
 use super::pointer::{self, wslink_bytes, wslink_str};
@@ -25,8 +25,9 @@ impl wslink_value {
     /// The view of a value of this document.
     #[inline]
     pub(super) fn of(document: *const wslink_document, value: Value<'_>) -> wslink_value {
+        // One that is no element of a packed run is the index of its entry alone, which one comparison checks.
         let (node, element) = value.place();
-        wslink_value { document, place: u64::from(element) << 32 | u64::from(node) }
+        wslink_value { document, place: u64::from(element.wrapping_add(1)) << 32 | u64::from(node) }
     }
 
     /// That of another value of the same document.
@@ -35,9 +36,18 @@ impl wslink_value {
         wslink_value::of(self.document, value)
     }
 
+    /// The value.
     #[inline]
     pub(super) fn view<'a>(self) -> Option<Value<'a>> {
-        Value::from_place(as_document(self.document)?, (self.place as u32, (self.place >> 32) as u32))
+        let element = ((self.place >> 32) as u32).wrapping_sub(1);
+        self.whole().or_else(|| Value::from_place(as_document(self.document)?, (self.place as u32, element)))
+    }
+
+    /// The same but for elements of packed runs, which are floats and nothing else.
+    #[inline(always)]
+    fn whole<'a>(self) -> Option<Value<'a>> {
+        let document = as_document(self.document)?;
+        (self.place < document.node_count() as u64).then(|| Value::at(document, self.place as u32))
     }
 }
 
@@ -46,8 +56,8 @@ impl wslink_value {
 /// Getters are called for every value of a message, and the panic wall costs more than they do. They have
 /// none: the place of a view is checked first, and what a tape says about itself was checked when it was made.
 #[inline]
-fn get<T>(value: wslink_value, out: *mut T, getter: impl FnOnce(Value<'static>) -> Option<T>) -> bool {
-    match value.view().and_then(getter) {
+fn get<T>(value: Option<Value<'static>>, out: *mut T, getter: impl FnOnce(Value<'static>) -> Option<T>) -> bool {
+    match value.and_then(getter) {
         Some(found) => {
             pointer::store_opt(out, found);
             true
@@ -65,45 +75,57 @@ pub unsafe extern "C" fn wslink_value_kind(value: wslink_value) -> i32 {
 /// Whether the value is null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_is_null(value: wslink_value) -> bool {
-    value.view().is_some_and(|v| v.kind() as i32 == WSLINK_KIND_NULL)
+    value.whole().is_some_and(Value::is_null)
 }
 
 /// The truth value. Like every getter: returns whether the value is of that kind and fits, and writes `*out`
 /// only then; `out` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_bool(value: wslink_value, out: *mut bool) -> bool {
-    get(value, out, Value::as_bool)
+    get(value.whole(), out, Value::as_bool)
 }
 
 /// The integer, if it is one and fits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_int(value: wslink_value, out: *mut i64) -> bool {
-    get(value, out, Value::as_i64)
+    get(value.whole(), out, Value::as_i64)
 }
 
 /// The integer, if it is one and not negative.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_uint(value: wslink_value, out: *mut u64) -> bool {
-    get(value, out, Value::as_u64)
+    get(value.whole(), out, Value::as_u64)
 }
 
 /// The number as a double: a float as it is, an integer of any size rounded to the nearest double.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_double(value: wslink_value, out: *mut f64) -> bool {
-    get(value, out, Value::as_f64)
+    match value.whole().and_then(Value::as_usual_f64) {
+        Some(number) => {
+            pointer::store_opt(out, number);
+            true
+        }
+        None => seldom_double(value, out),
+    }
+}
+
+/// Apart, as `search`.
+#[inline(never)]
+extern "C" fn seldom_double(value: wslink_value, out: *mut f64) -> bool {
+    get(value.view(), out, Value::as_f64)
 }
 
 /// The text of a string, UTF-8, not NUL-terminated; it may contain NUL. Lives as long as the document.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_string(value: wslink_value, out: *mut wslink_str) -> bool {
-    get(value, out, |v| v.as_str_bytes().map(wslink_str::of))
+    get(value.whole(), out, |v| v.as_str_bytes().map(wslink_str::of))
 }
 
 /// The binary data, where it arrived. Lives as long as the document; to keep it longer, use
 /// `wslink_value_get_buffer` or `wslink_document_ref`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_bytes(value: wslink_value, out: *mut wslink_bytes) -> bool {
-    get(value, out, |v| v.as_bytes().map(wslink_bytes::of))
+    get(value.whole(), out, |v| v.as_bytes().map(wslink_bytes::of))
 }
 
 /// The binary data as a buffer that keeps itself alive, at no copy. The caller unrefs it.
@@ -113,7 +135,7 @@ pub unsafe extern "C" fn wslink_value_get_buffer(value: wslink_value, out: *mut 
         if out.is_null() {
             return false;
         }
-        let shared = share(value.document).and_then(|document| value.view().and_then(|v| v.shared_bytes(&document)));
+        let shared = share(value.document).and_then(|document| value.whole().and_then(|v| v.shared_bytes(&document)));
         match shared {
             Some(bytes) => pointer::store(out, new_buffer(bytes), "out").is_ok(),
             None => false,
@@ -124,7 +146,7 @@ pub unsafe extern "C" fn wslink_value_get_buffer(value: wslink_value, out: *mut 
 /// The type and the data of an extension. Either out-parameter may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_ext(value: wslink_value, ext_type: *mut i8, data: *mut wslink_bytes) -> bool {
-    infallible(false, || match value.view().and_then(Value::as_ext) {
+    infallible(false, || match value.whole().and_then(Value::as_ext) {
         Some((kind, bytes)) => {
             pointer::store_opt(ext_type, kind);
             pointer::store_opt(data, wslink_bytes::of(bytes));
@@ -137,19 +159,19 @@ pub unsafe extern "C" fn wslink_value_get_ext(value: wslink_value, ext_type: *mu
 /// The decimal digits of an integer beyond 64 bit, with its sign.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_bigint(value: wslink_value, out: *mut wslink_str) -> bool {
-    get(value, out, |v| v.as_big_int().map(|t| wslink_str::of(t.as_bytes())))
+    get(value.whole(), out, |v| v.as_big_int().map(|t| wslink_str::of(t.as_bytes())))
 }
 
 /// How many elements an array has, pairs a map, bytes a string, binary data or an extension; 0 for others.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_size(value: wslink_value) -> usize {
-    value.view().map_or(0, Value::len)
+    value.whole().map_or(0, Value::len)
 }
 
 /// The element of an array. Steps over the elements before it: to visit all of them use `wslink_iter`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_at(value: wslink_value, index: usize, out: *mut wslink_value) -> bool {
-    get(value, out, |v| v.index(index).map(|element| value.other(element)))
+    get(value.whole(), out, |v| v.index(index).map(|element| value.other(element)))
 }
 
 /// The value of a string key of a map. Of equal keys the last one counts, as in Python.
@@ -158,7 +180,7 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
     let Some(bytes) = pointer::view(key.ptr.cast(), key.len) else {
         return false;
     };
-    match value.view().and_then(|v| v.get_next(bytes)) {
+    match value.whole().and_then(|v| v.get_next(bytes)) {
         Some(found) => {
             pointer::store_opt(out, value.other(found));
             true
@@ -170,7 +192,7 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
 /// Apart, so that nothing is saved for it where the key is the next one.
 #[inline(never)]
 fn search(value: wslink_value, key: &[u8], out: *mut wslink_value) -> bool {
-    get(value, out, |v| v.get_bytes(key).map(|found| value.other(found)))
+    get(value.whole(), out, |v| v.get_bytes(key).map(|found| value.other(found)))
 }
 
 /// Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
@@ -190,7 +212,7 @@ pub struct wslink_iter {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_iter(value: wslink_value) -> wslink_iter {
     let nothing = wslink_iter { next: wslink_value::NOTHING, left: 0, map: false };
-    match value.view().and_then(Value::first) {
+    match value.whole().and_then(Value::first) {
         Some((next, left, map)) => wslink_iter { next: value.other(next), left, map },
         None => nothing,
     }
@@ -238,7 +260,7 @@ pub unsafe extern "C" fn wslink_iter_next_strings(
     let (Ok(iter), false) = (pointer::borrow_mut(iter, "iter"), out.is_null()) else {
         return 0;
     };
-    let Some(first) = iter.next.view().filter(|_| !iter.map) else {
+    let Some(first) = iter.next.whole().filter(|_| !iter.map) else {
         return 0;
     };
     let mut count = 0;
@@ -259,7 +281,7 @@ fn copy<T: Number>(value: wslink_value, out: *mut T, capacity: usize, count: *mu
         let Ok(out) = pointer::slice_mut(out, capacity, "out") else {
             return false;
         };
-        match value.view().and_then(|v| v.copy_numbers(out)) {
+        match value.whole().and_then(|v| v.copy_numbers(out)) {
             Some(n) => {
                 pointer::store_opt(count, n);
                 true

@@ -258,6 +258,12 @@ impl MessageBuf {
         Ok(())
     }
 
+    /// Some of the bytes; of what lies behind the message, too.
+    #[inline(always)]
+    pub(crate) fn part(&self, start: usize, len: usize) -> Option<&[u8]> {
+        self.data.get(start..)?.get(..len)
+    }
+
     /// The message and [`PADDING`] bytes of any content behind it, after [`pad`](MessageBuf::pad).
     pub(crate) fn padded(&self) -> &[u8] {
         &self.data[..self.filled + PADDING]

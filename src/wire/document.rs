@@ -76,6 +76,15 @@ impl Node {
         (self.kind >> 8) as i8
     }
 
+    /// Where the entry is that follows this one and all that it contains, if this is the one at `index`.
+    #[inline(always)]
+    pub fn after(&self, index: u32) -> u32 {
+        match self.tag() {
+            Tag::Array | Tag::Map => self.data as u32,
+            _ => index + 1,
+        }
+    }
+
     #[inline(always)]
     pub fn tag(&self) -> Tag {
         match self.kind as u8 {
@@ -226,6 +235,18 @@ impl Document {
         self.tape.len()
     }
 
+    /// An entry and the one behind it.
+    #[inline(always)]
+    pub(crate) fn pair(&self, index: u32) -> Option<&[Node; 2]> {
+        self.tape.get(index as usize..)?.first_chunk()
+    }
+
+    /// The text of a `Str` entry.
+    #[inline(always)]
+    pub(crate) fn text(&self, node: &Node) -> Option<&[u8]> {
+        self.bytes.part(node.data as usize, node.len as usize)
+    }
+
     /// The bytes that a `Str`, `BigInt`, `Bytes` or `Ext` entry stands for.
     #[inline(always)]
     pub(crate) fn slice(&self, node: Node) -> &[u8] {
@@ -255,11 +276,7 @@ impl Document {
     /// The entry after `index` and all that it contains.
     #[inline]
     pub(crate) fn after(&self, index: u32) -> u32 {
-        let node = &self.tape[index as usize];
-        match node.tag() {
-            Tag::Array | Tag::Map => node.data as u32,
-            _ => index + 1,
-        }
+        self.entry(index).after(index)
     }
 
     /// Turns the string at `index` into the attachment that it names.

@@ -97,14 +97,12 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     // The ends, which overlap in short text, and what is between them. Without a call, for which all registers would have
     // to be saved.
     if len >= 8 {
-        let (mut x, mut y) = (a, b);
-        while let (Some((first, after)), Some((second, behind))) =
-            (x.split_first_chunk::<8>(), y.split_first_chunk::<8>())
-        {
-            if first != second {
+        let mut at = 0;
+        while at + 8 < len {
+            if a[at..at + 8] != b[at..at + 8] {
                 return false;
             }
-            (x, y) = (after, behind);
+            at += 8;
         }
         a[len - 8..] == b[len - 8..]
     } else if len >= 4 {

@@ -152,6 +152,12 @@ impl<'a> Value<'a> {
         number(self.document, node)
     }
 
+    /// The same for the frequent ones.
+    #[inline(always)]
+    pub(crate) fn as_usual_f64(self) -> Option<f64> {
+        usual_number(self.document.entry(self.node))
+    }
+
     /// The text, if this is a string.
     #[inline]
     pub fn as_str(self) -> Option<&'a str> {
@@ -166,8 +172,8 @@ impl<'a> Value<'a> {
     /// The UTF-8 text of a string as bytes, without looking at it.
     #[inline]
     pub fn as_str_bytes(self) -> Option<&'a [u8]> {
-        let node = self.entry();
-        (node.tag() == Tag::Str).then(|| self.document.slice(node))
+        let node = self.document.entry(self.node);
+        if node.tag() == Tag::Str { self.document.text(node) } else { None }
     }
 
     /// The binary data, if this is such.
@@ -243,14 +249,16 @@ impl<'a> Value<'a> {
             return None;
         }
         let next = document.hint.get(self.node).unwrap_or(self.node + 1);
-        (u64::from(next) < map.data && is_key(document, next, key)).then(|| self.found(next + 1))
+        // Behind the map come members of others.
+        let [name, value] = document.pair(next).filter(|_| u64::from(next) < map.data)?;
+        is_key(document, name, key).then(|| self.found(next + 1, value))
     }
 
     /// A member that was found in a map without equal keys.
     #[inline(always)]
-    fn found(self, value: u32) -> Value<'a> {
-        self.document.hint.set(self.node, self.document.after(value));
-        Value::at(self.document, value)
+    fn found(self, at: u32, value: &Node) -> Value<'a> {
+        self.document.hint.set(self.node, value.after(at));
+        Value::at(self.document, at)
     }
 
     /// Looks at one key after the other.
@@ -265,9 +273,9 @@ impl<'a> Value<'a> {
         let mut at = self.node + 1;
         for _ in 0..map.len {
             let value = document.after(at);
-            if is_key(document, at, key) {
+            if is_key(document, document.entry(at), key) {
                 if map.is_distinct_map() {
-                    return Some(self.found(value));
+                    return Some(self.found(value, document.entry(value)));
                 }
                 found = Some(Value::at(document, value));
             }
@@ -336,9 +344,8 @@ impl<'a> Value<'a> {
     /// The texts from this element of an array on, of which `left` are left, as far as there are only strings.
     #[inline]
     pub(crate) fn texts_from_here(self, left: u32) -> impl Iterator<Item = &'a [u8]> {
-        let left = if self.element == WHOLE { left as usize } else { 0 };
         // A string has one entry: what has more is none, and ends this.
-        let entries = self.document.entries_from(self.node).iter().take(left);
+        let entries = self.document.entries_from(self.node).iter().take(left as usize);
         entries.take_while(|entry| entry.tag() == Tag::Str).map(|entry| self.document.slice(*entry))
     }
 
@@ -355,13 +362,10 @@ impl<'a> Value<'a> {
                 Some(node.len as usize)
             }
             Tag::Array => {
-                // Numbers have one entry each: what has more is none, and ends this.
-                for (to, entry) in out.iter_mut().zip(self.document.members(self.node)) {
-                    *to = match entry.tag() {
-                        Tag::Int => T::from_i64(entry.data as i64)?,
-                        Tag::Uint => T::from_u64(entry.data)?,
-                        _ => T::from_f64(number(self.document, entry)?)?,
-                    };
+                let members = self.document.members(self.node);
+                let floats = copy_floats(out, members)?;
+                if floats < out.len().min(members.len()) {
+                    copy_others(self.document, &mut out[floats..], &members[floats..])?;
                 }
                 Some(node.len as usize)
             }
@@ -386,11 +390,8 @@ impl std::fmt::Debug for Value<'_> {
 
 /// Whether an entry is this key.
 #[inline(always)]
-fn is_key(document: &Document, at: u32, key: &[u8]) -> bool {
-    let name = document.entry(at);
-    name.tag() == Tag::Str
-        && name.len as usize == key.len()
-        && same(&document.bytes()[name.data as usize..][..key.len()], key)
+fn is_key(document: &Document, name: &Node, key: &[u8]) -> bool {
+    name.tag() == Tag::Str && name.len as usize == key.len() && document.text(name).is_some_and(|text| same(key, text))
 }
 
 #[inline]
@@ -401,24 +402,56 @@ fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
 
 #[inline(always)]
 fn number(document: &Document, node: &Node) -> Option<f64> {
-    // In the order of how common they are; a jump by table is predicted worse.
+    usual_number(node).or_else(|| seldom_number(document, node))
+}
+
+/// Few enough kinds that they are compared: a jump by table is predicted worse.
+#[inline(always)]
+fn usual_number(node: &Node) -> Option<f64> {
     if node.tag() == Tag::Float {
         Some(f64::from_bits(node.data))
-    } else if node.tag() == Tag::Uint {
-        Some(node.data as f64)
-    } else if node.tag() == Tag::Int {
+    } else if node.tag() == Tag::Uint && node.data <= i64::MAX as u64 {
+        // One instruction, which there is for signed numbers only.
         Some(node.data as i64 as f64)
-    } else if node.tag() == Tag::BigInt {
-        big_number(document, *node)
     } else {
         None
     }
 }
 
 #[cold]
-fn big_number(document: &Document, node: Node) -> Option<f64> {
-    // std parses any number of digits exactly.
-    std::str::from_utf8(document.slice(node)).ok()?.parse().ok()
+#[inline(never)]
+fn seldom_number(document: &Document, node: &Node) -> Option<f64> {
+    match node.tag() {
+        Tag::Uint => Some(node.data as f64),
+        Tag::Int => Some(node.data as i64 as f64),
+        // std parses any number of digits exactly.
+        Tag::BigInt => std::str::from_utf8(document.slice(*node)).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Copies floats up to the first entry that is none, and returns how many those are.
+#[inline(always)]
+fn copy_floats<T: Number>(out: &mut [T], from: &[Node]) -> Option<usize> {
+    let mut count = 0;
+    for (to, entry) in out.iter_mut().zip(from).take_while(|(_, entry)| entry.tag() == Tag::Float) {
+        *to = T::from_f64(f64::from_bits(entry.data))?;
+        count += 1;
+    }
+    Some(count)
+}
+
+/// Copies numbers of any kind. They have one entry each: what has more is none, and ends this.
+#[inline(never)]
+fn copy_others<T: Number>(document: &Document, out: &mut [T], from: &[Node]) -> Option<()> {
+    for (to, entry) in out.iter_mut().zip(from) {
+        *to = match entry.tag() {
+            Tag::Int => T::from_i64(entry.data as i64)?,
+            Tag::Uint => T::from_u64(entry.data)?,
+            _ => T::from_f64(number(document, entry)?)?,
+        };
+    }
+    Some(())
 }
 
 /// A type that arrays of numbers can be copied into.
@@ -539,5 +572,39 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left as usize, Some(self.left as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::builder::parse_json;
+
+    #[test]
+    fn numbers_of_every_kind_are_read_and_copied_whatever_comes_first() {
+        let numbers = [("0.5", 0.5), ("7", 7.0), ("-7", -7.0), ("18446744073709551615", 2f64.powi(64))];
+        let numbers = [&numbers[..], &[("36893488147419103232", 2f64.powi(65))]].concat();
+        for first in 0..numbers.len() {
+            let in_turn = || numbers.iter().cycle().skip(first).take(numbers.len());
+            let texts: Vec<_> = in_turn().map(|(text, _)| *text).collect();
+            let wanted: Vec<_> = in_turn().map(|(_, number)| *number).collect();
+            let document = parse_json(&format!("[{}]", texts.join(",")), &[], false).unwrap();
+            let list = document.root();
+            assert_eq!(list.elements().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>(), wanted);
+            for room in 0..=wanted.len() + 1 {
+                let mut out = vec![0.25; room];
+                assert_eq!(list.copy_numbers(&mut out), Some(wanted.len()));
+                let copied = room.min(wanted.len());
+                assert_eq!(out[..copied], wanted[..copied]);
+                assert!(out[copied..].iter().all(|untouched| *untouched == 0.25));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_copied_as_one() {
+        for text in ["[1.5, null, 2]", "[1.5, [2, 3], 4]", "[1, {\"a\": 2}]", "[1.5, \"2\"]", "[false]"] {
+            let document = parse_json(text, &[], false).unwrap();
+            assert_eq!(document.root().copy_numbers(&mut [0.0; 3]), None, "{text}");
+        }
     }
 }

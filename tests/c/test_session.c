@@ -91,6 +91,9 @@ static void floats(void) {
     CHECK(wslink_value_get_double(element, &d) && same_bits(d, expected[i]));
     CHECK(wslink_value_get_double(at(list, i), &d) && same_bits(d, expected[i]));
     CHECK(!wslink_value_get_int(element, NULL) && !wslink_value_get_string(element, NULL));
+    CHECK(!wslink_value_is_null(element) && wslink_value_size(element) == 0);
+    CHECK(!wslink_value_at(element, 0, NULL) && !wslink_value_find(element, str("k"), NULL));
+    CHECK(wslink_value_iter(element).left == 0 && !wslink_value_copy_doubles(element, out, 32, NULL));
   }
   CHECK(!wslink_iter_next(&each, NULL, &element));
   CHECK(!wslink_value_at(list, n, &element));

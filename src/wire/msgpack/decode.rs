@@ -5,6 +5,7 @@ use crate::wire::buffer::MessageBuf;
 use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
 use crate::wire::tape::TapeWriter;
 use crate::wire::text::{Keys, PADDING, Text};
+use smallvec::SmallVec;
 use std::cmp::Ordering;
 
 /// Arrays of at least this many float64 stay packed: one entry instead of one per value.
@@ -262,31 +263,7 @@ impl Open {
 }
 
 /// The containers around the one that is being read.
-struct Around {
-    depth: usize,
-    first: [Open; 8],
-    deeper: Vec<Open>,
-}
-
-impl Around {
-    #[inline(always)]
-    fn push(&mut self, open: Open) {
-        match self.first.get_mut(self.depth) {
-            Some(place) => *place = open,
-            None => self.deeper.push(open),
-        }
-        self.depth += 1;
-    }
-
-    #[inline(always)]
-    fn pop(&mut self) -> Option<Open> {
-        self.depth = self.depth.checked_sub(1)?;
-        match self.first.get(self.depth) {
-            Some(open) => Some(*open),
-            None => self.deeper.pop(),
-        }
-    }
-}
+type Around = SmallVec<[Open; 8]>;
 
 /// Reads the one value of a message, which has [`PADDING`] bytes behind it.
 #[inline(always)]
@@ -294,7 +271,7 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
     let mut rest = padded;
     // The message is the one member of a container that has no entry.
     let mut open = Open::new(false, 1, u32::MAX);
-    let mut around = Around { depth: 0, first: [Open::default(); 8], deeper: Vec::new() };
+    let mut around = Around::new();
     let mut deepest = MAX_DEPTH;
     if let Some(Beginning { nodes, size }) = beginning {
         // Of the outermost map only the last value is left, which is read as if it were the message; where the map ends is
@@ -393,7 +370,7 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
             if count == 0 {
                 break 'complete Node::new(tag, 0, u64::from(tape.len()) + 1);
             }
-            if around.depth == deepest {
+            if around.len() == deepest {
                 return Err(malformed("nested too deeply (more than 2048 levels)", rest));
             }
             around.push(open);
