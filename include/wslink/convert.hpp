@@ -245,12 +245,12 @@ std::optional<std::size_t> value::copy_to(T *out, std::size_t capacity) const no
 }
 
 template <class T>
-void value::fail_get(error *err) const {
-  if (!*this) {
+void value::fail_get(value from, error *err) {
+  if (!from) {
     return detail::fail(error(code::not_found, "there is no such value (no such key or index)"), err);
   }
   std::string message = "the value is ";
-  message += to_text(kind());
+  message += to_text(from.kind());
   message += ", not ";
   message += detail::wanted_name<T>();
   detail::fail(error(code::kind, std::move(message)), err);

@@ -113,7 +113,7 @@ public:
   /// What it is.
   wslink::kind kind() const noexcept { return static_cast<wslink::kind>(wslink_value_kind(view_)); }
   /// Whether it is null. A view of nothing is not.
-  bool is_null() const noexcept { return kind() == wslink::kind::null; }
+  bool is_null() const noexcept { return wslink_value_is_null(view_); }
   /// Whether it is an integer or a float.
   bool is_number() const noexcept {
     wslink::kind k = kind();
@@ -157,7 +157,7 @@ public:
         err->clear();
       return out;
     }
-    fail_get<T>(err);
+    fail_get<T>(*this, err);
     return T{};
   }
   /// The value as a T, or nothing if it is not one.
@@ -199,8 +199,9 @@ public:
   json_text to_json(json_style style = json_style::plain, error *err = nullptr) const;
 
 private:
+  // By value, so that a view that is only read stays in registers.
   template <class T>
-  void fail_get(error *err) const;
+  static void fail_get(value from, error *err);
 
   wslink_value view_;
 };
