@@ -49,7 +49,10 @@ fn null(what: &str) -> Error {
 
 #[cold]
 fn impossible(what: &str) -> Error {
-    Error::new(Code::Argument, format!("{what} has an impossible length"))
+    Error::new(
+        Code::Argument,
+        format!("{what} has an impossible length, or its address is not one of an array of its type"),
+    )
 }
 
 /// A handle as a reference.
@@ -152,14 +155,14 @@ pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]
 /// The same where nobody is told what is wrong.
 #[inline(always)]
 pub fn view<'a, T>(pointer: *const T, len: usize) -> Option<&'a [T]> {
-    // NULL first: what is asked of all others is the fewest steps then.
-    if pointer.is_null() {
+    // Of no elements any address will do. That is asked last, since it is asked for each key that is looked up.
+    if pointer.is_null() || !pointer.is_aligned() {
         return (len == 0).then_some(&[]);
     }
     if len > isize::MAX as usize / size_of::<T>().max(1) {
         return None;
     }
-    // SAFETY: not NULL means valid for `len` elements during the call.
+    // SAFETY: not NULL means valid for `len` elements during the call; they are aligned.
     Some(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 

@@ -36,14 +36,14 @@ impl wslink_value {
         wslink_value::of(self.document, value)
     }
 
-    /// The value.
+    /// The value; `None` for a view of nothing, and for one that is of no value of its document.
     #[inline]
     pub(super) fn view<'a>(self) -> Option<Value<'a>> {
         let element = ((self.place >> 32) as u32).wrapping_sub(1);
         self.whole().or_else(|| Value::from_place(as_document(self.document)?, (self.place as u32, element)))
     }
 
-    /// The same but for elements of packed runs, which are floats and nothing else.
+    /// The same, and `None` for an element of a packed run: that is a float, of which most getters give nothing.
     #[inline(always)]
     fn whole<'a>(self) -> Option<Value<'a>> {
         let document = as_document(self.document)?;
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn wslink_value_get_double(value: wslink_value, out: *mut 
     }
 }
 
-/// Apart, as `search`.
+/// Apart, as `search`. Told not to unwind, so that it can be jumped to.
 #[inline(never)]
 extern "C" fn seldom_double(value: wslink_value, out: *mut f64) -> bool {
     get(value.view(), out, Value::as_f64)
@@ -236,8 +236,11 @@ pub unsafe extern "C" fn wslink_iter_next(
         return false;
     };
     if iter.map {
+        let Some(found) = iter.next.other(now.following()).view() else {
+            return false;
+        };
         pointer::store_opt(key, iter.next.other(now));
-        now = now.following();
+        now = found;
     }
     pointer::store_opt(value, iter.next.other(now));
     iter.left -= 1;

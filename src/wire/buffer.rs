@@ -261,6 +261,7 @@ impl MessageBuf {
     /// Some of the bytes; of what lies behind the message, too.
     #[inline(always)]
     pub(crate) fn part(&self, start: usize, len: usize) -> Option<&[u8]> {
+        debug_assert!(start + len <= self.filled);
         self.data.get(start..)?.get(..len)
     }
 

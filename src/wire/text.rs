@@ -132,7 +132,7 @@ fn words(text: &[u8]) -> (u64, u64) {
 
 /// The keys of a map so far, roughly: two bits for each key, by its bytes; all bits if one may occur twice. With one bit, every
 /// third map of eight keys would have two that share it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys(u64);
 
 impl Keys {

@@ -249,7 +249,7 @@ impl<'a> Value<'a> {
             return None;
         }
         let next = document.hint.get(self.node).unwrap_or(self.node + 1);
-        // Behind the map come members of others.
+        // The guess may be just behind the map, where a key of another one may be.
         let [name, value] = document.pair(next).filter(|_| u64::from(next) < map.data)?;
         is_key(document, name, key).then(|| self.found(next + 1, value))
     }
@@ -344,7 +344,7 @@ impl<'a> Value<'a> {
     /// The texts from this element of an array on, of which `left` are left, as far as there are only strings.
     #[inline]
     pub(crate) fn texts_from_here(self, left: u32) -> impl Iterator<Item = &'a [u8]> {
-        // A string has one entry: what has more is none, and ends this.
+        // A string has one entry: what has more is none, and ends this. So does a packed run, whichever element of it this is.
         let entries = self.document.entries_from(self.node).iter().take(left as usize);
         entries.take_while(|entry| entry.tag() == Tag::Str).map(|entry| self.document.slice(*entry))
     }
@@ -410,7 +410,7 @@ fn number(document: &Document, node: &Node) -> Option<f64> {
 fn usual_number(node: &Node) -> Option<f64> {
     if node.tag() == Tag::Float {
         Some(f64::from_bits(node.data))
-    } else if node.tag() == Tag::Uint && node.data <= i64::MAX as u64 {
+    } else if node.tag() == Tag::Int || node.tag() == Tag::Uint && node.data <= i64::MAX as u64 {
         // One instruction, which there is for signed numbers only.
         Some(node.data as i64 as f64)
     } else {
@@ -423,7 +423,6 @@ fn usual_number(node: &Node) -> Option<f64> {
 fn seldom_number(document: &Document, node: &Node) -> Option<f64> {
     match node.tag() {
         Tag::Uint => Some(node.data as f64),
-        Tag::Int => Some(node.data as i64 as f64),
         // std parses any number of digits exactly.
         Tag::BigInt => std::str::from_utf8(document.slice(*node)).ok()?.parse().ok(),
         _ => None,

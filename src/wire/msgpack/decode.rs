@@ -230,7 +230,7 @@ fn float(v: f64) -> Node {
 }
 
 /// A container whose members are still being read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Open {
     /// Twice as many as there are values to come, of which a map has two for each pair; one more in an array.
     left: u64,
