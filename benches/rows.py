@@ -94,7 +94,7 @@ ROWS = [
         not_compared=("tungstenite-ref",), marks=(("peer", "<=", 1.0),)),
     Row("pipeline", "64 calls outstanding", "pipeline {n} 64", 200000, 1000, "/s", ALL, one_processor=True, marks=(("peer", ">=", 5.0),)),
     Row("small", "small publications, on the I/O thread", "fanin {n}", 4000000, 2000, "/s", ALL, marks=(("peer", ">=", 3.0),)),
-    Row("small-nobody", "small publications that nobody subscribed to", "fanin-nobody {n}", 10000000, 2000, "/s", ("wslink", "raw"),
+    Row("small-nobody", "small publications that nobody subscribed to", "fanin-nobody {n}", 16000000, 2000, "/s", ("wslink", "raw"),
         other_work={"raw": "fanin {n}"}),
     Row("small-queue", "small publications, by dispatch on another thread", "fanin {n}", 4000000, 2000, "/s",
         ("wslink", "wrapper", "tungstenite", "tungstenite-ref", "beast"), environment={**V2, "WSLINK_DELIVERY": "queue"},
