@@ -242,15 +242,12 @@ int main(int argc, char **argv) {
   } else if (workload == "decode") {
     const std::string message =
         (json ? bench::message<bench::Json> : bench::message<bench::Msgpack>)(argv[3], std::size_t(number(1)));
-    times.begin();
-    for (long i = 0; i < number(2); i++) {
-      times.start_lap();
+    times.repeat(number(2), [&] {
       if (json)
         times.check = see(nlohmann::json::parse(message)["result"]);
       else
         times.check = see(at(msgpack::unpack(message.data(), message.size(), by_reference).get(), "result"));
-      times.end_lap();
-    }
+    });
     times.ops = double(number(1) * number(2));
     times.bytes = double(message.size()) * double(number(2));
   } else {

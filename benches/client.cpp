@@ -304,9 +304,7 @@ int main(int argc, char **argv) {
     const std::string text =
         (json ? bench::message<bench::Json> : bench::message<bench::Msgpack>)(kind, std::size_t(count));
     std::vector<double> out;
-    times.begin();
-    for (long i = 0; i < repeats; i++) {
-      times.start_lap();
+    const auto once = [&] {
       wslink_error *error = nullptr;
       const wslink_document *message = nullptr;
       if (wslink_document_decode(reinterpret_cast<const std::uint8_t *>(text.data()), text.size(),
@@ -315,8 +313,8 @@ int main(int argc, char **argv) {
       const wslink_value result = wslink_document_result(message);
       times.check = kind == "floats" ? see_in_bulk(result, out) : see(kind, result);
       wslink_document_unref(message);
-      times.end_lap();
-    }
+    };
+    times.repeat(repeats, once);
     protocol = json ? 1 : 2;
     times.ops = double(count * repeats);
     times.bytes = double(text.size()) * double(repeats);

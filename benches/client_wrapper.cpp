@@ -147,16 +147,11 @@ int main(int argc, char **argv) {
     const std::string text =
         (json ? bench::message<bench::Json> : bench::message<bench::Msgpack>)(kind, std::size_t(number(1)));
     std::vector<double> out;
-    times.begin();
-    for (long i = 0; i < number(2); i++) {
-      times.start_lap();
-      {
-        wslink::document message = wslink::document::decode({text.data(), text.size()},
-                                                            json ? wslink::encoding::json : wslink::encoding::msgpack);
-        times.check = kind == "floats" ? see_in_bulk(message.result(), out) : see(kind, message.result());
-      }
-      times.end_lap();
-    }
+    times.repeat(number(2), [&] {
+      wslink::document message = wslink::document::decode({text.data(), text.size()},
+                                                          json ? wslink::encoding::json : wslink::encoding::msgpack);
+      times.check = kind == "floats" ? see_in_bulk(message.result(), out) : see(kind, message.result());
+    });
     times.ops = double(number(1) * number(2));
     times.bytes = double(text.size()) * double(number(2));
   } else {

@@ -38,6 +38,17 @@ public:
     laps_.push_back(seconds(now - lap_));
     lap_ = now;
   }
+  // Laps of the same work, after one that does not count: its memory is new.
+  template <class Work>
+  void repeat(long laps, Work &&once) {
+    once();
+    begin();
+    for (long i = 0; i < laps; i++) {
+      start_lap();
+      once();
+      end_lap();
+    }
+  }
   void end() {
     took_ = seconds(clock::now() - begun_);
     used_ = cpu() - cpu_;
