@@ -90,7 +90,55 @@ static void strings_in_one_step(void) {
     wslink_document_unref(documents[i]);
 }
 
+/* The members of a view are private; what an application does to them does no harm. */
+static void views_of_no_value_of_their_document(void) {
+  static const char text[] = "{\"a\": [1, 2], \"b\": {\"c\": \"d\"}}";
+  const uint64_t entries = 9, places[] = {entries,
+                                          entries + 1,
+                                          UINT32_MAX,
+                                          UINT64_MAX,
+                                          UINT64_MAX << 32,
+                                          UINT64_C(1) << 32,
+                                          UINT64_C(1) << 32 | (entries - 1),
+                                          UINT64_C(1) << 32 | entries,
+                                          UINT64_C(1) << 63 | 1};
+  const wslink_document *document = NULL;
+  wslink_value root, last, found = {NULL, 7};
+  wslink_iter iter;
+  bool b;
+  double d[2];
+  wslink_str string;
+  wslink_bytes bytes;
+
+  SUCCEEDS(wslink_document_decode((const uint8_t *)text, sizeof text - 1, WSLINK_ENCODING_JSON, &document, &err));
+  root = wslink_document_root(document);
+  MUST(wslink_value_find(root, str("b"), &last) && wslink_value_find(last, str("c"), &last));
+  CHECK_INT(last.place, entries - 1);
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    wslink_value view = root;
+    view.place = places[i];
+    CHECK_INT(wslink_value_kind(view), WSLINK_ERR_NULL);
+    CHECK(!wslink_value_is_null(view) && wslink_value_size(view) == 0);
+    CHECK(!wslink_value_get_bool(view, &b) && !wslink_value_get_double(view, d));
+    CHECK(!wslink_value_get_int(view, NULL) && !wslink_value_get_uint(view, NULL));
+    CHECK(!wslink_value_get_string(view, &string) && !wslink_value_get_bytes(view, &bytes));
+    CHECK(!wslink_value_get_ext(view, NULL, &bytes) && !wslink_value_get_bigint(view, &string));
+    CHECK(!wslink_value_at(view, 0, &found) && !wslink_value_find(view, str("a"), &found) && found.place == 7);
+    CHECK(!wslink_value_copy_doubles(view, d, 2, NULL));
+    iter = wslink_value_iter(view);
+    CHECK(!wslink_iter_next(&iter, NULL, &found));
+    /* An iterator over a map, at the last entry of all and beyond. */
+    iter = wslink_value_iter(root);
+    iter.next.place = places[i];
+    CHECK(!wslink_iter_next(&iter, NULL, &found));
+    iter.next.place = entries - 1;
+    CHECK(!wslink_iter_next(&iter, NULL, &found) && found.place == 7);
+  }
+  wslink_document_unref(document);
+}
+
 int main(int argc, char **argv) {
-  static const test tests[] = {TEST(decoded_messages), TEST(strings_in_one_step)};
+  static const test tests[] = {TEST(decoded_messages), TEST(strings_in_one_step),
+                               TEST(views_of_no_value_of_their_document)};
   return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }
