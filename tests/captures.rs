@@ -260,6 +260,7 @@ fn every_recorded_message_of_a_server_is_understood() {
                             assert_eq!(Some(&*to[0]), topic(&id));
                             outcome
                         }
+                        Received::Later { .. } => unreachable!("nothing is decoded later here"),
                     };
                     match (outcome_as_json(&outcome), expected) {
                         (Some(got), Some(expected)) => assert_eq!(got, expected, "{}", capture.name),

@@ -254,6 +254,41 @@ fn messages_without_meaning_are_counted_and_dropped() {
 }
 
 #[test]
+fn a_publication_that_turns_out_malformed_when_it_is_dispatched_is_reported_and_counted() {
+    let server = ScriptedServer::start(|conn, _| {
+        conn.hello(V2);
+        let call = conn.call().unwrap();
+        for result in [&[1][..], &[2], &[3], &[0xc1], &[0xa5, b'x'], &[4]] {
+            let texts = ["id", "publish:t:0", "result"].map(|text| pack(&json!(text))).concat();
+            let bytes = [&[0x82], &texts[..], result].concat();
+            conn.chunk(1, 0, bytes.len() as u32, &bytes);
+        }
+        conn.reply(&call.id, json!("fine"));
+        conn.echo();
+    });
+    let mut config = server.config(V2);
+    let (log, lines) = mpsc::channel();
+    config.set_log(LogLevel::Warning, move |_, line| log.send(line.to_owned()).unwrap());
+    let session = common::connected(config);
+    let (send, receive) = mpsc::channel();
+    let handle = session.handle();
+    session.subscribe("t", Policy::default(), move |p| {
+        let number = p.outcome.as_ref().map(|d| result(d).as_u64()).map_err(|e| e.code());
+        send.send((number, handle.stats().malformed)).unwrap();
+    });
+    assert_eq!(result(&call(&session).unwrap()).as_str(), Some("fine"));
+    session.dispatch(99, Some(Duration::ZERO)).unwrap();
+    let wrong = Err(Code::Protocol);
+    assert_eq!(
+        receive.try_iter().collect::<Vec<_>>(),
+        [(Ok(Some(1)), 0), (Ok(Some(2)), 0), (Ok(Some(3)), 0), (wrong, 1), (wrong, 2), (Ok(Some(4)), 2)]
+    );
+    let lines: Vec<_> = lines.try_iter().filter(|line| line.contains("without meaning")).collect();
+    assert!(matches!(&lines[..], [line] if line.starts_with("2 message(s)")), "{lines:?}");
+    call(&session).unwrap();
+}
+
+#[test]
 fn errors_of_a_strange_form_are_still_errors() {
     for protocol in [V1, V2] {
         for error in [

@@ -256,6 +256,9 @@ impl World {
                     self.server = World::server(protocol);
                     self.inbound = Inbound::new(Limits::default(), BufferPool::new(1 << 20));
                     self.inbound.set_topics(self.core.topics().snapshot());
+                    if self.chance.one_in(2) {
+                        self.inbound.defer();
+                    }
                     self.connected = true;
                     self.parts.clear();
                     self.ping_pending = false;
@@ -376,7 +379,15 @@ impl World {
         if received.is_some() {
             self.core.heard(self.now);
         }
+        let received = match received {
+            Some(Received::Later { to }) => {
+                let outcome = self.inbound.take_undecoded().unwrap().decode_first(None).unwrap();
+                Some(Received::Publication { to, outcome })
+            }
+            received => received,
+        };
         match received {
+            Some(Received::Later { .. }) => unreachable!(),
             Some(Received::Reply { protocol, id, outcome }) => self.core.reply(self.now, protocol, &id, outcome),
             Some(Received::Publication { to, outcome }) => {
                 assert_eq!(to[..], ["subscriber"]);

@@ -3,8 +3,9 @@
 
 use super::delivery::{Outcome, Outcomes, Subscribers, Subscription};
 use crate::session::calls::ReplyId;
-use crate::session::inbound::Received;
+use crate::session::inbound::{Inbound, Received};
 use crate::wire::Protocol;
+use crate::wire::undecoded::Undecoded;
 use smallvec::smallvec;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub enum Arrived {
     Reply(Protocol, ReplyId, Outcome),
     /// Publications to the same subscribers.
     Publications(Subscribers, Outcomes),
+    /// The same to a single one, not decoded yet.
+    Later(Subscribers, Undecoded),
 }
 
 /// Messages in their order.
@@ -21,12 +24,26 @@ pub enum Arrived {
 pub struct Batch {
     messages: Vec<Arrived>,
     len: usize,
+    /// Whom the last ones are for, if they are those that the receiving half has put aside.
+    later: Option<Subscribers>,
 }
 
 impl Batch {
-    /// Adds a message. Gives the handle of its subscribers back where it is not needed.
-    pub fn push(&mut self, message: Received<Arc<Subscription>>) -> Option<Subscribers> {
+    /// Adds a message that `inbound` has received. Gives the handle of its subscribers back where it is not needed.
+    pub fn push(
+        &mut self,
+        message: Received<Arc<Subscription>>,
+        inbound: &mut Inbound<Arc<Subscription>>,
+    ) -> Option<Subscribers> {
         self.len += 1;
+        if let Received::Later { to } = message {
+            if self.later.is_some() {
+                return Some(to);
+            }
+            self.later = Some(to);
+            return None;
+        }
+        self.complete(inbound);
         match message {
             Received::Reply { protocol, id, outcome } => self.messages.push(Arrived::Reply(protocol, id, outcome)),
             Received::Publication { to, outcome } => match self.messages.last_mut() {
@@ -36,8 +53,18 @@ impl Batch {
                 }
                 _ => self.messages.push(Arrived::Publications(to, smallvec![outcome])),
             },
+            Received::Later { .. } => {}
         }
         None
+    }
+
+    /// Takes what `inbound` has put aside.
+    fn complete(&mut self, inbound: &mut Inbound<Arc<Subscription>>) {
+        if let Some(to) = self.later.take()
+            && let Some(undecoded) = inbound.take_undecoded()
+        {
+            self.messages.push(Arrived::Later(to, undecoded));
+        }
     }
 
     /// How many messages there are.
@@ -51,7 +78,8 @@ impl Batch {
     }
 
     /// Takes all of them out; their memory is for the next ones.
-    pub fn drain(&mut self) -> impl Iterator<Item = Arrived> {
+    pub fn drain(&mut self, inbound: &mut Inbound<Arc<Subscription>>) -> impl Iterator<Item = Arrived> {
+        self.complete(inbound);
         self.len = 0;
         self.messages.drain(..)
     }

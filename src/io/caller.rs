@@ -283,8 +283,8 @@ impl Receiving {
             {
                 // Before the reply is handed on.
                 self.count(shared);
-                self.batch.push(reply);
-                *todo = Some(shared.take_in(self.heard, &mut self.batch));
+                self.batch.push(reply, &mut self.inbound);
+                *todo = Some(shared.take_in(self.heard, &mut self.batch, &mut self.inbound));
                 match self.next() {
                     Ok(None) => {}
                     more => self.left = Some(more),

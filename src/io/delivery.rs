@@ -6,10 +6,14 @@
 
 use super::callback::{Entered, Slot, guarded};
 use super::config::{Progress, ProgressCallback, ReconnectFilter, WakeupCallback};
+use super::room::{Admission, Part, Room, memory};
+use super::spares::Spares;
 use super::sync::this_thread;
+use super::taking::{Malformed, Taking};
 use crate::error::{Code, Error, Result};
 use crate::session::core::{StateChange, closed_error};
-use crate::wire::document::{Document, SharedDocument};
+use crate::wire::document::SharedDocument;
+use crate::wire::undecoded::Undecoded;
 use parking_lot::{Condvar, Mutex};
 use smallvec::{SmallVec, smallvec};
 use std::collections::VecDeque;
@@ -65,7 +69,7 @@ pub struct Subscription {
     topic: String,
     policy: Policy,
     callback: Slot<PublicationCallback>,
-    waiting: Mutex<VecDeque<Outcome>>,
+    waiting: Mutex<Room>,
     delivered: AtomicU64,
     dropped: AtomicU64,
 }
@@ -94,13 +98,9 @@ impl Subscription {
     }
 
     /// Gives the callback what was taken from the queue, unless it ends on the way.
-    fn run_all(&self, outcomes: &[Outcome], stopping: &AtomicBool) {
+    fn run_all(&self, mut parts: impl Iterator<Item = Part>, taking: &mut Taking<'_>) {
         if let Some(entered) = self.enter() {
-            for outcome in outcomes.iter() {
-                if stopping.load(SeqCst) || !self.give(&entered, outcome) {
-                    break;
-                }
-            }
+            while parts.next().is_some_and(|part| taking.give(part, |outcome| self.give(&entered, outcome))) {}
             self.leave(entered);
         }
     }
@@ -138,6 +138,8 @@ pub enum Event {
     Complete(CompletionCallback, Outcome),
     /// Publications, and who wants them.
     Publish(Subscribers, Outcomes),
+    /// The same for the only one who wants them, not decoded yet.
+    PublishLater(Subscribers, Undecoded),
     /// A change of state.
     State(StateChange),
     /// A large message is so far.
@@ -211,28 +213,27 @@ impl Inner {
 
     /// Takes the first event out, and the publications for which it stands, if it is such: at most so many. Where only the
     /// last ones count, one at a time: newer ones may still take the place of the others. Returns how many events these were.
-    fn take(&mut self, most: usize, publications: &mut Vec<Outcome>) -> Option<(Entry, usize)> {
+    fn take(&mut self, most: usize, publications: &mut Vec<Part>) -> Option<(Entry, usize)> {
         let Some(Entry::Waiting(subscription, count)) = self.entries.front_mut() else {
             let entry = self.entries.pop_front()?;
             self.count -= 1;
             return Some((entry, 1));
         };
-        let n = if matches!(subscription.policy, Policy::All(_)) { most.min(*count) } else { 1 };
-        *count -= n;
+        let most = if matches!(subscription.policy, Policy::All(_)) { most.min(*count) } else { 1 };
+        let taken = match subscription.waiting.lock().take(most, publications) {
+            // It was unsubscribed since.
+            0 => most,
+            taken => taken,
+        };
+        *count -= taken;
+        self.count -= taken;
         let (subscription, left) = (Arc::clone(subscription), *count);
-        self.count -= n;
         if left == 0 {
             self.entries.pop_front();
         }
-        {
-            let mut waiting = subscription.waiting.lock();
-            // Nothing waits if it was unsubscribed since.
-            let n = waiting.len().min(n);
-            publications.extend(waiting.drain(..n));
-        }
-        let bytes: u64 = publications.iter().map(memory).sum();
+        let bytes: u64 = publications.iter().map(Part::memory).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
-        Some((Entry::Waiting(subscription, n), n))
+        Some((Entry::Waiting(subscription, taken), taken))
     }
 }
 
@@ -251,13 +252,6 @@ pub struct Callbacks {
 
 /// Reports of progress are left out when so many events wait: they are of use only while they are new.
 const MAX_WAITING_WITH_PROGRESS: usize = 10_000;
-
-/// So many publications of one subscription are taken out of the queue together.
-const TOGETHER: usize = 64;
-
-/// Memory of so many small documents is kept for the next ones, here and by the I/O thread: about as many as one read of the
-/// socket brings.
-const MOST_SPARES: usize = 2048;
 
 /// What is left to do after events were put in.
 #[derive(Default)]
@@ -282,7 +276,9 @@ pub struct EventQueue {
     /// The same as `stopped`, to be looked at between publications.
     stopping: AtomicBool,
     /// Documents of publications that nobody has any more: the I/O thread uses their memory again.
-    spares: Mutex<Vec<SharedDocument>>,
+    spares: Spares,
+    /// Publications that were decoded here and had no meaning.
+    malformed: Malformed,
     /// Publications go through the waiting room of their subscription.
     waiting_rooms: bool,
 }
@@ -302,7 +298,8 @@ impl EventQueue {
             wants_progress,
             wants_states,
             stopping: AtomicBool::new(false),
-            spares: Mutex::default(),
+            spares: Spares::default(),
+            malformed: Malformed::default(),
             waiting_rooms,
         }
     }
@@ -340,6 +337,11 @@ impl EventQueue {
                     Some(Entry::Progress(last)) if last.transfer == progress.transfer => *last = progress,
                     _ => inner.push(Entry::Progress(progress)),
                 },
+                Event::PublishLater(to, messages) => {
+                    if let [subscription] = &to[..] {
+                        self.publish_later(&mut inner, subscription, messages, &mut put.dropped);
+                    }
+                }
                 Event::Publish(to, outcomes) => {
                     if let [subscription] = &to[..] {
                         self.publish(&mut inner, subscription, outcomes, &mut put.dropped);
@@ -393,30 +395,63 @@ impl EventQueue {
         let mut more = 0;
         for outcome in outcomes {
             let size = memory(&outcome);
-            let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
-            match subscription.policy {
-                Policy::All(most) if full || waiting.len() >= most => {
+            match waiting.admit(subscription.policy, self.is_full(inner, size)) {
+                Admission::Dropped => {
                     dropped.push(outcome);
                     continue;
                 }
-                Policy::Last(_) if full && waiting.is_empty() => {
-                    dropped.push(outcome);
-                    continue;
-                }
-                // The newcomer takes the turn of the oldest.
-                Policy::Last(most) if full || waiting.len() >= most.max(1) => {
-                    if let Some(oldest) = waiting.pop_front() {
-                        inner.bytes -= memory(&oldest);
-                        dropped.push(oldest);
-                    }
-                }
-                _ => more += 1,
+                Admission::TakesTurn => inner.bytes -= waiting.drop_first(dropped),
+                Admission::Waits => more += 1,
             }
-            waiting.push_back(outcome);
+            waiting.push(outcome);
             inner.bytes += size;
         }
         subscription.dropped.fetch_add((dropped.len() - before) as u64, Relaxed);
         inner.push_waiting(subscription, more);
+    }
+
+    /// The same for publications that are not decoded, where these wait.
+    fn publish_later(
+        &self,
+        inner: &mut Inner,
+        subscription: &Arc<Subscription>,
+        mut messages: Undecoded,
+        dropped: &mut Vec<Outcome>,
+    ) {
+        let mut waiting = subscription.waiting.lock();
+        let (all, size) = (messages.len(), messages.memory() as u64);
+        if matches!(subscription.policy, Policy::All(most) if waiting.len() + all <= most)
+            && inner.bytes + size <= self.most_bytes
+        {
+            waiting.push_all(messages);
+            inner.bytes += size;
+            return inner.push_waiting(subscription, all);
+        }
+        let (mut more, mut lost) = (0, 0);
+        while !messages.is_empty() {
+            let size = messages.memory_of_first() as u64;
+            match waiting.admit(subscription.policy, self.is_full(inner, size)) {
+                Admission::Dropped => {
+                    messages.drop_first();
+                    lost += 1;
+                    continue;
+                }
+                Admission::TakesTurn => {
+                    inner.bytes -= waiting.drop_first(dropped);
+                    lost += 1;
+                }
+                Admission::Waits => more += 1,
+            }
+            waiting.push_first(&mut messages);
+            inner.bytes += size;
+        }
+        subscription.dropped.fetch_add(lost, Relaxed);
+        inner.push_waiting(subscription, more);
+    }
+
+    /// Whether there is no memory for a publication of this size.
+    fn is_full(&self, inner: &Inner, size: u64) -> bool {
+        inner.bytes + size > self.most_bytes && inner.bytes > 0
     }
 
     /// Runs up to `most` events, waiting for the first until `deadline`. Returns how many were run.
@@ -448,12 +483,13 @@ impl EventQueue {
             // Those that come meanwhile are for the next time: a server may publish without end.
             most = most.min(inner.count);
         }
-        let (mut count, mut together, mut returned) = (0, Vec::new(), Vec::new());
+        let mut taking = Taking::new(&self.stopping, &self.malformed, &self.spares);
+        let (mut count, mut together) = (0, Vec::new());
         while count < most {
             let taken = {
                 let mut inner = self.inner.lock();
                 // Freed from inside a callback: nothing may run any more.
-                let taken = if inner.stopped { None } else { inner.take((most - count).min(TOGETHER), &mut together) };
+                let taken = if inner.stopped { None } else { inner.take(most - count, &mut together) };
                 if inner.entries.is_empty() {
                     inner.settle();
                 }
@@ -462,23 +498,14 @@ impl EventQueue {
             let Some((entry, events)) = taken else { break };
             count += events;
             match entry {
-                Entry::Waiting(subscription, _) => {
-                    subscription.run_all(&together, &self.stopping);
-                    returned.extend(together.drain(..).flatten());
-                    self.keep_spares(&mut returned);
-                }
-                Entry::Complete(callback, outcome) => {
-                    guarded(|| returned.extend(callback(outcome).filter(Document::is_spare)));
-                    if returned.len() == TOGETHER {
-                        self.keep_spares(&mut returned);
-                    }
-                }
+                Entry::Waiting(subscription, _) => subscription.run_all(together.drain(..), &mut taking),
+                Entry::Complete(callback, outcome) => guarded(|| taking.take_back(callback(outcome))),
                 Entry::Publish(subscription, outcome) => subscription.run(&outcome),
                 Entry::State(change) => self.callbacks.state.run(|f| f(&change)),
                 Entry::Progress(progress) => self.callbacks.progress.run(|f| f(&progress)),
             }
         }
-        self.keep_spares(&mut returned);
+        drop(taking);
         let (more, stopped) = {
             let mut inner = self.inner.lock();
             inner.dispatcher = None;
@@ -495,25 +522,9 @@ impl EventQueue {
         Ok(count)
     }
 
-    /// Keeps the memory of documents for which the application has no more use.
-    fn keep_spares(&self, documents: &mut Vec<SharedDocument>) {
-        if !documents.is_empty() {
-            let mut spares = self.spares.lock();
-            documents.drain(..).for_each(|document| keep_spare(&mut spares, document));
-        }
-    }
-
-    /// Moves documents whose memory is free to where they are used again.
-    pub fn take_spares(&self, to: &mut Vec<SharedDocument>) {
-        if to.is_empty() {
-            std::mem::swap(&mut *self.spares.lock(), to);
-        }
-    }
-
-    /// Gives the memory of such documents back: the connection is over.
-    pub fn drop_spares(&self) {
-        let spares = std::mem::take(&mut *self.spares.lock());
-        drop(spares);
+    /// Documents for which the application has no more use.
+    pub fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// How many events wait.
@@ -530,9 +541,13 @@ impl EventQueue {
     /// The bytes of a subscription that ends are no longer waiting.
     pub fn forget(&self, subscription: &Subscription) {
         let waiting = std::mem::take(&mut *subscription.waiting.lock());
-        let bytes: u64 = waiting.iter().map(memory).sum();
         let mut inner = self.inner.lock();
-        inner.bytes = inner.bytes.saturating_sub(bytes);
+        inner.bytes = inner.bytes.saturating_sub(waiting.memory());
+    }
+
+    /// Publications that were decoded by [`dispatch`](EventQueue::dispatch) and had no meaning.
+    pub fn malformed(&self) -> &Malformed {
+        &self.malformed
     }
 
     /// Nothing is dispatched from now on. Whoever waits in [`dispatch`](EventQueue::dispatch) is told.
@@ -585,22 +600,6 @@ impl EventQueue {
             Some(signal) => Ok(use_it(&signal.reader)),
             None => Err(closed_error()),
         }
-    }
-}
-
-/// Keeps the memory of a small document for the next one, unless there is enough of it, or the application has kept the
-/// document.
-pub fn keep_spare(spares: &mut Vec<SharedDocument>, document: SharedDocument) {
-    if spares.len() < MOST_SPARES && Document::is_spare(&document) {
-        spares.push(document);
-    }
-}
-
-/// What an outcome holds, the message that brought an error included.
-fn memory(outcome: &Outcome) -> u64 {
-    match outcome {
-        Ok(document) => document.memory() as u64,
-        Err(error) => (error.remote().map_or(0, |r| r.document.memory()) + 2 * error.message().len()) as u64,
     }
 }
 

@@ -10,7 +10,8 @@
 //! * `socket`: bytes in and out, with or without TLS;
 //! * `liveness`: what TCP notices of a peer that vanished;
 //! * `websocket`: frames (RFC 6455);
-//! * [`delivery`]: events, queues and overload policies;
+//! * [`delivery`]: the queue of events; `room`: where publications wait, and overload policies; `taking`: how they leave it;
+//!   `spares`: their memory on its way back;
 //! * `callback`: when callbacks run and when they are dropped;
 //! * `link`, `wake`: what is on its way out, and how the thread is woken for it;
 //! * `sync`: the locks and atomics of all this, for `tests/loom` to replace.
@@ -26,10 +27,13 @@ mod liveness;
 mod proxy;
 mod receiving;
 mod resolve;
+mod room;
 pub mod session;
 mod shared;
 mod socket;
+mod spares;
 mod sync;
+mod taking;
 mod thread;
 mod tls;
 mod upgrade;

@@ -141,7 +141,7 @@ impl Receiving {
             self.inbound.set_topics(shared.look(|locked| locked.core.topics().snapshot()));
             self.topics_version = Some(version);
         }
-        shared.queue.take_spares(self.inbound.spares());
+        shared.queue.spares().take(self.inbound.spares());
     }
 
     /// What was found out about the server counts for the messages that follow.
@@ -164,7 +164,7 @@ impl Receiving {
         if dropped.malformed > 0 {
             shared.counters.malformed.fetch_add(dropped.malformed, Relaxed);
             let why = self.inbound.take_problem().map_or(String::new(), |e| format!(": {e}"));
-            shared.log(LogLevel::Warning, || format!("{} message(s) without meaning dropped{why}", dropped.malformed));
+            shared.log_malformed(dropped.malformed, &why);
         }
         let evicted = self.inbound.evicted();
         if evicted > self.evicted {

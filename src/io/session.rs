@@ -191,7 +191,7 @@ impl Handle {
             bytes_in: c.bytes_in.load(Relaxed),
             bytes_out: c.bytes_out.load(Relaxed),
             unsubscribed: c.unsubscribed.load(Relaxed),
-            malformed: c.malformed.load(Relaxed),
+            malformed: c.malformed.load(Relaxed) + self.0.queue.malformed().count(),
             evicted: c.evicted.load(Relaxed),
             late_replies: counts.late_replies,
             unknown_replies: counts.unknown_replies,
@@ -382,7 +382,11 @@ impl Handle {
             ));
         }
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        self.0.queue.dispatch(most, deadline)
+        let done = self.0.queue.dispatch(most, deadline);
+        if let Some((count, problem)) = self.0.queue.malformed().take() {
+            self.0.log_malformed(count, &format!(": {problem}"));
+        }
+        done
     }
 
     /// Gives access to a descriptor that is readable while `dispatch` has something to do.

@@ -15,6 +15,7 @@ use super::wake::WakeFlag;
 use super::websocket::writer::ControlFrame;
 use crate::error::Error;
 use crate::session::core::{Core, Effect, Seeds, State};
+use crate::session::inbound::Inbound;
 use mio::{Registry, Waker};
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
@@ -241,6 +242,11 @@ impl Shared {
         self.config.log.write(level, line);
     }
 
+    /// Notes in the log that so many messages could not be read, and what is wrong with the last one.
+    pub fn log_malformed(&self, count: u64, why: &str) {
+        self.log(LogLevel::Warning, || format!("{count} message(s) without meaning dropped{why}"));
+    }
+
     /// Looks at the state machine without changing it.
     pub fn look<R>(&self, look: impl FnOnce(&mut Locked) -> R) -> R {
         look(&mut self.locked.lock())
@@ -271,21 +277,22 @@ impl Shared {
     }
 
     /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
-    pub fn receive(&self, now: Instant, batch: &mut Batch) {
-        let todo = self.take_in(now, batch);
+    pub fn receive(&self, now: Instant, batch: &mut Batch, inbound: &mut Inbound<Arc<Subscription>>) {
+        let todo = self.take_in(now, batch, inbound);
         self.carry_out(todo);
     }
 
     /// The same without waking anybody, which is left for [`carry_out`](Shared::carry_out).
-    pub fn take_in(&self, now: Instant, batch: &mut Batch) -> Todo {
+    pub fn take_in(&self, now: Instant, batch: &mut Batch, inbound: &mut Inbound<Arc<Subscription>>) -> Todo {
         self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
         let mut todo = Todo::default();
         {
             let mut locked = self.locked.lock();
             locked.core.heard(now);
-            for message in batch.drain() {
+            for message in batch.drain(inbound) {
                 match message {
                     Arrived::Publications(to, outcomes) => todo.events.push(Event::Publish(to, outcomes)),
+                    Arrived::Later(to, undecoded) => todo.events.push(Event::PublishLater(to, undecoded)),
                     Arrived::Reply(protocol, id, outcome) => {
                         locked.core.reply(now, protocol, &id, outcome);
                         self.take_effects(&mut locked, &mut todo);

@@ -3,12 +3,13 @@
 
 use super::callback::Entered;
 use super::config::{Delivery, LogLevel};
-use super::delivery::{Outcome, PublicationCallback, Subscription, keep_spare};
+use super::delivery::{Outcome, PublicationCallback, Subscription};
 use super::establish::{CONNECTION, Established, Patience, establish};
 use super::liveness::Watch;
 use super::receiving::{Read, Receiving, Step, ended, failed, lost};
 use super::shared::{Order, Shared, Todo};
 use super::socket::Socket;
+use super::spares::keep_spare;
 use super::websocket::reader::Incoming;
 use super::websocket::writer::ControlFrame;
 use crate::error::{Code, Error, Stage};
@@ -30,9 +31,11 @@ const READS_IN_A_ROW: usize = 16;
 /// is still in the cache, and at hand for the next ones.
 const BATCH: usize = 64;
 
-/// The same where another thread dispatches, which has to be woken for them; then it gets its turn, should it have to share
-/// this processor.
-const BATCH_FOR_OTHERS: usize = 512;
+/// The same where another thread dispatches, which has to be woken for them: more than one read brings.
+const BATCH_FOR_OTHERS: usize = 2048;
+
+/// When so many events wait for another thread, it gets its turn, should it have to share this processor.
+const MANY: usize = 512;
 
 /// How much is written before something else gets its turn.
 const IO_FLUSH: usize = 1 << 20;
@@ -223,6 +226,9 @@ impl IoThread {
                 let limits = self.shared.config.session.limits;
                 self.shared.interest.attach(Arc::clone(&socket));
                 let mut receiving = Receiving::new(Arc::clone(&socket), &tail, limits, self.pool.clone(), now);
+                if self.shared.config.delivery == Delivery::Queued {
+                    receiving.inbound.defer();
+                }
                 self.connection = Some(Connection {
                     socket,
                     readable: true,
@@ -271,7 +277,7 @@ impl IoThread {
             drop(receiving);
             self.shared.left.store(false, SeqCst);
             self.pool.trim();
-            self.shared.queue.drop_spares();
+            self.shared.queue.spares().clear();
         }
         let unsent = self.shared.link.detach();
         drop(unsent);
@@ -336,8 +342,12 @@ impl IoThread {
             if let Some(todo) = todo {
                 self.shared.carry_out(todo);
             }
+            let waiting = self.shared.queue.waiting();
+            if self.shared.config.delivery == Delivery::Queued && waiting >= MANY {
+                thread::yield_now();
+            }
             // What can be delivered at once makes room, in memory too, for what follows.
-            let deliver = self.shared.config.delivery == Delivery::IoThread && self.shared.queue.waiting() > 0;
+            let deliver = self.shared.config.delivery == Delivery::IoThread && waiting > 0;
             let readable = self.connection.as_ref().is_some_and(|c| c.readable);
             if !readable || deliver || !matches!(step, Step::Fine) {
                 return step;
@@ -416,13 +426,13 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
             }
             Ok(Some(Incoming::Message(message))) => {
                 direct.leave();
-                if let Some(to) = batch.push(message) {
+                if let Some(to) = batch.push(message, &mut receiving.inbound) {
                     receiving.inbound.take_back(to);
                 }
                 if settled.is_none() || batch.len() == most {
                     // Before whoever gets a reply can look at the counts.
                     receiving.count(shared);
-                    shared.receive(now, &mut batch);
+                    shared.receive(now, &mut batch, &mut receiving.inbound);
                     if settled.is_none() {
                         // Which generation the next frames are in depends on this one.
                         settled = receiving.settle(shared);
@@ -432,8 +442,7 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
                             return (Step::Fine, None);
                         }
                     } else {
-                        thread::yield_now();
-                        shared.queue.take_spares(receiving.inbound.spares());
+                        shared.queue.spares().take(receiving.inbound.spares());
                     }
                 }
             }
@@ -465,7 +474,7 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
     receiving.count(shared);
     // Before what it is the progress of.
     receiving.tell_progress(shared);
-    let todo = (!batch.is_empty()).then(|| shared.take_in(now, &mut batch));
+    let todo = (!batch.is_empty()).then(|| shared.take_in(now, &mut batch, &mut receiving.inbound));
     receiving.batch = batch;
     (step, todo)
 }

@@ -12,6 +12,7 @@ use crate::wire::chunks::{self, Arriving, ChunkHeader, Chunks, HEADER_SIZE};
 use crate::wire::document::{Document, Node, SharedDocument};
 use crate::wire::envelope::{self, Content};
 use crate::wire::limits::Limits;
+use crate::wire::undecoded::Undecoded;
 use crate::wire::{json, msgpack};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -34,6 +35,11 @@ pub enum Received<S> {
         to: Arc<[S]>,
         /// The message, or the error that the server sent instead.
         outcome: Result<SharedDocument>,
+    },
+    /// The same, not decoded: the next one that [`Inbound::take_undecoded`] gives.
+    Later {
+        /// The only subscriber of the topic.
+        to: Arc<[S]>,
     },
 }
 
@@ -64,6 +70,12 @@ pub struct Inbound<S> {
     arriving: Message,
     /// Small documents that nobody has any more: their memory is for the next ones.
     spares: Vec<SharedDocument>,
+    /// Small publications are decoded by others.
+    defers: bool,
+    /// Such publications, in a row.
+    undecoded: Option<Undecoded>,
+    /// How many there were the last time, and of how many bytes.
+    taken: (usize, usize),
     dropped: Dropped,
     problem: Option<Error>,
     /// Bytes of the largest message that was completed since this was taken.
@@ -94,6 +106,21 @@ struct Last<S> {
     at_hand: Option<Arc<[S]>>,
 }
 
+impl<S> Last<S> {
+    /// Whether this is another publication on the same topic, and if so, whether it is the same up to its result.
+    #[inline(always)]
+    fn recognize(&mut self, protocol: Protocol, message: &[u8]) -> Option<bool> {
+        let (number, same) = self.like.recognize(protocol, message)?;
+        number.iter().all(u8::is_ascii_digit).then_some(same)
+    }
+
+    /// A handle of the subscribers.
+    #[inline(always)]
+    fn handle(&mut self) -> Arc<[S]> {
+        self.at_hand.take().unwrap_or_else(|| Arc::clone(&self.to))
+    }
+}
+
 /// Whom a message is for.
 enum Addressee<S> {
     Subscribers(Arc<[S]>),
@@ -102,6 +129,10 @@ enum Addressee<S> {
     /// To be found in the decoded message.
     Unknown,
 }
+
+/// Publications up to this size are decoded by whoever takes them from their queue: that takes at most a few microseconds
+/// there, and the memory of few documents instead of one for each.
+const LARGEST_FOR_LATER: usize = 1 << 10;
 
 /// Messages below this come in one piece, mostly.
 const SMALL: usize = 64 << 10;
@@ -123,6 +154,9 @@ impl<S> Inbound<S> {
             last_reply: None,
             arriving: Message::None,
             spares: Vec::new(),
+            defers: false,
+            undecoded: None,
+            taken: (0, 0),
             dropped: Dropped::default(),
             problem: None,
             completed: None,
@@ -151,6 +185,22 @@ impl<S> Inbound<S> {
     /// Documents that were handed on and whose memory is free again, see [`Document::is_spare`].
     pub(crate) fn spares(&mut self) -> &mut Vec<SharedDocument> {
         &mut self.spares
+    }
+
+    /// Small publications for one subscriber, of a kind that is known, shall be decoded by others: they come as
+    /// [`Received::Later`].
+    pub fn defer(&mut self) {
+        self.defers = true;
+    }
+
+    /// Those of the [`Received::Later`] in a row that came since this was asked last. To be asked when something else was
+    /// received.
+    pub fn take_undecoded(&mut self) -> Option<Undecoded> {
+        let undecoded = self.undecoded.take();
+        if let Some(undecoded) = &undecoded {
+            self.taken = (undecoded.len(), undecoded.bytes());
+        }
+        undecoded
     }
 
     /// The subscribers of a publication are no longer needed.
@@ -336,6 +386,12 @@ impl<S> Inbound<S> {
     /// [`end`](Inbound::end).
     #[inline(always)]
     pub fn whole(&mut self, text: bool, payload: &[u8]) -> Result<Option<Option<Received<S>>>> {
+        if self.defers
+            && !text
+            && let Some(later) = self.put_aside(payload)
+        {
+            return Ok(Some(Some(later)));
+        }
         let (protocol, message) = match (text, self.protocol) {
             (true, Some(Protocol::V2)) => return Ok(None),
             (true, _) => (Protocol::V1, payload),
@@ -357,16 +413,36 @@ impl<S> Inbound<S> {
         self.message(protocol, to, same, decoded).map(Some)
     }
 
+    /// Puts a publication aside that others shall decode. By itself, so that those that are decoded at once do not pay for it.
+    #[inline(never)]
+    fn put_aside(&mut self, payload: &[u8]) -> Option<Received<S>> {
+        let (header, message) = payload.split_first_chunk::<HEADER_SIZE>()?;
+        let last = self.last.as_mut().filter(|last| last.to.len() == 1 && message.len() <= LARGEST_FOR_LATER)?;
+        if last.recognize(Protocol::V2, message) != Some(true)
+            || self.protocol != Some(Protocol::V2)
+            || !self.chunks.is_whole(ChunkHeader::from_bytes(*header), message.len())
+            || message.len() as u64 > self.limits.message_size
+        {
+            return None;
+        }
+        let beginning = last.like.beginning()?;
+        match &mut self.undecoded {
+            Some(undecoded) if undecoded.is_for(beginning) => undecoded.push(message),
+            // Others were put aside and not taken.
+            Some(_) => return None,
+            none => none.insert(Undecoded::new(Arc::clone(beginning), self.taken)).push(message),
+        }
+        Some(Received::Later { to: last.handle() })
+    }
+
     /// Whom a message is for, read from its beginning, and whether that is the same up to the result as in the last message
     /// of its kind. `None`: for nobody.
     #[inline(always)]
     fn addressee(&mut self, protocol: Protocol, message: &[u8]) -> Option<(Addressee<S>, bool)> {
         if let Some(last) = &mut self.last
-            && let Some((number, same)) = last.like.recognize(protocol, message)
-            && number.iter().all(u8::is_ascii_digit)
+            && let Some(same) = last.recognize(protocol, message)
         {
-            let to = last.at_hand.take().unwrap_or_else(|| Arc::clone(&last.to));
-            return Some((Addressee::Subscribers(to), same));
+            return Some((Addressee::Subscribers(last.handle()), same));
         }
         if let Some(like) = &mut self.last_reply
             && let Some((number, same)) = like.recognize(protocol, message)
@@ -497,15 +573,8 @@ impl<S> Inbound<S> {
         same: bool,
         message: &[u8],
     ) -> Result<Result<SharedDocument>> {
-        if let Some(mut spare) = self.spares.pop()
-            && let Some(document) = SharedDocument::get_mut(&mut spare)
-        {
-            document.begin_again(message)?;
-            return Ok(self.decode(protocol, to, same, document).map(|()| spare));
-        }
-        let mut document = Document::undecoded(MessageBuf::default());
-        document.begin_again(message)?;
-        Ok(self.decode(protocol, to, same, &mut document).map(|()| document.into()))
+        let mut document = Document::copy_of(message, self.spares.pop())?;
+        Ok(self.decode(protocol, to, same, &mut document).map(|()| document.shareable()))
     }
 
     /// Decodes a document that has the bytes of its message.
@@ -517,7 +586,7 @@ impl<S> Inbound<S> {
         match protocol {
             Protocol::V2 => {
                 let beginning = if same { self.like(to).and_then(|like| like.beginning()) } else { None };
-                msgpack::decode::decode_into(document, max_nodes, beginning)?;
+                msgpack::decode::decode_into(document, max_nodes, beginning.map(|b| &**b))?;
                 if let Some(beginning) = beginning {
                     envelope::set_result(document, beginning.value());
                 }

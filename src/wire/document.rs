@@ -7,6 +7,7 @@ use super::value::Value;
 use crate::error::Result;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use triomphe::UniqueArc;
 
 /// What a tape entry is. Private to the wire floor; the public view is [`super::value::Kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +174,16 @@ impl Document {
         self.hint = Hint::default();
         self.result = AtomicU32::new(0);
         Ok(())
+    }
+
+    /// A copy of a message that is not decoded yet, in the memory of a document if nobody else has that.
+    #[inline(always)]
+    pub(crate) fn copy_of(message: &[u8], spare: Option<SharedDocument>) -> Result<UniqueArc<Document>> {
+        let mut document = spare
+            .and_then(|spare| SharedDocument::try_unique(spare).ok())
+            .unwrap_or_else(|| UniqueArc::new(Document::undecoded(MessageBuf::default())));
+        document.begin_again(message)?;
+        Ok(document)
     }
 
     /// Whether the memory of this document is worth keeping: it is small, and nobody else seems to have it.

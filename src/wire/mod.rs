@@ -6,6 +6,7 @@
 //! * [`builder`] and [`args`]: what a call sends, before the generation is known;
 //! * [`decoder`]: messages of either generation to documents;
 //! * [`envelope`]: the map around every message, and message ids;
+//! * [`undecoded`]: small messages that are decoded later;
 //! * [`attachments`] (1) and [`chunks`] (2): how binary data travels;
 //! * [`outgoing`]: a message as the frames that carry it.
 
@@ -24,6 +25,7 @@ pub mod outgoing;
 pub mod secret;
 mod tape;
 mod text;
+pub mod undecoded;
 pub mod value;
 
 /// A generation of the wslink wire format.
