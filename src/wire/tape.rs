@@ -35,6 +35,7 @@ impl<'a> TapeWriter<'a> {
     /// Adds the first entries, which are few.
     pub fn begin_with(&mut self, nodes: &[Node]) {
         if self.nodes.len() < nodes.len() {
+            self.nodes.reserve_exact(FIRST_NODES.max(nodes.len()) - self.nodes.len());
             self.nodes.resize(nodes.len(), Node::new(Tag::Null, 0, 0));
         }
         self.nodes[..nodes.len()].copy_from_slice(nodes);
@@ -120,7 +121,8 @@ fn most_ready(max_nodes: usize) -> usize {
 }
 
 /// Makes more entries ready than the `used` ones; as much memory is taken as the rest of the message seems to need if it is
-/// like the part that was read. That guess is not trusted with more memory than the message itself has.
+/// like the part that was read, of which there has to be a little. That guess is not trusted with more memory than the message
+/// itself has.
 #[cold]
 fn grow(
     mut nodes: Vec<Node>,
@@ -137,8 +139,13 @@ fn grow(
     if need > nodes.capacity() {
         let guess = (used as u128 * size as u128 / at.max(1) as u128) as usize;
         let most = (size / size_of::<Node>()).max(2 * used).max(FIRST_NODES);
-        let want = guess.saturating_add(guess / 16).min(most).max(need + used / 4).max(FIRST_NODES).min(most_ready);
-        if let Some(mut larger) = origin.take_tape(want, guess) {
+        let first = nodes.capacity() < FIRST_NODES && need <= FIRST_NODES;
+        let want = match first {
+            true => FIRST_NODES,
+            false => guess.saturating_add(guess / 16).min(most).max(need + used / 4),
+        };
+        let want = want.min(most_ready);
+        if !first && let Some(mut larger) = origin.take_tape(want, guess) {
             // What is in it needs no clearing.
             let common = used.min(larger.len());
             larger[..common].copy_from_slice(&nodes[..common]);

@@ -15,7 +15,7 @@ const READ_SIZE: usize = 128 << 10;
 const FIRST_SIZE: usize = 4 << 10;
 
 /// After a large frame only the beginning of the next one is read here, to learn where the rest goes.
-const PEEK_SIZE: usize = 4 << 10;
+const PEEK_SIZE: usize = 512;
 
 /// Frames of this size and more are received in place.
 const LARGE: u64 = 32 << 10;
