@@ -34,8 +34,8 @@ impl Spares {
 
 /// Keeps the memory of a small document for the next one, unless there is enough of it, or the application has kept the
 /// document.
-pub fn keep_spare(spares: &mut Vec<SharedDocument>, document: SharedDocument) {
-    if spares.len() < MOST && Document::is_spare(&document) {
+pub fn keep_spare(spares: &mut Vec<SharedDocument>, mut document: SharedDocument) {
+    if spares.len() < MOST && Document::make_spare(&mut document) {
         spares.push(document);
     }
 }
@@ -53,8 +53,8 @@ impl<'a> Returned<'a> {
     }
 
     /// One comes back.
-    pub fn push(&mut self, document: SharedDocument) {
-        if Document::is_spare(&document) {
+    pub fn push(&mut self, mut document: SharedDocument) {
+        if Document::make_spare(&mut document) {
             self.documents.push(document);
             if self.documents.len() == TOGETHER {
                 self.flush();
@@ -78,5 +78,47 @@ impl<'a> Returned<'a> {
 impl Drop for Returned<'_> {
     fn drop(&mut self) {
         self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::buffer::BufferPool;
+    use crate::wire::json::parse::parse;
+    use crate::wire::msgpack::decode::decode;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_document_whose_data_is_large_is_kept_without_it() {
+        let pool = BufferPool::new(1 << 20);
+        let mut large = pool.take(0x20005);
+        large.append(&[&[0xc6, 0, 2, 0, 0][..], &[7; 0x20000]].concat()).unwrap();
+        let mut attached = pool.take(0x20000);
+        attached.append(&[8; 0x20000]).unwrap();
+        let mut text = parse(br#"["wslink_bin0"]"#.to_vec().into(), 99).unwrap().document;
+        text.attach(1, Bytes::from_owner(attached));
+        let mut spares = Vec::new();
+        keep_spare(&mut spares, SharedDocument::new(decode(large, 99).unwrap()));
+        assert_eq!(spares.len(), 1);
+        let once = pool.unused();
+        assert!(once >= 0x20000);
+        keep_spare(&mut spares, SharedDocument::new(text));
+        assert_eq!(spares.len(), 2);
+        assert!(pool.unused() >= once + 0x20000);
+    }
+
+    #[test]
+    fn a_document_that_somebody_has_or_that_has_many_values_is_not_kept() {
+        let mut spares = Vec::new();
+        let document = SharedDocument::new(decode(vec![1].into(), 9).unwrap());
+        let kept = document.clone();
+        keep_spare(&mut spares, document);
+        assert!(spares.is_empty());
+        let many = [&[0xdc, 1, 0][..], &[1; 256]].concat();
+        keep_spare(&mut spares, SharedDocument::new(decode(many.into(), 999).unwrap()));
+        assert!(spares.is_empty());
+        keep_spare(&mut spares, kept);
+        assert_eq!(spares.len(), 1);
     }
 }

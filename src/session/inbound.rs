@@ -91,8 +91,12 @@ enum Message {
     ChunkHead {
         bytes: [u8; HEADER_SIZE],
         len: usize,
+        /// Bytes of the first frame.
+        size: u64,
     },
     Chunk(Arriving),
+    /// A chunk that is a message, of this size.
+    Whole(MessageBuf, usize),
     /// Of no use; stepped over.
     Ignored,
 }
@@ -182,7 +186,7 @@ impl<S> Inbound<S> {
         self.last = None;
     }
 
-    /// Documents that were handed on and whose memory is free again, see [`Document::is_spare`].
+    /// Documents that were handed on and whose memory is free again, see [`Document::make_spare`].
     pub(crate) fn spares(&mut self) -> &mut Vec<SharedDocument> {
         &mut self.spares
     }
@@ -240,6 +244,7 @@ impl<S> Inbound<S> {
             Message::Text(data) | Message::Attachment(data) => {
                 Some((data.len() as u64, data.len() as u64 + frame_left))
             }
+            Message::Whole(data, total) => Some((data.len() as u64, *total as u64)),
             Message::Ignored => None,
             _ => self.chunks.progress(),
         }
@@ -266,7 +271,7 @@ impl<S> Inbound<S> {
             (false, protocol) if protocol == Some(Protocol::V1) || self.attachments.is_expecting() => {
                 Message::Attachment(self.buffer(size)?)
             }
-            _ => Message::ChunkHead { bytes: [0; HEADER_SIZE], len: 0 },
+            _ => Message::ChunkHead { bytes: [0; HEADER_SIZE], len: 0, size },
         };
         Ok(())
     }
@@ -284,14 +289,18 @@ impl<S> Inbound<S> {
         while !data.is_empty() {
             match &mut self.arriving {
                 Message::None | Message::Ignored => return Ok(()),
-                Message::ChunkHead { bytes, len } => {
+                Message::ChunkHead { bytes, len, size } => {
                     let n = data.len().min(HEADER_SIZE - *len);
                     bytes[*len..*len + n].copy_from_slice(&data[..n]);
                     *len += n;
                     data = &data[n..];
                     if *len == HEADER_SIZE {
                         let header = ChunkHeader::from_bytes(*bytes);
-                        self.arriving = Message::Chunk(self.chunks.begin(header)?);
+                        let total = header.total as usize;
+                        self.arriving = match self.chunks.comes_whole(header, size.saturating_sub(HEADER_SIZE as u64)) {
+                            true => Message::Whole(self.pool.take(total), total),
+                            false => Message::Chunk(self.chunks.begin(header)?),
+                        };
                     }
                 }
                 Message::Text(text) | Message::Attachment(text) if text.len() + data.len() <= small => {
@@ -320,6 +329,10 @@ impl<S> Inbound<S> {
                 let room = self.chunks.room(*chunk, most)?;
                 Ok((!room.is_empty()).then_some(room))
             }
+            Message::Whole(data, total) => match *total - data.len() {
+                0 => Ok(None),
+                left => data.room(most.min(left)).map(Some),
+            },
             Message::Text(data) | Message::Attachment(data) => {
                 let left = bound.saturating_sub(data.len() as u64);
                 if left == 0 {
@@ -335,7 +348,7 @@ impl<S> Inbound<S> {
     pub fn arrived(&mut self, n: usize) -> Result<()> {
         match &mut self.arriving {
             Message::Chunk(chunk) => self.chunks.arrived(*chunk, n),
-            Message::Text(data) | Message::Attachment(data) => {
+            Message::Text(data) | Message::Attachment(data) | Message::Whole(data, _) => {
                 data.advance(n);
                 Ok(())
             }
@@ -358,6 +371,15 @@ impl<S> Inbound<S> {
                 }
                 None => Ok(None),
             },
+            Message::Whole(message, total) if message.len() == total => {
+                self.completed = self.completed.max(Some(total as u64));
+                self.addressed(Protocol::V2, message)
+            }
+            // Less than its first frame was said to have.
+            Message::Whole(..) => {
+                self.dropped.malformed += 1;
+                Ok(None)
+            }
             Message::Attachment(data) => {
                 self.completed = self.completed.max(Some(data.len() as u64));
                 if !self.attachments.receive(Bytes::from_owner(data))? {
@@ -376,9 +398,9 @@ impl<S> Inbound<S> {
         let Some((to, same)) = self.addressee(protocol, &message) else {
             return Ok(None);
         };
-        let mut document = Document::undecoded(message);
+        let mut document = Document::of(message, self.spares.pop());
         let decoded = self.decode(protocol, &to, same, &mut document);
-        self.message(protocol, to, same, decoded.map(|()| document.into()))
+        self.message(protocol, to, same, decoded.map(|()| document.shareable()))
     }
 
     /// A WebSocket message that arrived in one piece. `None` in the outer option: it is part of something

@@ -99,6 +99,20 @@ impl Chunks {
             && self.unfinished.iter().all(|u| u.id != header.id)
     }
 
+    /// The same for a chunk that is still to come: whether it can be received without a place among the unfinished messages.
+    pub fn comes_whole(&self, header: ChunkHeader, len: u64) -> bool {
+        u64::from(header.total) == len
+            && self.is_whole(header, header.total as usize)
+            && len <= self.limits.message_size
+            && self.unfinished.len() < self.limits.unfinished_count.max(1)
+            && self.held() + len <= self.limits.unfinished_bytes
+    }
+
+    /// How much the unfinished messages take.
+    fn held(&self) -> u64 {
+        self.unfinished.iter().map(|u| u.held + u.ahead_memory).sum()
+    }
+
     /// A chunk begins.
     pub fn begin(&mut self, header: ChunkHeader) -> Result<Arriving> {
         let ChunkHeader { id, offset, total } = header;
@@ -188,7 +202,7 @@ impl Chunks {
                 part.advance(n);
             }
         }
-        let held: u64 = self.unfinished.iter().map(|u| u.held + u.ahead_memory).sum();
+        let held = self.held();
         if held > self.limits.unfinished_bytes {
             return Err(limit("unfinished messages", held, self.limits.unfinished_bytes, "max_unfinished_bytes"));
         }

@@ -165,33 +165,52 @@ impl Document {
         Document { bytes, tape: Vec::new(), attachments: Vec::new(), hint: Hint::default(), result: AtomicU32::new(0) }
     }
 
-    /// Becomes a copy of another message that is not decoded yet, in the same memory.
-    #[inline]
-    pub(crate) fn begin_again(&mut self, message: &[u8]) -> Result<()> {
-        self.bytes.clear();
-        self.bytes.append(message)?;
-        self.attachments.clear();
-        self.hint = Hint::default();
-        self.result = AtomicU32::new(0);
-        Ok(())
-    }
-
     /// A copy of a message that is not decoded yet, in the memory of a document if nobody else has that.
     #[inline(always)]
     pub(crate) fn copy_of(message: &[u8], spare: Option<SharedDocument>) -> Result<UniqueArc<Document>> {
-        let mut document = spare
-            .and_then(|spare| SharedDocument::try_unique(spare).ok())
-            .unwrap_or_else(|| UniqueArc::new(Document::undecoded(MessageBuf::default())));
-        document.begin_again(message)?;
+        let mut document = Document::empty(spare);
+        document.bytes.clear();
+        document.bytes.append(message)?;
         Ok(document)
     }
 
-    /// Whether the memory of this document is worth keeping: it is small, and nobody else seems to have it.
-    pub(crate) fn is_spare(document: &SharedDocument) -> bool {
+    /// A message that is not decoded yet, with the other parts of a document if nobody else has that.
+    pub(crate) fn of(message: MessageBuf, spare: Option<SharedDocument>) -> UniqueArc<Document> {
+        let mut document = Document::empty(spare);
+        document.bytes = message;
+        document
+    }
+
+    /// A document without values, in the memory of another one if nobody else has that.
+    #[inline(always)]
+    fn empty(spare: Option<SharedDocument>) -> UniqueArc<Document> {
+        match spare.and_then(|spare| SharedDocument::try_unique(spare).ok()) {
+            Some(mut document) => {
+                document.attachments.clear();
+                document.hint = Hint::default();
+                document.result = AtomicU32::new(0);
+                document
+            }
+            None => UniqueArc::new(Document::undecoded(MessageBuf::default())),
+        }
+    }
+
+    /// Whether the memory of this document is worth keeping: it is small, or was so large that it has gone to others now,
+    /// and nobody else seems to have it.
+    #[inline]
+    pub(crate) fn make_spare(document: &mut SharedDocument) -> bool {
         const SMALL: usize = 1 << 10;
-        SharedDocument::strong_count(document) == 1
-            && document.bytes.capacity() <= SMALL
-            && document.tape.capacity() * size_of::<Node>() <= SMALL
+        if SharedDocument::strong_count(document) != 1 || document.tape.capacity() * size_of::<Node>() > SMALL {
+            return false;
+        }
+        if document.bytes.capacity() > SMALL || !document.attachments.is_empty() {
+            let Some(document) = SharedDocument::get_mut(document) else {
+                return false;
+            };
+            document.bytes = MessageBuf::default();
+            document.attachments.clear();
+        }
+        true
     }
 
     /// The outermost value.
