@@ -9,6 +9,7 @@ CLIENTS = {
     "wslink": ("client", {}, "ws"),
     "wrapper": ("client_wrapper", {}, "ws"),
     "raw": ("raw", {}, "raw"),
+    "bare": ("bare", {}, "ws"),
     "tungstenite": ("tungstenite", {}, "ws"),
     "tungstenite-ref": ("tungstenite", {"RMPV": "ref"}, "ws"),
     "beast": ("beast", {}, "ws"),
@@ -16,6 +17,8 @@ CLIENTS = {
 }
 PEERS = ("tungstenite", "tungstenite-ref", "beast", "nlohmann")
 ALL = ("wslink", "wrapper", "raw", "tungstenite", "tungstenite-ref", "beast")
+# With the least that a client does which can be woken while it waits: what marks can be reached.
+ALL_AND_BARE = (*ALL, "bare")
 
 V1 = {"WSLINK_PROTOCOL": "1"}
 V2 = {"WSLINK_PROTOCOL": "2"}
@@ -51,8 +54,8 @@ class Row:
         return self.unit in ("MB/s", "MiB")
 
 
-def blob(name, title, size, most, least, *marks):
-    return Row(name, title, f"blob {size} {{n}}", most, least, "MB/s", ALL, marks=marks)
+def blob(name, title, size, most, least, *marks, clients=ALL):
+    return Row(name, title, f"blob {size} {{n}}", most, least, "MB/s", clients, marks=marks)
 
 
 def listed(kind, count, most, *marks, **more):
@@ -99,7 +102,7 @@ ROWS = [
     Row("small-queue", "small publications, by dispatch on another thread", "fanin {n}", 4000000, 2000, "/s",
         ("wslink", "wrapper", "tungstenite", "tungstenite-ref", "beast"), environment={**V2, "WSLINK_DELIVERY": "queue"},
         marks=(("peer", ">=", 2.0),)),
-    blob("blob64k", "blobs of 64 KiB", 64 << 10, 65536, 64, ("raw", ">=", 0.95), ("cpu/raw", "<=", 1.15)),
+    blob("blob64k", "blobs of 64 KiB", 64 << 10, 65536, 64, ("raw", ">=", 0.95), ("cpu/raw", "<=", 1.15), clients=ALL_AND_BARE),
     blob("blob1m", "blobs of 1 MiB", MIB, 4096, 8, ("raw", ">=", 0.95), ("cpu/raw", "<=", 1.15)),
     blob("blob8m", "blobs of 8 MiB", 8 * MIB, 512, 4, ("raw", ">=", 0.90), ("cpu/raw", "<=", 1.15)),
     blob("blob64m", "blobs of 64 MiB", 64 * MIB, 64, 2, ("raw", ">=", 0.80), ("peer", ">=", 2.0), ("cpu/peer", "<=", 0.40)),
@@ -119,7 +122,7 @@ ROWS = [
     uploaded("upload1m", "uploads of 1 MiB", MIB, 2000, 10),
     uploaded("upload8m", "uploads of 8 MiB", 8 * MIB, 240, 3),
     *[against_a_slow_reader(mib) for mib in (16, 32, 64)],
-    Row("connect", "connect, hello, close", "connect {n}", 200, 20, "us", ALL, one_processor=True, marks=(("raw", "<=", 1.4),)),
+    Row("connect", "connect, hello, close", "connect {n}", 200, 20, "us", ALL_AND_BARE, one_processor=True, marks=(("raw", "<=", 1.4),)),
     Row("tls-blob8m", "blobs of 8 MiB over TLS; raw: a bare loop of reads from the same library", f"blob {8 * MIB} {{n}}", 128, 4, "MB/s",
         ("wslink", "wrapper", "raw"), ports={"wslink": "wss", "wrapper": "wss", "raw": "rawtls"}, marks=(("raw", ">=", 0.95),)),
     Row("memory", "peak memory, one blob of 256 MiB", f"blob {256 * MIB} 1", 1, 1, "MiB", ALL, marks=(("value", "<=", 268),)),
