@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows that the tests can fail: breaks one promise after the other in a copy of the sources, and demands that they
-notice. For the session's state machine these are the simulation and the unit tests of the session, for the
-synchronisation of threads the models of tests/loom.
+notice. For the session's state machine these are the simulation and the unit tests of the session, for publications that
+wait the unit tests of the I/O floor, for the synchronisation of threads the models of tests/loom.
 
     tests/mutations.py [NAME...]     all, or those whose name or file contains one of the words
 
@@ -94,7 +94,9 @@ MUTATIONS = [
     ("a message of another form is taken for one like the last", "recognition.rs", "after.starts_with(common)",
      "!common.is_empty()"),
     ("a topic is taken for one that begins like it", "inbound.rs",
-     "            && number.iter().all(u8::is_ascii_digit)\n", ""),
+     "number.iter().all(u8::is_ascii_digit).then_some(same)", "Some(number.is_empty() || same)"),
+    ("what is decoded later is taken for one like the last", "inbound.rs",
+     "last.recognize(Protocol::V2, message) != Some(true)", "last.recognize(Protocol::V2, message).is_none()"),
     ("a reply is taken for the last one", "inbound.rs", "ReplyId::number(number)", "ReplyId::number(b\"1\")"),
     ("a message that came in pieces is lost", "inbound.rs", "self.completed = self.completed.max(Some(text.len() as u64));",
      "self.completed = self.completed.max(Some(text.len() as u64));\n                if text.len() % 5 == 0 { return Ok(None); }"),
@@ -154,7 +156,21 @@ SYNCHRONISATION = [
     ),
 ]
 
+WAITING = [
+    ("a publication that waits undecoded is dropped with another", "room.rs",
+     "Some(Part::Undecoded(messages)) if messages.len() > 1 => {", "Some(Part::Undecoded(messages)) if messages.len() > 9 => {"),
+    ("one more is dispatched than was asked for", "room.rs", "(taken..most).for_each", "(taken..=most).for_each"),
+    ("what waits undecoded takes no memory", "room.rs", "messages.memory() as u64", "messages.memory() as u64 * 0"),
+    ("the memory of what is dropped is still counted", "room.rs", "freed = messages.memory_of_first() as u64;", "freed = 0;"),
+    ("a room keeps more than it shall", "room.rs", "Policy::All(most) if full || self.len >= most =>",
+     "Policy::All(most) if full || self.len > most =>"),
+    ("nobody counts what cannot be decoded", "taking.rs", "self.count.fetch_add(1, Relaxed);", ""),
+    ("what follows one that cannot be decoded is lost", "taking.rs", "self.malformed.note(error);",
+     "self.malformed.note(error);\n                        return false;"),
+]
+
 SESSION_TESTS = (["--test", "simulation"], ["--lib", "session::"])
+WAITING_TESTS = (["--lib", "io::"],)
 MODELS = (["--no-fail-fast", "--manifest-path", "tests/loom/Cargo.toml"],)
 
 
@@ -199,9 +215,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         copy_of_the_tree(tree)
-        if found := tests(tree, [*SESSION_TESTS, *MODELS]):
+        if found := tests(tree, [*SESSION_TESTS, *WAITING_TESTS, *MODELS]):
             sys.exit(f"the tests fail without any mutation: {found}")
-        groups = ((MUTATIONS, "session", SESSION_TESTS), (SYNCHRONISATION, "io", MODELS))
+        groups = ((MUTATIONS, "session", SESSION_TESTS), (WAITING, "io", WAITING_TESTS), (SYNCHRONISATION, "io", MODELS))
         for (name, file, old, new), folder, which_tests in ((m, *rest) for group, *rest in groups for m in group):
             if words and not any(word in name or word in file for word in words):
                 continue

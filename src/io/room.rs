@@ -272,6 +272,8 @@ mod tests {
                     }
                     assert_eq!(*at_once.seen.lock(), *later.seen.lock(), "{policy:?}, seed {seed}");
                     assert_eq!(at_once.queue.waiting(), later.queue.waiting());
+                    let (Policy::All(most) | Policy::Last(most)) = policy;
+                    assert!(later.queue.waiting() <= most.max(usize::from(policy == Policy::Last(0))));
                     assert_eq!(at_once.to[0].counts(), later.to[0].counts(), "{policy:?}, seed {seed}");
                 }
                 assert!(deferred > number as usize / 2, "{deferred} of {number}");
