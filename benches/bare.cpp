@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -96,7 +97,7 @@ public:
     put(frame.append(message));
   }
   // The header of the next frame; how much payload follows.
-  std::size_t next() {
+  std::size_t next(sleeper *idle = nullptr) {
     for (;;) {
       const auto *head = reinterpret_cast<const unsigned char *>(input_ + begin_);
       const std::size_t have = end_ - begin_;
@@ -108,7 +109,7 @@ public:
         begin_ += 2 + extra;
         return payload;
       }
-      get();
+      get(idle);
     }
   }
   // The payload in place, and with its end the beginning of the next frame.
@@ -130,7 +131,7 @@ public:
       have += here;
       end_ = std::size_t(got) - here;
       // Less than was asked for: there is no more now.
-      if (have < size)
+      if (have < size && idle)
         idle->sleep();
     }
   }
@@ -155,7 +156,7 @@ private:
     if (::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != ssize_t(bytes.size()))
       die("send");
   }
-  void get() {
+  void get(sleeper *idle = nullptr) {
     if (begin_ > 0) {
       std::memmove(input_, input_ + begin_, end_ - begin_);
       end_ -= begin_;
@@ -164,8 +165,10 @@ private:
     const ssize_t got = recv(socket_, input_ + end_, sizeof input_ - end_, 0);
     if (got > 0)
       end_ += std::size_t(got);
-    else if (got == 0 || errno != EAGAIN)
+    else if (got == 0 || errno != EAGAIN || !idle)
       die("recv");
+    else
+      idle->sleep();
   }
 
   int socket_;
@@ -215,7 +218,7 @@ int main(int argc, char **argv) {
                 "bench.blob" +
                 number(std::uint32_t(n)) + number(std::uint32_t(size)));
     for (long i = 0; i < n;) {
-      const std::size_t payload = server.next();
+      const std::size_t payload = server.next(&idle);
       if (payload > blob.size())
         die("a frame that is too large");
       server.read(blob.data(), payload, &idle);

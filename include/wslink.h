@@ -676,7 +676,8 @@ typedef struct wslink_stats {
    */
   uint64_t unsubscribed;
   /**
-   * Messages without meaning, dropped.
+   * Messages without meaning. Small publications that wait for wslink_session_dispatch() count when they are dispatched,
+   * and not at all if they never are.
    */
   uint64_t malformed;
   /**

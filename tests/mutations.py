@@ -157,11 +157,12 @@ SYNCHRONISATION = [
 ]
 
 WAITING = [
-    ("a publication that waits undecoded is dropped with another", "room.rs",
-     "Some(Part::Undecoded(messages)) if messages.len() > 1 => {", "Some(Part::Undecoded(messages)) if messages.len() > 9 => {"),
+    ("a publication that waits undecoded is dropped with another", "room.rs", "        if part.len() == 0 {", "        if part.len() < 9 {"),
     ("one more is dispatched than was asked for", "room.rs", "(taken..most).for_each", "(taken..=most).for_each"),
     ("what waits undecoded takes no memory", "room.rs", "messages.memory() as u64", "messages.memory() as u64 * 0"),
-    ("the memory of what is dropped is still counted", "room.rs", "freed = messages.memory_of_first() as u64;", "freed = 0;"),
+    ("the memory of what is dropped is still counted", "room.rs", "        freed\n    }", "        freed * 0\n    }"),
+    ("one that another takes the turn of is not counted", "delivery.rs",
+     "inner.bytes -= waiting.drop_first(dropped);\n                lost += 1;", "inner.bytes -= waiting.drop_first(dropped);"),
     ("a room keeps more than it shall", "room.rs", "Policy::All(most) if full || self.len >= most =>",
      "Policy::All(most) if full || self.len > most =>"),
     ("nobody counts what cannot be decoded", "taking.rs", "self.count.fetch_add(1, Relaxed);", ""),

@@ -73,7 +73,8 @@ pub struct wslink_stats {
     pub bytes_out: u64,
     /// Publications on topics without a subscription, dropped undecoded.
     pub unsubscribed: u64,
-    /// Messages without meaning, dropped.
+    /// Messages without meaning. Small publications that wait for wslink_session_dispatch() count when they are dispatched,
+    /// and not at all if they never are.
     pub malformed: u64,
     /// Unfinished messages and kept attachments given up for the limits.
     pub evicted: u64,

@@ -2,6 +2,7 @@
 //! subscribers is kept together, so that it is handed on in one step.
 
 use super::delivery::{Outcome, Outcomes, Subscribers, Subscription};
+use super::room::TOGETHER;
 use crate::session::calls::ReplyId;
 use crate::session::inbound::{Inbound, Received};
 use crate::wire::Protocol;
@@ -16,7 +17,7 @@ pub enum Arrived {
     /// Publications to the same subscribers.
     Publications(Subscribers, Outcomes),
     /// The same to a single one, not decoded yet.
-    Later(Subscribers, Undecoded),
+    Undecoded(Arc<Subscription>, Undecoded),
 }
 
 /// Messages in their order.
@@ -24,8 +25,8 @@ pub enum Arrived {
 pub struct Batch {
     messages: Vec<Arrived>,
     len: usize,
-    /// Whom the last ones are for, if they are those that the receiving half has put aside.
-    later: Option<Subscribers>,
+    /// Whom the last ones are for, and how many these are, if the receiving half has put them aside.
+    later: Option<(Subscribers, usize)>,
 }
 
 impl Batch {
@@ -36,34 +37,43 @@ impl Batch {
         inbound: &mut Inbound<Arc<Subscription>>,
     ) -> Option<Subscribers> {
         self.len += 1;
-        if let Received::Later { to } = message {
-            if self.later.is_some() {
+        match message {
+            // It is in `inbound` already.
+            Received::Later { to } => {
+                let Some((_, count)) = &mut self.later else {
+                    self.later = Some((to, 1));
+                    return None;
+                };
+                *count += 1;
+                if *count == TOGETHER {
+                    self.complete(inbound);
+                }
                 return Some(to);
             }
-            self.later = Some(to);
-            return None;
-        }
-        self.complete(inbound);
-        match message {
-            Received::Reply { protocol, id, outcome } => self.messages.push(Arrived::Reply(protocol, id, outcome)),
-            Received::Publication { to, outcome } => match self.messages.last_mut() {
-                Some(Arrived::Publications(last, outcomes)) if Arc::ptr_eq(last, &to) => {
-                    outcomes.push(outcome);
-                    return Some(to);
+            Received::Reply { protocol, id, outcome } => {
+                self.complete(inbound);
+                self.messages.push(Arrived::Reply(protocol, id, outcome));
+            }
+            Received::Publication { to, outcome } => {
+                self.complete(inbound);
+                match self.messages.last_mut() {
+                    Some(Arrived::Publications(last, outcomes)) if Arc::ptr_eq(last, &to) => {
+                        outcomes.push(outcome);
+                        return Some(to);
+                    }
+                    _ => self.messages.push(Arrived::Publications(to, smallvec![outcome])),
                 }
-                _ => self.messages.push(Arrived::Publications(to, smallvec![outcome])),
-            },
-            Received::Later { .. } => {}
+            }
         }
         None
     }
 
     /// Takes what `inbound` has put aside.
     fn complete(&mut self, inbound: &mut Inbound<Arc<Subscription>>) {
-        if let Some(to) = self.later.take()
-            && let Some(undecoded) = inbound.take_undecoded()
+        if let Some((to, _)) = self.later.take()
+            && let (Some(subscription), Some(messages)) = (to.first(), inbound.take_undecoded())
         {
-            self.messages.push(Arrived::Later(to, undecoded));
+            self.messages.push(Arrived::Undecoded(Arc::clone(subscription), messages));
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::callback::{Entered, Slot, guarded};
 use super::config::{Progress, ProgressCallback, ReconnectFilter, WakeupCallback};
-use super::room::{Admission, Part, Room, memory};
+use super::room::{Admission, Part, Room};
 use super::spares::Spares;
 use super::sync::this_thread;
 use super::taking::{Malformed, Taking};
@@ -15,7 +15,7 @@ use crate::session::core::{StateChange, closed_error};
 use crate::wire::document::SharedDocument;
 use crate::wire::undecoded::Undecoded;
 use parking_lot::{Condvar, Mutex};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub struct Subscription {
     topic: String,
     policy: Policy,
     callback: Slot<PublicationCallback>,
-    waiting: Mutex<Room>,
+    pub(super) waiting: Mutex<Room>,
     delivered: AtomicU64,
     dropped: AtomicU64,
 }
@@ -139,7 +139,7 @@ pub enum Event {
     /// Publications, and who wants them.
     Publish(Subscribers, Outcomes),
     /// The same for the only one who wants them, not decoded yet.
-    PublishLater(Subscribers, Undecoded),
+    PublishUndecoded(Arc<Subscription>, Undecoded),
     /// A change of state.
     State(StateChange),
     /// A large message is so far.
@@ -213,14 +213,19 @@ impl Inner {
 
     /// Takes the first event out, and the publications for which it stands, if it is such: at most so many. Where only the
     /// last ones count, one at a time: newer ones may still take the place of the others. Returns how many events these were.
-    fn take(&mut self, most: usize, publications: &mut Vec<Part>) -> Option<(Entry, usize)> {
+    fn take(
+        &mut self,
+        most: usize,
+        empty: &mut Option<Undecoded>,
+        publications: &mut Vec<Part>,
+    ) -> Option<(Entry, usize)> {
         let Some(Entry::Waiting(subscription, count)) = self.entries.front_mut() else {
             let entry = self.entries.pop_front()?;
             self.count -= 1;
             return Some((entry, 1));
         };
         let most = if matches!(subscription.policy, Policy::All(_)) { most.min(*count) } else { 1 };
-        let taken = match subscription.waiting.lock().take(most, publications) {
+        let taken = match subscription.waiting.lock().take(most, empty, publications) {
             // It was unsubscribed since.
             0 => most,
             taken => taken,
@@ -337,20 +342,20 @@ impl EventQueue {
                     Some(Entry::Progress(last)) if last.transfer == progress.transfer => *last = progress,
                     _ => inner.push(Entry::Progress(progress)),
                 },
-                Event::PublishLater(to, messages) => {
-                    if let [subscription] = &to[..] {
-                        self.publish_later(&mut inner, subscription, messages, &mut put.dropped);
-                    }
+                Event::PublishUndecoded(to, messages) => {
+                    self.publish(&mut inner, &to, Part::Undecoded(messages), &mut put.dropped);
                 }
                 Event::Publish(to, outcomes) => {
                     if let [subscription] = &to[..] {
-                        self.publish(&mut inner, subscription, outcomes, &mut put.dropped);
+                        for outcome in outcomes {
+                            self.publish(&mut inner, subscription, Part::Decoded(outcome), &mut put.dropped);
+                        }
                         continue;
                     }
                     // Each one goes to all before the next one goes to any.
                     for outcome in outcomes {
                         for subscription in to.iter() {
-                            self.publish(&mut inner, subscription, smallvec![outcome.clone()], &mut put.dropped);
+                            self.publish(&mut inner, subscription, Part::Decoded(outcome.clone()), &mut put.dropped);
                         }
                     }
                 }
@@ -379,79 +384,42 @@ impl EventQueue {
     }
 
     /// What is dropped for it, is to be freed without the lock.
-    fn publish(
-        &self,
-        inner: &mut Inner,
-        subscription: &Arc<Subscription>,
-        outcomes: Outcomes,
-        dropped: &mut Vec<Outcome>,
-    ) {
-        if !self.waiting_rooms {
-            outcomes.into_iter().for_each(|o| inner.push(Entry::Publish(Arc::clone(subscription), o)));
-            return;
+    fn publish(&self, inner: &mut Inner, subscription: &Arc<Subscription>, mut part: Part, dropped: &mut Vec<Outcome>) {
+        if !self.waiting_rooms
+            && let Part::Decoded(outcome) = part
+        {
+            return inner.push(Entry::Publish(Arc::clone(subscription), outcome));
         }
         let mut waiting = subscription.waiting.lock();
-        let before = dropped.len();
-        let mut more = 0;
-        for outcome in outcomes {
-            let size = memory(&outcome);
-            match waiting.admit(subscription.policy, self.is_full(inner, size)) {
-                Admission::Dropped => {
-                    dropped.push(outcome);
-                    continue;
-                }
-                Admission::TakesTurn => inner.bytes -= waiting.drop_first(dropped),
-                Admission::Waits => more += 1,
-            }
-            waiting.push(outcome);
-            inner.bytes += size;
-        }
-        subscription.dropped.fetch_add((dropped.len() - before) as u64, Relaxed);
-        inner.push_waiting(subscription, more);
-    }
-
-    /// The same for publications that are not decoded, where these wait.
-    fn publish_later(
-        &self,
-        inner: &mut Inner,
-        subscription: &Arc<Subscription>,
-        mut messages: Undecoded,
-        dropped: &mut Vec<Outcome>,
-    ) {
-        let mut waiting = subscription.waiting.lock();
-        let (all, size) = (messages.len(), messages.memory() as u64);
-        if matches!(subscription.policy, Policy::All(most) if waiting.len() + all <= most)
+        let (count, size) = (part.len(), part.memory());
+        if matches!(subscription.policy, Policy::All(most) if waiting.len() + count <= most)
             && inner.bytes + size <= self.most_bytes
         {
-            waiting.push_all(messages);
+            waiting.push(part);
             inner.bytes += size;
-            return inner.push_waiting(subscription, all);
+            return inner.push_waiting(subscription, count);
         }
+        // One after the other.
         let (mut more, mut lost) = (0, 0);
-        while !messages.is_empty() {
-            let size = messages.memory_of_first() as u64;
-            match waiting.admit(subscription.policy, self.is_full(inner, size)) {
-                Admission::Dropped => {
-                    messages.drop_first();
-                    lost += 1;
-                    continue;
-                }
-                Admission::TakesTurn => {
-                    inner.bytes -= waiting.drop_first(dropped);
-                    lost += 1;
-                }
-                Admission::Waits => more += 1,
+        while let Some(size) = part.memory_of_first() {
+            let full = inner.bytes + size > self.most_bytes && inner.bytes > 0;
+            let admission = waiting.admit(subscription.policy, full);
+            if admission == Admission::Dropped {
+                part.drop_first(dropped);
+                lost += 1;
+                continue;
             }
-            waiting.push_first(&mut messages);
+            waiting.push_first(&mut part);
             inner.bytes += size;
+            if admission == Admission::TakesTurn {
+                inner.bytes -= waiting.drop_first(dropped);
+                lost += 1;
+            } else {
+                more += 1;
+            }
         }
         subscription.dropped.fetch_add(lost, Relaxed);
         inner.push_waiting(subscription, more);
-    }
-
-    /// Whether there is no memory for a publication of this size.
-    fn is_full(&self, inner: &Inner, size: u64) -> bool {
-        inner.bytes + size > self.most_bytes && inner.bytes > 0
     }
 
     /// Runs up to `most` events, waiting for the first until `deadline`. Returns how many were run.
@@ -489,7 +457,8 @@ impl EventQueue {
             let taken = {
                 let mut inner = self.inner.lock();
                 // Freed from inside a callback: nothing may run any more.
-                let taken = if inner.stopped { None } else { inner.take(most - count, &mut together) };
+                let taken =
+                    if inner.stopped { None } else { inner.take(most - count, &mut taking.empty, &mut together) };
                 if inner.entries.is_empty() {
                     inner.settle();
                 }

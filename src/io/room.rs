@@ -4,6 +4,13 @@ use super::delivery::{Outcome, Policy};
 use crate::wire::undecoded::Undecoded;
 use std::collections::VecDeque;
 
+/// So many publications at most leave a room together: what is on its way to the callback waits no more, and does not count
+/// as such.
+pub const TOGETHER: usize = 512;
+
+/// So many parts at most: decoded ones take more memory.
+const PARTS_TOGETHER: usize = 64;
+
 /// The room.
 #[derive(Default)]
 pub struct Room {
@@ -17,6 +24,8 @@ pub enum Part {
     Decoded(Outcome),
     /// Some that are not.
     Undecoded(Undecoded),
+    /// None (any more).
+    Nothing,
 }
 
 impl Part {
@@ -25,6 +34,7 @@ impl Part {
         match self {
             Part::Decoded(_) => 1,
             Part::Undecoded(messages) => messages.len(),
+            Part::Nothing => 0,
         }
     }
 
@@ -33,6 +43,27 @@ impl Part {
         match self {
             Part::Decoded(outcome) => memory(outcome),
             Part::Undecoded(messages) => messages.memory() as u64,
+            Part::Nothing => 0,
+        }
+    }
+
+    /// How much memory the first of them takes, if there is any.
+    pub fn memory_of_first(&self) -> Option<u64> {
+        match self {
+            Part::Undecoded(messages) if messages.len() > 1 => Some(messages.memory_of_first() as u64),
+            part => (part.len() > 0).then(|| part.memory()),
+        }
+    }
+
+    /// Drops the first of them; what is to be freed is put in `dropped`.
+    pub fn drop_first(&mut self, dropped: &mut Vec<Outcome>) {
+        match self {
+            Part::Undecoded(messages) => messages.drop_first(),
+            Part::Decoded(_) | Part::Nothing => {
+                if let Part::Decoded(outcome) = std::mem::replace(self, Part::Nothing) {
+                    dropped.push(outcome);
+                }
+            }
         }
     }
 }
@@ -69,62 +100,56 @@ impl Room {
         }
     }
 
-    /// A publication comes in.
-    pub fn push(&mut self, outcome: Outcome) {
-        self.len += 1;
-        self.parts.push_back(Part::Decoded(outcome));
-    }
-
-    /// Several come in.
-    pub fn push_all(&mut self, messages: Undecoded) {
-        self.len += messages.len();
-        self.parts.push_back(Part::Undecoded(messages));
+    /// Publications come in.
+    pub fn push(&mut self, part: Part) {
+        self.len += part.len();
+        self.parts.push_back(part);
     }
 
     /// The first of several comes in.
-    pub fn push_first(&mut self, messages: &mut Undecoded) {
+    pub fn push_first(&mut self, part: &mut Part) {
         self.len += 1;
-        match self.parts.back_mut() {
-            Some(Part::Undecoded(last)) if last.is_like(messages) => messages.move_first(last),
-            _ => {
-                let mut first = messages.none();
-                messages.move_first(&mut first);
-                self.parts.push_back(Part::Undecoded(first));
+        let first = match (part, self.parts.back_mut()) {
+            (Part::Undecoded(messages), Some(Part::Undecoded(last)))
+                if last.is_like(messages) && last.len() < TOGETHER =>
+            {
+                return messages.move_first(last);
             }
-        }
+            (Part::Undecoded(messages), _) => {
+                let mut first = messages.empty_like();
+                messages.move_first(&mut first);
+                Part::Undecoded(first)
+            }
+            (part, _) => std::mem::replace(part, Part::Nothing),
+        };
+        self.parts.push_back(first);
     }
 
     /// The one that has waited longest is dropped; what is to be freed is put in `dropped`. Returns how much memory it took.
     pub fn drop_first(&mut self, dropped: &mut Vec<Outcome>) -> u64 {
-        let freed;
-        match self.parts.front_mut() {
-            Some(Part::Undecoded(messages)) if messages.len() > 1 => {
-                freed = messages.memory_of_first() as u64;
-                messages.drop_first();
-            }
-            _ => {
-                let Some(part) = self.parts.pop_front() else { return 0 };
-                freed = part.memory();
-                if let Part::Decoded(outcome) = part {
-                    dropped.push(outcome);
-                }
-            }
+        let Some(part) = self.parts.front_mut() else { return 0 };
+        let freed = part.memory_of_first().unwrap_or(0);
+        part.drop_first(dropped);
+        if part.len() == 0 {
+            self.parts.pop_front();
         }
         self.len -= 1;
         freed
     }
 
-    /// Takes some out: at least one, if there is any, and at most so many. Returns how many these are.
-    pub fn take(&mut self, most: usize, to: &mut Vec<Part>) -> usize {
-        /// So many decoded ones are taken together.
-        const TOGETHER: usize = 64;
-        let mut taken = 0;
-        while taken < most.min(TOGETHER) {
+    /// Takes some out: at least one, if there is any, and at most so many. `empty` is memory for undecoded ones. Returns how
+    /// many these are.
+    pub fn take(&mut self, most: usize, empty: &mut Option<Undecoded>, to: &mut Vec<Part>) -> usize {
+        let (together, mut taken) = (most.min(TOGETHER), 0);
+        while taken < together && to.len() < PARTS_TOGETHER {
             match self.parts.front_mut() {
-                Some(Part::Undecoded(messages)) if messages.len() > most - taken => {
-                    let mut first = messages.none();
-                    (taken..most).for_each(|_| messages.move_first(&mut first));
-                    taken = most;
+                // It is only divided where it has to be.
+                Some(part) if taken > 0 && part.len() > together - taken && part.len() <= most - taken => break,
+                Some(Part::Undecoded(messages)) if messages.len() > together - taken => {
+                    let empty = empty.take().filter(|empty| empty.is_like(messages));
+                    let mut first = empty.unwrap_or_else(|| messages.empty_like());
+                    (taken..together).for_each(|_| messages.move_first(&mut first));
+                    taken = together;
                     to.push(Part::Undecoded(first));
                 }
                 _ => {
@@ -166,6 +191,8 @@ mod tests {
         queue: EventQueue,
         to: Subscribers,
         seen: Arc<Mutex<Vec<String>>>,
+        /// Publications of several forms arrive.
+        mixed: bool,
     }
 
     impl Delivery {
@@ -186,7 +213,7 @@ mod tests {
                 inbound.defer();
             }
             let to = Arc::new([subscription]);
-            Delivery { inbound, queue: EventQueue::new(Callbacks::default(), most_bytes, true), to, seen }
+            Delivery { inbound, queue: EventQueue::new(Callbacks::default(), most_bytes, true), to, seen, mixed: false }
         }
 
         /// Publications arrive together. `None` is a malformed one. Returns how many of them are decoded later.
@@ -194,10 +221,17 @@ mod tests {
             let mut later = 0;
             for result in results {
                 let mut message = vec![0x83];
-                for text in ["wslink", "1.0", "id", "publish:t:0", "result"] {
+                // Now and then one of another form, which is decoded at once, and so is one that is large.
+                let id = if self.mixed && result.is_some_and(|number| number % 11 == 3) {
+                    "publish:t:10"
+                } else {
+                    "publish:t:0"
+                };
+                for text in ["wslink", "1.0", "id", id, "result"] {
                     message.str(text);
                 }
                 match result {
+                    Some(number) if self.mixed && number % 17 == 5 => message.str(&format!("{number:01100}")),
                     Some(number) => message.uint(number),
                     None => message.push(0xc1),
                 }
@@ -220,7 +254,7 @@ mod tests {
 
         fn put_later(&mut self) {
             if let Some(messages) = self.inbound.take_undecoded() {
-                self.put(Event::PublishLater(Arc::clone(&self.to), messages));
+                self.put(Event::PublishUndecoded(Arc::clone(&self.to[0]), messages));
             }
         }
 
@@ -252,6 +286,7 @@ mod tests {
                 let mut chance = Chance(seed);
                 let (mut at_once, mut later) =
                     (Delivery::new(policy, u64::MAX, false), Delivery::new(policy, u64::MAX, true));
+                (at_once.mixed, later.mixed) = (true, true);
                 let (mut number, mut deferred) = (0, 0);
                 for _ in 0..40 {
                     match chance.below(3) {
@@ -272,6 +307,8 @@ mod tests {
                     }
                     assert_eq!(*at_once.seen.lock(), *later.seen.lock(), "{policy:?}, seed {seed}");
                     assert_eq!(at_once.queue.waiting(), later.queue.waiting());
+                    let (delivered, dropped) = later.to[0].counts();
+                    assert_eq!(delivered + dropped + later.queue.waiting() as u64, number, "{policy:?}, seed {seed}");
                     let (Policy::All(most) | Policy::Last(most)) = policy;
                     assert!(later.queue.waiting() <= most.max(usize::from(policy == Policy::Last(0))));
                     assert_eq!(at_once.to[0].counts(), later.to[0].counts(), "{policy:?}, seed {seed}");
@@ -283,6 +320,20 @@ mod tests {
                 assert!((malformed..=at_once.inbound.take_dropped().malformed).contains(&noted), "{noted}");
             }
         }
+    }
+
+    #[test]
+    fn few_leave_the_room_at_once_and_those_that_leave_take_little_memory() {
+        let mut delivery = Delivery::new(Policy::default(), u64::MAX, true);
+        delivery.arrive((0..2).map(Some));
+        assert_eq!(delivery.arrive((0..2000).map(Some)), 2000);
+        delivery.dispatch(2);
+        let (mut room, mut parts) = (std::mem::take(&mut *delivery.to[0].waiting.lock()), Vec::new());
+        assert_eq!((room.len(), room.take(usize::MAX, &mut None, &mut parts)), (2000, TOGETHER));
+        // After many came few, which do not wait in memory for many.
+        assert_eq!(delivery.arrive([Some(1)].into_iter()), 1);
+        let Some(Part::Undecoded(one)) = delivery.to[0].waiting.lock().parts.pop_front() else { panic!() };
+        assert!(one.capacity() < 100, "{}", one.capacity());
     }
 
     #[test]

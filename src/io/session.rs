@@ -46,7 +46,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Publications that nobody subscribed to, dropped undecoded.
     pub unsubscribed: u64,
-    /// Messages without meaning, dropped.
+    /// Messages without meaning. Small publications that wait for `dispatch` count when they are dispatched, and not at all
+    /// if they never are.
     pub malformed: u64,
     /// Unfinished messages and kept attachments given up for the limits.
     pub evicted: u64,
@@ -383,7 +384,10 @@ impl Handle {
         }
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         let done = self.0.queue.dispatch(most, deadline);
-        if let Some((count, problem)) = self.0.queue.malformed().take() {
+        // Not from inside a callback: the dispatch that runs it sees to that.
+        if !matches!(&done, Err(e) if e.code() == Code::Reentrant)
+            && let Some((count, problem)) = self.0.queue.malformed().take()
+        {
             self.0.log_malformed(count, &format!(": {problem}"));
         }
         done

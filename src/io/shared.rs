@@ -292,7 +292,7 @@ impl Shared {
             for message in batch.drain(inbound) {
                 match message {
                     Arrived::Publications(to, outcomes) => todo.events.push(Event::Publish(to, outcomes)),
-                    Arrived::Later(to, undecoded) => todo.events.push(Event::PublishLater(to, undecoded)),
+                    Arrived::Undecoded(to, messages) => todo.events.push(Event::PublishUndecoded(to, messages)),
                     Arrived::Reply(protocol, id, outcome) => {
                         locked.core.reply(now, protocol, &id, outcome);
                         self.take_effects(&mut locked, &mut todo);

@@ -3,8 +3,9 @@
 use super::delivery::Outcome;
 use super::room::Part;
 use super::spares::{Returned, Spares};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::wire::document::SharedDocument;
+use crate::wire::undecoded::Undecoded;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -13,12 +14,14 @@ pub struct Taking<'a> {
     stopping: &'a AtomicBool,
     malformed: &'a Malformed,
     returned: Returned<'a>,
+    /// Memory for undecoded ones.
+    pub empty: Option<Undecoded>,
 }
 
 impl<'a> Taking<'a> {
     /// Nothing is given any more as soon as `stopping` is set. Documents that come back go to `spares`.
     pub fn new(stopping: &'a AtomicBool, malformed: &'a Malformed, spares: &'a Spares) -> Taking<'a> {
-        Taking { stopping, malformed, returned: Returned::new(spares) }
+        Taking { stopping, malformed, returned: Returned::new(spares), empty: None }
     }
 
     /// The application has no more use for a document.
@@ -31,16 +34,20 @@ impl<'a> Taking<'a> {
     /// Gives those of one part; `false` if nothing more may be given.
     pub fn give(&mut self, part: Part, give: impl Fn(&Outcome) -> bool) -> bool {
         match part {
+            Part::Nothing => true,
             Part::Decoded(outcome) => self.give_one(outcome, &give),
             Part::Undecoded(mut messages) => {
                 while let Some(outcome) = messages.decode_first(self.returned.pop()) {
-                    if let Err(error) = &outcome {
+                    if let Err(error) = &outcome
+                        && error.code() != Code::System
+                    {
                         self.malformed.note(error);
                     }
                     if !self.give_one(outcome, &give) {
                         return false;
                     }
                 }
+                self.empty = Some(messages);
                 true
             }
         }
@@ -57,18 +64,20 @@ impl<'a> Taking<'a> {
 #[derive(Default)]
 pub struct Malformed {
     count: AtomicU64,
-    /// How many of them were not told of.
-    untold: AtomicU64,
-    /// What is wrong with the last of these.
-    problem: Mutex<Option<Error>>,
+    /// Not all of them were told of. Changed under the lock of `untold`.
+    any_untold: AtomicBool,
+    /// How many were not, and what is wrong with the last of these.
+    untold: Mutex<Option<(u64, Error)>>,
 }
 
 impl Malformed {
     #[cold]
     fn note(&self, error: &Error) {
-        *self.problem.lock() = Some(error.clone());
         self.count.fetch_add(1, Relaxed);
-        self.untold.fetch_add(1, Relaxed);
+        let mut untold = self.untold.lock();
+        let before = untold.take().map_or(0, |(count, _)| count);
+        *untold = Some((before + 1, error.clone()));
+        self.any_untold.store(true, Relaxed);
     }
 
     /// How many there were.
@@ -78,11 +87,12 @@ impl Malformed {
 
     /// How many came since this was asked last, and what is wrong with the last one.
     pub fn take(&self) -> Option<(u64, Error)> {
-        // Without lock mostly.
-        if self.untold.load(Relaxed) == 0 {
+        // Mostly there is none.
+        if !self.any_untold.load(Relaxed) {
             return None;
         }
-        let problem = self.problem.lock().take()?;
-        Some((self.untold.swap(0, Relaxed), problem))
+        let mut untold = self.untold.lock();
+        self.any_untold.store(false, Relaxed);
+        untold.take()
     }
 }

@@ -74,8 +74,6 @@ pub struct Inbound<S> {
     defers: bool,
     /// Such publications, in a row.
     undecoded: Option<Undecoded>,
-    /// How many there were the last time, and of how many bytes.
-    taken: (usize, usize),
     dropped: Dropped,
     problem: Option<Error>,
     /// Bytes of the largest message that was completed since this was taken.
@@ -108,6 +106,8 @@ struct Last<S> {
     to: Arc<[S]>,
     /// Another handle of the same, which is handed out and comes back: cheaper than to make one for each message.
     at_hand: Option<Arc<[S]>>,
+    /// How many bytes had those that were put aside together the last time.
+    put_aside: usize,
 }
 
 impl<S> Last<S> {
@@ -160,7 +160,6 @@ impl<S> Inbound<S> {
             spares: Vec::new(),
             defers: false,
             undecoded: None,
-            taken: (0, 0),
             dropped: Dropped::default(),
             problem: None,
             completed: None,
@@ -200,11 +199,12 @@ impl<S> Inbound<S> {
     /// Those of the [`Received::Later`] in a row that came since this was asked last. To be asked when something else was
     /// received.
     pub fn take_undecoded(&mut self) -> Option<Undecoded> {
-        let undecoded = self.undecoded.take();
-        if let Some(undecoded) = &undecoded {
-            self.taken = (undecoded.len(), undecoded.bytes());
+        let mut undecoded = self.undecoded.take()?;
+        undecoded.shrink();
+        if let Some(last) = &mut self.last {
+            last.put_aside = undecoded.bytes();
         }
-        undecoded
+        Some(undecoded)
     }
 
     /// The subscribers of a publication are no longer needed.
@@ -452,7 +452,7 @@ impl<S> Inbound<S> {
             Some(undecoded) if undecoded.is_for(beginning) => undecoded.push(message),
             // Others were put aside and not taken.
             Some(_) => return None,
-            none => none.insert(Undecoded::new(Arc::clone(beginning), self.taken)).push(message),
+            none => none.insert(Undecoded::new(Arc::clone(beginning), last.put_aside)).push(message),
         }
         Some(Received::Later { to: last.handle() })
     }
@@ -502,6 +502,7 @@ impl<S> Inbound<S> {
                     like,
                     to: Arc::clone(to),
                     at_hand: None,
+                    put_aside: 0,
                 });
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }

@@ -23,10 +23,9 @@ pub struct Undecoded {
 const OVERHEAD: usize = size_of::<u32>();
 
 impl Undecoded {
-    /// No message of this kind. Memory is taken for as many as there were in the last one.
-    pub(crate) fn new(beginning: Arc<Beginning>, last: (usize, usize)) -> Undecoded {
-        let (messages, bytes) = last;
-        Undecoded { beginning, bytes: Vec::with_capacity(bytes), start: 0, lengths: VecDeque::with_capacity(messages) }
+    /// No message of this kind, and memory for so many bytes.
+    pub(crate) fn new(beginning: Arc<Beginning>, capacity: usize) -> Undecoded {
+        Undecoded { beginning, bytes: Vec::with_capacity(capacity), start: 0, lengths: VecDeque::new() }
     }
 
     /// Whether this is for messages of this kind.
@@ -60,6 +59,12 @@ impl Undecoded {
         self.bytes.len() - self.start
     }
 
+    /// How many bytes of memory are taken for them.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// How much memory they take.
     pub fn memory(&self) -> usize {
         self.bytes() + OVERHEAD * self.len()
@@ -75,9 +80,16 @@ impl Undecoded {
         self.start += self.lengths.pop_front().unwrap_or(0) as usize;
     }
 
-    /// Room for more of the same kind.
-    pub fn none(&self) -> Undecoded {
-        Undecoded::new(Arc::clone(&self.beginning), (0, 0))
+    /// No message, of the same kind.
+    pub fn empty_like(&self) -> Undecoded {
+        Undecoded::new(Arc::clone(&self.beginning), 0)
+    }
+
+    /// Gives memory back of which most is not needed.
+    pub fn shrink(&mut self) {
+        if self.bytes.capacity() > 2 * self.bytes.len() {
+            self.bytes.shrink_to_fit();
+        }
     }
 
     /// Whether these are of the same kind.
@@ -122,7 +134,7 @@ mod tests {
 
     fn none() -> Undecoded {
         let document = decode(message(&[1]).into(), 9).unwrap();
-        Undecoded::new(Beginning::before(&document, 2).unwrap().into(), (0, 0))
+        Undecoded::new(Beginning::before(&document, 2).unwrap().into(), 0)
     }
 
     #[test]

@@ -280,12 +280,29 @@ impl Conn {
         self.binary(&bytes);
     }
 
-    /// A whole message, in the generation of the session.
+    /// A whole message, in the generation of the session, with its members in the order of real servers.
     pub fn message(&mut self, message: &Json) {
-        match self.protocol {
-            Protocol::V1 => self.text(&message.to_string()),
-            Protocol::V2 => {
-                let bytes = pack(message);
+        let members = message.as_object().map(|members| {
+            let place = |key: &str| ["wslink", "id", "method"].iter().position(|first| *first == key).unwrap_or(9);
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| place(key));
+            members
+        });
+        match (self.protocol, members) {
+            (Protocol::V1, Some(members)) => {
+                let members: Vec<_> = members.iter().map(|(key, value)| format!("{}: {value}", json!(key))).collect();
+                self.text(&format!("{{{}}}", members.join(", ")));
+            }
+            (Protocol::V1, None) => self.text(&message.to_string()),
+            (Protocol::V2, members) => {
+                let bytes = members.map_or_else(
+                    || pack(message),
+                    |members| {
+                        let mut bytes = vec![0x80 | members.len() as u8];
+                        members.iter().for_each(|(key, value)| bytes.extend([pack(&json!(key)), pack(value)].concat()));
+                        bytes
+                    },
+                );
                 self.next_chunk += 1;
                 self.chunk(self.next_chunk, 0, bytes.len() as u32, &bytes);
             }
