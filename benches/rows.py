@@ -10,6 +10,7 @@ CLIENTS = {
     "wrapper": ("client_wrapper", {}, "ws"),
     "raw": ("raw", {}, "raw"),
     "bare": ("bare", {}, "ws"),
+    "tungstenite-thread": ("tungstenite", {"RMPV": "ref", "THREAD": "1"}, "ws"),
     "tungstenite": ("tungstenite", {}, "ws"),
     "tungstenite-ref": ("tungstenite", {"RMPV": "ref"}, "ws"),
     "beast": ("beast", {}, "ws"),
@@ -19,6 +20,8 @@ PEERS = ("tungstenite", "tungstenite-ref", "beast", "nlohmann")
 ALL = ("wslink", "wrapper", "raw", "tungstenite", "tungstenite-ref", "beast")
 # With the least that a client does which can be woken while it waits: what marks can be reached.
 ALL_AND_BARE = (*ALL, "bare")
+# And the least of these that has a real handshake.
+ALL_AND_THREADED = (*ALL_AND_BARE, "tungstenite-thread")
 
 V1 = {"WSLINK_PROTOCOL": "1"}
 V2 = {"WSLINK_PROTOCOL": "2"}
@@ -122,7 +125,7 @@ ROWS = [
     uploaded("upload1m", "uploads of 1 MiB", MIB, 2000, 10),
     uploaded("upload8m", "uploads of 8 MiB", 8 * MIB, 240, 3),
     *[against_a_slow_reader(mib) for mib in (16, 32, 64)],
-    Row("connect", "connect, hello, close", "connect {n}", 200, 20, "us", ALL_AND_BARE, one_processor=True, marks=(("raw", "<=", 1.4),)),
+    Row("connect", "connect, hello, close", "connect {n}", 200, 20, "us", ALL_AND_THREADED, one_processor=True, marks=(("raw", "<=", 1.4),)),
     Row("tls-blob8m", "blobs of 8 MiB over TLS; raw: a bare loop of reads from the same library", f"blob {8 * MIB} {{n}}", 128, 4, "MB/s",
         ("wslink", "wrapper", "raw"), ports={"wslink": "wss", "wrapper": "wss", "raw": "rawtls"}, marks=(("raw", ">=", 0.95),)),
     Row("memory", "peak memory, one blob of 256 MiB", f"blob {256 * MIB} 1", 1, 1, "MiB", ALL, marks=(("value", "<=", 268),)),

@@ -3,10 +3,15 @@
 //!
 //!   tungstenite ws://127.0.0.1:PORT/ws <workload> <parameters...>     as benches/client.cpp
 //!
-//! With RMPV=ref the tree refers to the message for strings and binary data.
+//! With RMPV=ref the tree refers to the message for strings and binary data. With THREAD=1 each connection has a thread of
+//! its own, which does nothing but sleep until it is told to end: what a client costs that can be told something while
+//! nobody waits.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Instant;
 
 use rmpv::{Value, ValueRef};
@@ -147,6 +152,7 @@ fn main() {
     let (url, workload, params) = (&arguments[1], arguments[2].as_str(), &arguments[3..]);
     let number = |at: usize| params[at].parse::<usize>().expect("number");
     let by_ref = std::env::var("RMPV").is_ok_and(|kind| kind == "ref");
+    let with_thread = std::env::var("THREAD").is_ok_and(|with| with == "1");
     let echo = |i: usize| vec![Value::Map(vec![("i".into(), i.into()), ("s".into(), "ping".into())])];
     let mut meter;
     match workload {
@@ -155,9 +161,17 @@ fn main() {
             for _ in 0..number(0) {
                 let begun = Instant::now();
                 let mut client = Client::open(url);
+                let thread = with_thread.then(|| {
+                    let (mut sleeping, waking) = UnixStream::pair().expect("socket pair");
+                    (waking, thread::spawn(move || sleeping.read(&mut [0])))
+                });
                 client.socket.close(None).expect("close");
                 while client.socket.read().is_ok() {}
                 drop(client);
+                if let Some((waking, thread)) = thread {
+                    drop(waking);
+                    thread.join().expect("thread").expect("end of file");
+                }
                 meter.lap_since(begun);
             }
             meter.ops = number(0) as f64;
