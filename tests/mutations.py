@@ -158,7 +158,7 @@ SYNCHRONISATION = [
 
 WAITING = [
     ("a publication that waits undecoded is dropped with another", "room.rs", "        if part.len() == 0 {", "        if part.len() < 9 {"),
-    ("one more is dispatched than was asked for", "room.rs", "(taken..most).for_each", "(taken..=most).for_each"),
+    ("one more is dispatched than was asked for", "room.rs", "(taken..together).for_each", "(taken..=together).for_each"),
     ("what waits undecoded takes no memory", "room.rs", "messages.memory() as u64", "messages.memory() as u64 * 0"),
     ("the memory of what is dropped is still counted", "room.rs", "        freed\n    }", "        freed * 0\n    }"),
     ("one that another takes the turn of is not counted", "delivery.rs",
