@@ -1413,7 +1413,9 @@ int32_t wslink_config_set_reconnect_filter(struct wslink_config *config,
 
 /**
  * Largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Memory is
- * taken as it arrives, not as it is announced. 1 GiB if not set.
+ * taken as it arrives, not as it is announced. 1 GiB if not set. The index of the values in a message may take as much again,
+ * and 16 MiB in any case. It counts 8 bytes for most values, 16 for a float of JSON and a float32, 24 for an extension and for an
+ * integer of JSON beyond 60 bits. Whatever the limit, a msgpack message or JSON text ends at 4 GiB, and its index at 2 GiB.
  */
 WSLINK_API
 int32_t wslink_config_set_max_message_size(struct wslink_config *config,

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Shows that the tests can fail: breaks one promise after the other in a copy of the sources, and demands that they
 notice. For the session's state machine these are the simulation and the unit tests of the session, for publications that
-wait the unit tests of the I/O floor, for the synchronisation of threads the models of tests/loom.
+wait the unit tests of the I/O floor, for the tape those of the wire floor, for the synchronisation of threads the models of
+tests/loom.
 
     tests/mutations.py [NAME...]     all, or those whose name or file contains one of the words
 
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = "Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),"
 
-# Name, file in src/session or src/io, what stands there exactly once, what is put in its place.
+# Name, file in src/session, src/io or src/wire, what stands there exactly once, what is put in its place.
 MUTATIONS = [
     (
         "a reply completes its call twice",
@@ -170,8 +171,28 @@ WAITING = [
      "self.malformed.note(error);\n                        return false;"),
 ]
 
+TAPE = [
+    ("an integer of 60 bits loses its sign", "entry.rs", "self.0 as i64 >> FORM_BITS", "(self.0 >> FORM_BITS) as i64"),
+    ("an integer of 61 bits is taken for one of 60", "entry.rs", "v << FORM_BITS >> FORM_BITS == v",
+     "v << (FORM_BITS - 1) >> (FORM_BITS - 1) == v"),
+    ("a length that does not fit is cut", "entry.rs", "|form| (len <= LONGEST && place <= LARGEST_MESSAGE)", "|form| (place <= LARGEST_MESSAGE)"),
+    ("a place that does not fit is cut", "entry.rs", "|form| (len <= LONGEST && place <= LARGEST_MESSAGE)", "|form| (len <= LONGEST)"),
+    ("a text is found by a length that is cut", "entry.rs", "u64::from(self.head()) == (len as u64) << FORM_BITS | u64::from(form::STR)",
+     "self.head() == (len as u32) << FORM_BITS | form::STR"),
+    ("a map that ends is not distinct any more", "entry.rs", "Entry(u64::from(self.head()) | u64::from(end) << 32)",
+     "Entry(u64::from(self.head() & !1) | u64::from(end) << 32)"),
+    ("floats beside the entries count for nothing", "tape.rs", "wide.floats.len() + 2 * wide.nodes.len()", "2 * wide.nodes.len()"),
+    ("large integers beside the entries count for nothing", "tape.rs", "wide.floats.len() + 2 * wide.nodes.len()", "wide.floats.len()"),
+    ("floats of the messages before are kept", "tape.rs", "            wide.floats.clear();\n", ""),
+    ("a very long key is not found", "value.rs", "|| !name.is_self_contained() && document.any_text(name) == Some(key)", ""),
+    ("a list of strings ends at a very long one", "document.rs", "(node.tag == Tag::Str).then(|| self.slice(node))", "None"),
+    ("the beginning of another message is taken with its floats", "msgpack/decode.rs",
+     "entries.iter().all(|entry| entry.is_self_contained())", "true"),
+]
+
 SESSION_TESTS = (["--test", "simulation"], ["--lib", "session::"])
 WAITING_TESTS = (["--lib", "io::"],)
+TAPE_TESTS = (["--lib", "wire::"],)
 MODELS = (["--no-fail-fast", "--manifest-path", "tests/loom/Cargo.toml"],)
 
 
@@ -216,9 +237,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         copy_of_the_tree(tree)
-        if found := tests(tree, [*SESSION_TESTS, *WAITING_TESTS, *MODELS]):
+        if found := tests(tree, [*SESSION_TESTS, *WAITING_TESTS, *TAPE_TESTS, *MODELS]):
             sys.exit(f"the tests fail without any mutation: {found}")
-        groups = ((MUTATIONS, "session", SESSION_TESTS), (WAITING, "io", WAITING_TESTS), (SYNCHRONISATION, "io", MODELS))
+        groups = (
+            (MUTATIONS, "session", SESSION_TESTS),
+            (WAITING, "io", WAITING_TESTS),
+            (TAPE, "wire", TAPE_TESTS),
+            (SYNCHRONISATION, "io", MODELS),
+        )
         for (name, file, old, new), folder, which_tests in ((m, *rest) for group, *rest in groups for m in group):
             if words and not any(word in name or word in file for word in words):
                 continue

@@ -66,6 +66,24 @@ fn get<T>(value: Option<Value<'static>>, out: *mut T, getter: impl FnOnce(Value<
     }
 }
 
+/// The same for values of which nearly all are in one form; the others are left to `seldom`, which is told not to unwind, so that
+/// it can be jumped to.
+#[inline(always)]
+fn get_usual<T>(
+    value: wslink_value,
+    out: *mut T,
+    usual: impl FnOnce(Value<'static>) -> Option<T>,
+    seldom: extern "C" fn(wslink_value, *mut T) -> bool,
+) -> bool {
+    match value.whole().and_then(usual) {
+        Some(found) => {
+            pointer::store_opt(out, found);
+            true
+        }
+        None => seldom(value, out),
+    }
+}
+
 /// What the value is: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for a view of nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_kind(value: wslink_value) -> i32 {
@@ -88,6 +106,11 @@ pub unsafe extern "C" fn wslink_value_get_bool(value: wslink_value, out: *mut bo
 /// The integer, if it is one and fits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_int(value: wslink_value, out: *mut i64) -> bool {
+    get_usual(value, out, Value::as_usual_i64, seldom_int)
+}
+
+#[inline(never)]
+extern "C" fn seldom_int(value: wslink_value, out: *mut i64) -> bool {
     get(value.whole(), out, Value::as_i64)
 }
 
@@ -100,16 +123,9 @@ pub unsafe extern "C" fn wslink_value_get_uint(value: wslink_value, out: *mut u6
 /// The number as a double: a float as it is, an integer of any size rounded to the nearest double.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_double(value: wslink_value, out: *mut f64) -> bool {
-    match value.whole().and_then(Value::as_usual_f64) {
-        Some(number) => {
-            pointer::store_opt(out, number);
-            true
-        }
-        None => seldom_double(value, out),
-    }
+    get_usual(value, out, Value::as_usual_f64, seldom_double)
 }
 
-/// Apart, as `search`. Told not to unwind, so that it can be jumped to.
 #[inline(never)]
 extern "C" fn seldom_double(value: wslink_value, out: *mut f64) -> bool {
     get(value.view(), out, Value::as_f64)
@@ -118,6 +134,11 @@ extern "C" fn seldom_double(value: wslink_value, out: *mut f64) -> bool {
 /// The text of a string, UTF-8, not NUL-terminated; it may contain NUL. Lives as long as the document.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_string(value: wslink_value, out: *mut wslink_str) -> bool {
+    get_usual(value, out, |v| v.as_usual_str_bytes().map(wslink_str::of), seldom_string)
+}
+
+#[inline(never)]
+extern "C" fn seldom_string(value: wslink_value, out: *mut wslink_str) -> bool {
     get(value.whole(), out, |v| v.as_str_bytes().map(wslink_str::of))
 }
 

@@ -9,7 +9,8 @@ use crate::wire::Protocol;
 use crate::wire::attachments::Attachments;
 use crate::wire::buffer::{BufferPool, MessageBuf};
 use crate::wire::chunks::{self, Arriving, ChunkHeader, Chunks, HEADER_SIZE};
-use crate::wire::document::{Document, Node, SharedDocument};
+use crate::wire::document::{Document, SharedDocument};
+use crate::wire::entry::{ENTRY_SIZE, MOST_ENTRIES};
 use crate::wire::envelope::{self, Content};
 use crate::wire::limits::Limits;
 use crate::wire::undecoded::Undecoded;
@@ -604,18 +605,17 @@ impl<S> Inbound<S> {
     #[inline(always)]
     fn decode(&mut self, protocol: Protocol, to: &Addressee<S>, same: bool, document: &mut Document) -> Result<()> {
         // The index may be as large as the largest message, but small messages are never in danger.
-        let max_nodes =
-            (self.limits.message_size / size_of::<Node>() as u64).clamp(1 << 20, u64::from(u32::MAX)) as usize;
+        let max_entries = (self.limits.message_size / ENTRY_SIZE).clamp(2 << 20, MOST_ENTRIES as u64) as usize;
         match protocol {
             Protocol::V2 => {
                 let beginning = if same { self.like(to).and_then(|like| like.beginning()) } else { None };
-                msgpack::decode::decode_into(document, max_nodes, beginning.map(|b| &**b))?;
+                msgpack::decode::decode_into(document, max_entries, beginning.map(|b| &**b))?;
                 if let Some(beginning) = beginning {
                     envelope::set_result(document, beginning.value());
                 }
             }
             Protocol::V1 => {
-                let keys = json::parse::parse_into(document, max_nodes)?;
+                let keys = json::parse::parse_into(document, max_entries)?;
                 // The keys of an announcement are names, also if one of them was announced before.
                 if !keys.is_empty() && !envelope::announces_attachments(document) {
                     self.attachments.resolve(document, &keys);

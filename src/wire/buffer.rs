@@ -2,7 +2,7 @@
 //! of the message is dropped. Fresh memory costs a page fault per 4 KiB, which for large messages is more
 //! than receiving them; used again it costs nothing.
 
-use super::document::Node;
+use super::entry::Entry;
 use super::text::PADDING;
 use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
@@ -29,14 +29,14 @@ struct Shelf {
 #[derive(Debug)]
 enum Spare {
     Bytes(Vec<u8>),
-    Tape(Vec<Node>),
+    Entries(Vec<Entry>),
 }
 
 impl Spare {
     fn size(&self) -> usize {
         match self {
             Spare::Bytes(data) => data.capacity(),
-            Spare::Tape(nodes) => nodes.capacity() * size_of::<Node>(),
+            Spare::Entries(entries) => entries.capacity() * size_of::<Entry>(),
         }
     }
 }
@@ -104,19 +104,20 @@ pub(crate) struct Origin(Weak<Shelf>);
 impl Origin {
     /// A tape with room for at least `least` entries and anything in it, if the pool has one that is not far too large for
     /// `guess`.
-    pub fn take_tape(&self, least: usize, guess: usize) -> Option<Vec<Node>> {
+    pub fn take_entries(&self, least: usize, guess: usize) -> Option<Vec<Entry>> {
         let most = guess.max(least).saturating_mul(4);
-        let fits = |spare: &Spare| matches!(spare, Spare::Tape(t) if (least..=most).contains(&t.capacity()));
+        let fits =
+            |spare: &Spare| matches!(spare, Spare::Entries(entries) if (least..=most).contains(&entries.capacity()));
         match self.0.upgrade()?.take(fits) {
-            Some(Spare::Tape(nodes)) => Some(nodes),
+            Some(Spare::Entries(entries)) => Some(entries),
             _ => None,
         }
     }
 
     /// Keeps the memory of a tape that is not needed any more.
     #[inline]
-    pub fn keep_tape(&self, nodes: Vec<Node>) {
-        self.keep(Spare::Tape(nodes));
+    pub fn keep_entries(&self, entries: Vec<Entry>) {
+        self.keep(Spare::Entries(entries));
     }
 
     #[inline]
@@ -263,6 +264,18 @@ impl MessageBuf {
     pub(crate) fn part(&self, start: usize, len: usize) -> Option<&[u8]> {
         debug_assert!(start + len <= self.filled);
         self.data.get(start..)?.get(..len)
+    }
+
+    /// The eight bytes of a number that msgpack wrote to this place.
+    #[inline(always)]
+    pub(crate) fn word_at(&self, start: usize) -> Option<u64> {
+        Some(u64::from_be_bytes(*self.data.get(start..)?.first_chunk()?))
+    }
+
+    /// The same of a float64.
+    #[inline(always)]
+    pub(crate) fn float_at(&self, start: usize) -> Option<f64> {
+        self.word_at(start).map(f64::from_bits)
     }
 
     /// The message and [`PADDING`] bytes of any content behind it, after [`pad`](MessageBuf::pad).

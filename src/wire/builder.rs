@@ -1,8 +1,10 @@
 //! Values put together by the application, in the same form as those that arrive: a tape.
 
 use super::buffer::{MessageBuf, copy_of, make_room};
-use super::document::{Document, Node, Tag};
+use super::document::Document;
+use super::entry::{Entry, LARGEST_MESSAGE, MOST_ENTRIES, Node, Tag};
 use super::json::parse::parse;
+use super::tape::Tape;
 use super::value::Value;
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
@@ -17,11 +19,12 @@ pub struct Builder {
 }
 
 /// How many entries an emptied builder keeps memory for.
-const KEPT_NODES: usize = 1024;
+const KEPT_ENTRIES: usize = 1024;
 
 #[derive(Debug)]
 struct Open {
-    node: u32,
+    /// Its entry.
+    index: u32,
     /// In a map: a key was given and its value is due.
     has_key: bool,
 }
@@ -29,19 +32,19 @@ struct Open {
 impl Builder {
     /// An empty array.
     pub fn array() -> Builder {
-        Builder::with_root(Tag::Array)
+        Builder::with_root(false)
     }
 
     /// An empty map.
     pub fn map() -> Builder {
-        Builder::with_root(Tag::Map)
+        Builder::with_root(true)
     }
 
-    fn with_root(tag: Tag) -> Builder {
+    fn with_root(map: bool) -> Builder {
         // Enough for the arguments of most calls.
-        let mut tape = Vec::with_capacity(8);
-        tape.push(Node::new(tag, 0, 1));
-        Builder { document: Document::new(MessageBuf::default(), tape), open: vec![Open { node: 0, has_key: false }] }
+        let mut tape = Tape::with_capacity(8);
+        tape.entries.push(Entry::container(map, 0).ended(1));
+        Builder { document: Document::new(MessageBuf::default(), tape), open: vec![Open { index: 0, has_key: false }] }
     }
 
     /// From now on the memory of everything that is added is wiped before it is given back, also that of the built
@@ -52,7 +55,7 @@ impl Builder {
 
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
-        self.document.tape.len() == 1
+        self.document.tape.entries.len() == 1
     }
 
     /// Whether no container is open and no key waits for its value.
@@ -63,7 +66,7 @@ impl Builder {
     /// The built value. Fails if a container was not ended or a key has no value.
     pub fn finish(mut self) -> Result<Document> {
         self.complete()?;
-        self.document.tape[0].data = self.document.tape.len() as u64;
+        self.document.tape.end(0);
         Ok(self.document)
     }
 
@@ -83,9 +86,8 @@ impl Builder {
         // Memory is kept for what is added next, unless it is large.
         let document = &mut self.document;
         document.bytes.clear();
-        document.tape.truncate(1);
-        document.tape.shrink_to(KEPT_NODES);
-        document.tape[0].len = 0;
+        document.tape.clear_to(1, KEPT_ENTRIES);
+        document.tape.entries[0] = document.tape.entries[0].counted(0);
         document.attachments.clear();
         self.open.truncate(1);
         self.open[0].has_key = false;
@@ -97,29 +99,35 @@ impl Builder {
     }
 
     #[inline]
-    fn room_for_node(&mut self) -> Result<()> {
-        let tape = &mut self.document.tape;
-        if tape.len() == tape.capacity() { make_room(tape, 1) } else { Ok(()) }
+    fn make_room(&mut self) -> Result<()> {
+        let entries = &mut self.document.tape.entries;
+        if entries.len() < entries.capacity().min(MOST_ENTRIES) { Ok(()) } else { more_room(entries) }
     }
 
     #[inline]
-    fn add_node(&mut self, node: Node) -> Result<()> {
-        self.room_for_node()?;
-        self.document.tape.push(node);
+    fn add(&mut self, entry: Entry) -> Result<()> {
+        self.make_room()?;
+        self.document.tape.entries.push(entry);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn add_node(&mut self, node: Node) -> Result<()> {
+        let entry = self.document.tape.entry_of(node)?;
+        self.add(entry)
     }
 
     /// Adds several entries, or, if that fails on the way, none.
     fn whole(&mut self, add: impl FnOnce(&mut Builder) -> Result<()>) -> Result<()> {
-        let (depth, entries, buffers) = (self.open.len(), self.document.tape.len(), self.document.attachments.len());
+        let (depth, tape, buffers) = (self.open.len(), self.document.tape.mark(), self.document.attachments.len());
         let top = self.top();
-        let (node, has_key) = (top.node as usize, top.has_key);
-        let count = self.document.tape[node].len;
+        let (index, has_key) = (top.index as usize, top.has_key);
+        let container = self.document.tape.entries[index];
         add(self).inspect_err(|_| {
             self.open.truncate(depth);
             self.top().has_key = has_key;
-            self.document.tape.truncate(entries);
-            self.document.tape[node].len = count;
+            self.document.tape.truncate(&tape);
+            self.document.tape.entries[index] = container;
             self.document.attachments.truncate(buffers);
         })
     }
@@ -127,19 +135,26 @@ impl Builder {
     /// Counts one value in the innermost container.
     fn count(&mut self) -> Result<()> {
         // Its entry, before anything is changed.
-        self.room_for_node()?;
+        self.make_room()?;
         let top = self.top();
-        let (node, had_key) = (top.node as usize, std::mem::take(&mut top.has_key));
-        if self.document.tape[node].tag() == Tag::Map && !had_key {
+        let (index, had_key) = (top.index as usize, std::mem::take(&mut top.has_key));
+        let container = &mut self.document.tape.entries[index];
+        if container.is_map() && !had_key {
             return usage("a map needs a key before each value");
         }
-        self.document.tape[node].len += 1;
+        *container = container.counted(container.len() + 1);
         Ok(())
     }
 
-    fn push(&mut self, tag: Tag, data: u64) -> Result<()> {
+    fn push(&mut self, entry: Entry) -> Result<()> {
         self.count()?;
-        self.add_node(Node::new(tag, 0, data))
+        self.add(entry)
+    }
+
+    #[inline]
+    fn push_node(&mut self, node: Node) -> Result<()> {
+        let entry = self.document.tape.entry_of(node)?;
+        self.push(entry)
     }
 
     fn slice(&mut self, tag: Tag, data: &[u8]) -> Result<Node> {
@@ -150,8 +165,8 @@ impl Builder {
 
     /// The key of the next value of a map.
     pub fn key(&mut self, key: &str) -> Result<()> {
-        let node = self.top().node as usize;
-        if self.document.tape[node].tag() != Tag::Map || self.top().has_key {
+        let index = self.top().index as usize;
+        if !self.document.tape.entries[index].is_map() || self.top().has_key {
             return usage("a key can only stand in a map, before a value");
         }
         check_len(key.len())?;
@@ -163,41 +178,51 @@ impl Builder {
 
     /// Adds null.
     pub fn null(&mut self) -> Result<()> {
-        self.push(Tag::Null, 0)
+        self.push(Entry::NULL)
     }
 
     /// Adds a truth value.
     pub fn bool(&mut self, v: bool) -> Result<()> {
-        self.push(if v { Tag::True } else { Tag::False }, 0)
+        self.push(if v { Entry::TRUE } else { Entry::FALSE })
     }
 
     /// Adds an integer.
     pub fn int(&mut self, v: i64) -> Result<()> {
-        self.push(if v < 0 { Tag::Int } else { Tag::Uint }, v as u64)
+        self.push_node(Node::int(v))
     }
 
     /// Adds an integer.
     pub fn uint(&mut self, v: u64) -> Result<()> {
-        self.push(Tag::Uint, v)
+        self.push_node(Node::new(Tag::Uint, 0, v))
     }
 
     /// Adds a float.
     pub fn float(&mut self, v: f64) -> Result<()> {
-        self.push(Tag::Float, v.to_bits())
+        let entry = self.float_entry(v)?;
+        self.push(entry)
+    }
+
+    /// The entry of a float, which is kept with the texts as long as they can be told.
+    fn float_entry(&mut self, v: f64) -> Result<Entry> {
+        let start = self.document.bytes.len();
+        if start > LARGEST_MESSAGE {
+            return self.document.tape.add_float(v);
+        }
+        self.document.bytes.append(&v.to_be_bytes())?;
+        Ok(Entry::float_at(start))
     }
 
     /// Adds a string.
     pub fn str(&mut self, v: &str) -> Result<()> {
         check_len(v.len())?;
         let node = self.slice(Tag::Str, v.as_bytes())?;
-        self.count()?;
-        self.add_node(node)
+        self.push_node(node)
     }
 
     /// Adds binary data, which is kept by reference.
     pub fn bytes(&mut self, data: Bytes) -> Result<()> {
         check_len(data.len())?;
-        self.push(Tag::Attachment, self.document.attachments.len() as u64)?;
+        self.push(Entry::attachment(self.document.attachments.len()))?;
         self.document.attachments.push(data);
         Ok(())
     }
@@ -206,8 +231,7 @@ impl Builder {
     pub fn ext(&mut self, kind: i8, data: &[u8]) -> Result<()> {
         check_len(data.len())?;
         let node = self.slice(Tag::Ext, data)?;
-        self.count()?;
-        self.add_node(node.with_extra(kind))
+        self.push_node(Node { extra: kind, ..node })
     }
 
     /// Adds an array of floats.
@@ -221,8 +245,7 @@ impl Builder {
             to[1..].copy_from_slice(&v.to_be_bytes());
         }
         let node = self.slice(Tag::FloatRun, &run)?;
-        self.count()?;
-        self.add_node(Node { len: count as u32, ..node })
+        self.push_node(Node { len: count as u32, ..node })
     }
 
     /// Adds an array of integers.
@@ -251,18 +274,18 @@ impl Builder {
 
     /// Begins an array; what follows goes into it until [`end`](Builder::end).
     pub fn begin_array(&mut self) -> Result<()> {
-        self.begin(Tag::Array)
+        self.begin(false)
     }
 
     /// Begins a map; what follows goes into it until [`end`](Builder::end).
     pub fn begin_map(&mut self) -> Result<()> {
-        self.begin(Tag::Map)
+        self.begin(true)
     }
 
-    fn begin(&mut self, tag: Tag) -> Result<()> {
+    fn begin(&mut self, map: bool) -> Result<()> {
         self.count()?;
-        self.open.push(Open { node: self.document.tape.len() as u32, has_key: false });
-        self.add_node(Node::new(tag, 0, 0))
+        self.open.push(Open { index: self.document.tape.entries.len() as u32, has_key: false });
+        self.add(Entry::container(map, 0))
     }
 
     /// Ends the innermost array or map.
@@ -274,7 +297,7 @@ impl Builder {
             return usage("the last key has no value");
         }
         if let Some(top) = self.open.pop() {
-            self.document.tape[top.node as usize].data = self.document.tape.len() as u64;
+            self.document.tape.end(top.index);
         }
         Ok(())
     }
@@ -289,32 +312,43 @@ impl Builder {
         let document = value.document();
         let (from, element) = value.place();
         if let (Some(v), true) = (value.as_f64(), element != u32::MAX) {
-            return self.add_node(Node::new(Tag::Float, 0, v.to_bits()));
+            let entry = self.float_entry(v)?;
+            return self.add(entry);
         }
-        let shift = self.document.tape.len() as i64 - i64::from(from);
+        let shift = self.document.tape.entries.len() as i64 - i64::from(from);
         for index in from..document.after(from) {
-            let node = document.node(index);
-            let copy = match node.tag() {
-                Tag::Str | Tag::BigInt | Tag::Ext => {
-                    self.slice(node.tag(), document.slice(node))?.with_extra(node.extra())
-                }
-                Tag::FloatRun => {
-                    let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];
-                    Node { len: node.len, ..self.slice(Tag::FloatRun, run)? }
-                }
-                Tag::Bytes | Tag::Attachment => {
-                    self.document.attachments.push(match node.tag() {
-                        Tag::Attachment => document.attachment(node).clone(),
-                        _ => copy_of(document.slice(node))?.into(),
-                    });
-                    Node::new(Tag::Attachment, 0, self.document.attachments.len() as u64 - 1)
-                }
-                Tag::Array | Tag::Map => Node { data: (node.data as i64 + shift) as u64, ..node },
-                _ => node,
-            };
-            self.add_node(copy)?;
+            let entry = self.copy_of(document, index, shift)?;
+            self.add(entry)?;
         }
         Ok(())
+    }
+
+    /// The copy of one entry of another document, whose containers end `shift` entries later here.
+    fn copy_of(&mut self, document: &Document, index: u32, shift: i64) -> Result<Entry> {
+        let node = document.node(index);
+        let copy = match node.tag {
+            Tag::Float => return self.float_entry(f64::from_bits(node.data)),
+            Tag::Array | Tag::Map => {
+                let container = document.entry(index);
+                return Ok(container.ended((i64::from(container.place()) + shift) as u32));
+            }
+            Tag::Str | Tag::BigInt | Tag::Ext => {
+                Node { extra: node.extra, ..self.slice(node.tag, document.slice(node))? }
+            }
+            Tag::FloatRun => {
+                let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];
+                Node { len: node.len, ..self.slice(Tag::FloatRun, run)? }
+            }
+            Tag::Bytes | Tag::Attachment => {
+                self.document.attachments.push(match node.tag {
+                    Tag::Attachment => document.attachment(node).clone(),
+                    _ => copy_of(document.slice(node))?.into(),
+                });
+                Node::new(Tag::Attachment, 0, self.document.attachments.len() as u64 - 1)
+            }
+            _ => node,
+        };
+        self.document.tape.entry_of(copy)
     }
 }
 
@@ -334,7 +368,7 @@ pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)], secret: bo
     if secret {
         copy.keep_secret();
     }
-    let mut parsed = parse(copy, u32::MAX as usize)?;
+    let mut parsed = parse(copy, MOST_ENTRIES)?;
     for index in parsed.attachment_keys {
         let Some(key) = Value::at(&parsed.document, index).as_str() else {
             continue;
@@ -351,6 +385,17 @@ pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)], secret: bo
         }
     }
     Ok(parsed.document)
+}
+
+#[cold]
+fn more_room(entries: &mut Vec<Entry>) -> Result<()> {
+    if entries.len() >= MOST_ENTRIES {
+        return Err(Error::new(
+            Code::Limit,
+            format!("more than {MOST_ENTRIES} values, the most that a message can have"),
+        ));
+    }
+    make_room(entries, 1)
 }
 
 fn check_len(len: usize) -> Result<()> {

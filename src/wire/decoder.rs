@@ -3,8 +3,9 @@
 use super::Protocol;
 use super::buffer::BufferPool;
 use super::document::Document;
-use super::{json, msgpack};
-use crate::error::{Code, Error, Result};
+use super::entry::MOST_ENTRIES;
+use super::{json, msgpack, tape};
+use crate::error::Result;
 use std::sync::LazyLock;
 
 /// How much memory [`decode_copy`] keeps for what is decoded next.
@@ -13,27 +14,22 @@ const KEPT_BYTES: usize = 64 << 20;
 /// Decodes a copy of one message, outside of any session.
 pub fn decode_copy(protocol: Protocol, message: &[u8]) -> Result<Document> {
     static POOL: LazyLock<BufferPool> = LazyLock::new(|| BufferPool::new(KEPT_BYTES));
-    // Places in a message are numbers of 32 bit.
-    if message.len() > u32::MAX as usize {
-        return Err(Error::new(
-            Code::Limit,
-            format!("a message of {} bytes; the protocol ends at 4294967295", message.len()),
-        ));
-    }
+    tape::check_size(message.len())?;
     let mut copy = POOL.take(message.len());
     copy.append(message)?;
-    let max_nodes = u32::MAX as usize;
     match protocol {
-        Protocol::V2 => msgpack::decode::decode(copy, max_nodes),
-        Protocol::V1 => Ok(json::parse::parse(copy, max_nodes)?.document),
+        Protocol::V2 => msgpack::decode::decode(copy, MOST_ENTRIES),
+        Protocol::V1 => Ok(json::parse::parse(copy, MOST_ENTRIES)?.document),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
+    use crate::wire::entry::LONGEST;
     use crate::wire::msgpack::encode::Encode;
-    use crate::wire::value::Value;
+    use crate::wire::value::{Kind, Value};
 
     /// A list of `records` maps, in whose keys the decoder knows its way.
     fn records(protocol: Protocol, records: usize) -> Document {
@@ -131,7 +127,7 @@ mod tests {
         };
         drop(decode());
         let unused = pool.unused();
-        assert!(unused >= 16 * 100_001);
+        assert!(unused >= 8 * 100_001);
         let again = decode();
         assert_eq!((again.root().len(), again.root().elements().count()), (100_001, 100_001));
         assert!(pool.unused() < 64 << 10, "bytes and index came from the pool");
@@ -149,5 +145,108 @@ mod tests {
         let document = msgpack::decode::decode(message.into(), u32::MAX as usize).unwrap();
         assert_eq!(document.root().len(), 4097);
         assert!(document.memory() <= 2 * document.wire_size() + 4096, "{}", document.memory());
+    }
+
+    /// A text that is too long for its length to be in an entry.
+    fn long_text() -> String {
+        "k".repeat(LONGEST + 1)
+    }
+
+    #[test]
+    fn a_very_long_key_is_found() {
+        let mut packed = vec![];
+        packed.map_head(2);
+        packed.utf8(b"first");
+        packed.int(1);
+        packed.utf8(long_text().as_bytes());
+        packed.int(2);
+        let document = msgpack::decode::decode(packed.into(), usize::MAX).unwrap();
+        let (key, _) = document.root().pairs().nth(1).unwrap();
+        let key = key.as_str().unwrap();
+        assert_eq!(key.len(), LONGEST + 1);
+        assert_eq!(document.root().get(key).unwrap().as_i64(), Some(2));
+        assert_eq!(document.root().get("first").unwrap().as_i64(), Some(1));
+        assert!(document.root().get(&key[1..]).is_none());
+    }
+
+    #[test]
+    fn a_very_long_string_is_read() {
+        let text = ["[\"a\",\"", &long_text(), "\",\"end\",1]"].concat();
+        let document = json::parse::parse(text.into_bytes().into(), usize::MAX).unwrap().document;
+        let lengths = [1, LONGEST + 1, 3];
+        let list = document.root();
+        assert_eq!(list.elements().take(3).map(|text| text.as_str().unwrap().len()).collect::<Vec<_>>(), lengths);
+        let (first, count, _) = list.first().unwrap();
+        assert_eq!(first.texts_from_here(count).map(<[u8]>::len).collect::<Vec<_>>(), lengths);
+        let long = list.index(1).unwrap();
+        assert_eq!(
+            (long.kind(), long.len(), long.as_str_bytes().unwrap().len()),
+            (Kind::String, lengths[1], lengths[1])
+        );
+    }
+
+    #[test]
+    fn numbers_of_more_than_60_bits_are_read_as_others() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let mut message = b"[576460752303423488,-576460752303423489,18446744073709551615,0.1,-1]".to_vec();
+            if protocol == Protocol::V2 {
+                message.clear();
+                message.array_head(5);
+                message.uint(1 << 59);
+                message.int(-(1 << 59) - 1);
+                message.uint(u64::MAX);
+                message.float(0.1);
+                message.int(-1);
+            }
+            let document = decode_copy(protocol, &message).unwrap();
+            let numbers: Vec<_> = document.root().elements().collect();
+            let integers = [Some(1 << 59), Some(-(1 << 59) - 1), None, None, Some(-1)];
+            assert_eq!(numbers.iter().map(|v| v.as_i64()).collect::<Vec<_>>(), integers);
+            let positive = [Some(1 << 59), None, Some(u64::MAX), None, None];
+            assert_eq!(numbers.iter().map(|v| v.as_u64()).collect::<Vec<_>>(), positive);
+            let kinds = [Kind::Int, Kind::Int, Kind::Uint, Kind::Float, Kind::Int];
+            assert_eq!(numbers.iter().map(|v| v.kind()).collect::<Vec<_>>(), kinds);
+            let all = [2f64.powi(59), -2f64.powi(59), 2f64.powi(64), 0.1, -1.0];
+            assert_eq!(numbers.iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>(), all);
+            let mut copied = [0.0; 5];
+            assert_eq!(document.root().copy_numbers(&mut copied), Some(5));
+            assert_eq!(copied, all);
+            let mut copied = [0i64; 2];
+            assert_eq!(document.root().copy_numbers(&mut copied), Some(5));
+            assert_eq!(copied, [1 << 59, -(1 << 59) - 1]);
+        }
+    }
+
+    #[test]
+    fn numbers_that_take_more_room_count_for_the_limit_of_the_index() {
+        let floats = |count: usize| format!("[{}0.1]", "0.1,".repeat(count - 1));
+        let large = |count: usize| format!("[{}18446744073709551615]", "18446744073709551615,".repeat(count - 1));
+        // One entry for the list; for a float two of them, for a large integer three.
+        for (text, entries) in [(floats(50), 101), (large(50), 151), (floats(5000), 10001), (large(5000), 15001)] {
+            let parse = |most| json::parse::parse(text.clone().into_bytes().into(), most).map(drop);
+            assert_eq!(parse(entries), Ok(()));
+            let error = parse(entries - 1).unwrap_err();
+            assert_eq!(error.code(), Code::Limit);
+            assert!(error.message().contains("max_message_size"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_used_again_keeps_nothing_of_the_message_before() {
+        let texts = ["[0.25,18446744073709551615,36893488147419103232]", "[1,0.5]", "[0.125]", "[7]"];
+        let mut document = None;
+        let mut memory = Vec::new();
+        for text in texts.iter().cycle().take(40) {
+            let mut next = Document::copy_of(text.as_bytes(), document).unwrap();
+            json::parse::parse_into(&mut next, 64).unwrap();
+            let next = next.shareable();
+            assert_eq!(
+                format!("{:?}", next.root()),
+                format!("{:?}", decode_copy(Protocol::V1, text.as_bytes()).unwrap().root())
+            );
+            memory.push(next.memory());
+            document = Some(next);
+        }
+        assert_eq!(memory[36..], memory[8..12]);
     }
 }

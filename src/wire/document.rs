@@ -3,109 +3,13 @@
 //! a constant number of times per message.
 
 use super::buffer::MessageBuf;
+use super::entry::{Entry, Node, Tag};
+use super::tape::Tape;
 use super::value::Value;
 use crate::error::Result;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use triomphe::UniqueArc;
-
-/// What a tape entry is. Private to the wire floor; the public view is [`super::value::Kind`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Tag {
-    Null,
-    False,
-    True,
-    /// `data`: an `i64` below zero.
-    Int,
-    /// `data`: a `u64`.
-    Uint,
-    /// `data`: the bits of an `f64`.
-    Float,
-    /// An integer beyond 64 bit (JSON only): `data`, `len` are the place of its decimal text.
-    BigInt,
-    /// `data`, `len`: the place of the UTF-8 text in the bytes.
-    Str,
-    /// `data`, `len`: the place of the data in the bytes.
-    Bytes,
-    /// `data`: index of the attachment of the document.
-    Attachment,
-    /// `len` elements follow; `data`: index after the last descendant.
-    Array,
-    /// `len` pairs of key and value follow; `data`: index after the last descendant; `extra`: `DISTINCT` if no
-    /// key occurs twice for certain.
-    Map,
-    /// `data`, `len`: the place of the data; `extra`: the type.
-    Ext,
-    /// An array of `len` float64 values kept as msgpack wrote them, 9 bytes each, from `data`.
-    FloatRun,
-}
-
-/// One entry of the tape.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Node {
-    pub data: u64,
-    pub len: u32,
-    /// The tag in the lowest byte, `extra` in the next: one number, because decoding is mostly writing these.
-    pub(super) kind: u32,
-}
-
-/// In the entry of a map: all keys are different.
-pub(crate) const DISTINCT: i8 = 1;
-
-const _: () = assert!(size_of::<Node>() == 16);
-
-impl Node {
-    #[inline(always)]
-    pub fn new(tag: Tag, len: u32, data: u64) -> Node {
-        Node { data, len, kind: tag as u32 }
-    }
-
-    #[inline(always)]
-    pub fn with_extra(self, extra: i8) -> Node {
-        Node { kind: self.kind & 0xff | u32::from(extra as u8) << 8, ..self }
-    }
-
-    /// Whether this is a map in which no key occurs twice.
-    #[inline(always)]
-    pub fn is_distinct_map(&self) -> bool {
-        self.kind == Tag::Map as u32 | (DISTINCT as u32) << 8
-    }
-
-    #[inline(always)]
-    pub fn extra(&self) -> i8 {
-        (self.kind >> 8) as i8
-    }
-
-    /// Where the entry is that follows this one and all that it contains, if this is the one at `index`.
-    #[inline(always)]
-    pub fn after(&self, index: u32) -> u32 {
-        match self.tag() {
-            Tag::Array | Tag::Map => self.data as u32,
-            _ => index + 1,
-        }
-    }
-
-    #[inline(always)]
-    pub fn tag(&self) -> Tag {
-        match self.kind as u8 {
-            0 => Tag::Null,
-            1 => Tag::False,
-            2 => Tag::True,
-            3 => Tag::Int,
-            4 => Tag::Uint,
-            5 => Tag::Float,
-            6 => Tag::BigInt,
-            7 => Tag::Str,
-            8 => Tag::Bytes,
-            9 => Tag::Attachment,
-            10 => Tag::Array,
-            11 => Tag::Map,
-            12 => Tag::Ext,
-            _ => Tag::FloatRun,
-        }
-    }
-}
 
 /// An immutable message: its bytes, the index of its values, and (generation 1) its attachments.
 ///
@@ -113,7 +17,7 @@ impl Node {
 #[derive(Debug)]
 pub struct Document {
     pub(super) bytes: MessageBuf,
-    pub(super) tape: Vec<Node>,
+    pub(super) tape: Tape,
     pub(super) attachments: Vec<Bytes>,
     /// Where the search for a key begins: see `Value::get_bytes`.
     pub(super) hint: Hint,
@@ -155,14 +59,20 @@ pub type SharedDocument = triomphe::Arc<Document>;
 pub const MAX_DEPTH: usize = 2048;
 
 impl Document {
-    pub(crate) fn new(bytes: MessageBuf, tape: Vec<Node>) -> Document {
-        debug_assert!(!tape.is_empty());
+    pub(crate) fn new(bytes: MessageBuf, tape: Tape) -> Document {
+        debug_assert!(!tape.entries.is_empty());
         Document { bytes, tape, attachments: Vec::new(), hint: Hint::default(), result: AtomicU32::new(0) }
     }
 
     /// A message that is not decoded yet: it has no values, not even the outermost one.
     pub(crate) fn undecoded(bytes: MessageBuf) -> Document {
-        Document { bytes, tape: Vec::new(), attachments: Vec::new(), hint: Hint::default(), result: AtomicU32::new(0) }
+        Document {
+            bytes,
+            tape: Tape::default(),
+            attachments: Vec::new(),
+            hint: Hint::default(),
+            result: AtomicU32::new(0),
+        }
     }
 
     /// A copy of a message that is not decoded yet, in the memory of a document if nobody else has that.
@@ -200,7 +110,7 @@ impl Document {
     #[inline]
     pub(crate) fn make_spare(document: &mut SharedDocument) -> bool {
         const SMALL: usize = 1 << 10;
-        if SharedDocument::strong_count(document) != 1 || document.tape.capacity() * size_of::<Node>() > SMALL {
+        if SharedDocument::strong_count(document) != 1 || document.tape.memory() > SMALL {
             return false;
         }
         if document.bytes.capacity() > SMALL || !document.attachments.is_empty() {
@@ -225,7 +135,7 @@ impl Document {
 
     /// How much memory the document takes: its bytes, its attachments and the index of its values.
     pub fn memory(&self) -> usize {
-        self.wire_size() + self.tape.capacity() * size_of::<Node>()
+        self.wire_size() + self.tape.memory()
     }
 
     #[inline(always)]
@@ -235,46 +145,77 @@ impl Document {
 
     #[inline]
     pub(crate) fn node(&self, index: u32) -> Node {
-        self.tape[index as usize]
+        self.node_of(self.entry(index))
     }
 
-    /// The same in its place, for those who look at one part of it.
+    /// What one of its entries means.
+    #[inline]
+    pub(crate) fn node_of(&self, entry: Entry) -> Node {
+        entry.node(&self.bytes, &self.tape)
+    }
+
+    /// The float of an entry, if it has the index of one.
     #[inline(always)]
-    pub(crate) fn entry(&self, index: u32) -> &Node {
-        &self.tape[index as usize]
+    pub(crate) fn float(&self, entry: Entry) -> Option<f64> {
+        self.tape.float(entry.as_float_index()?)
+    }
+
+    /// The float64 that msgpack wrote to this place.
+    #[inline(always)]
+    pub(crate) fn float_at(&self, place: usize) -> Option<f64> {
+        self.bytes.float_at(place)
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry(&self, index: u32) -> Entry {
+        self.tape.entries[index as usize]
     }
 
     /// The entries behind that of an array, as many as it has elements.
     #[inline]
-    pub(crate) fn members(&self, array: u32) -> &[Node] {
-        &self.tape[array as usize + 1..][..self.entry(array).len as usize]
+    pub(crate) fn members(&self, array: u32) -> &[Entry] {
+        &self.tape.entries[array as usize + 1..][..self.entry(array).len() as usize]
     }
 
     /// The entries up to this one.
-    pub(crate) fn entries_before(&self, index: u32) -> &[Node] {
-        &self.tape[..index as usize]
+    pub(crate) fn entries_before(&self, index: u32) -> &[Entry] {
+        &self.tape.entries[..index as usize]
     }
 
     /// The entries from this one on.
     #[inline]
-    pub(crate) fn entries_from(&self, index: u32) -> &[Node] {
-        &self.tape[index as usize..]
+    pub(crate) fn entries_from(&self, index: u32) -> &[Entry] {
+        &self.tape.entries[index as usize..]
     }
 
     pub(crate) fn node_count(&self) -> usize {
-        self.tape.len()
+        self.tape.entries.len()
     }
 
     /// An entry and the one behind it.
     #[inline(always)]
-    pub(crate) fn pair(&self, index: u32) -> Option<&[Node; 2]> {
-        self.tape.get(index as usize..)?.first_chunk()
+    pub(crate) fn pair(&self, index: u32) -> Option<[Entry; 2]> {
+        self.tape.entries.get(index as usize..)?.first_chunk().copied()
     }
 
-    /// The text of a `Str` entry, as `slice` in fewer steps: without a panic, and not held to where the message ends.
+    /// The text of an entry of a string whose place fits, as `slice` in fewer steps: without a panic, and not held to where the message ends.
     #[inline(always)]
-    pub(crate) fn text(&self, node: &Node) -> Option<&[u8]> {
-        self.bytes.part(node.data as usize, node.len as usize)
+    pub(crate) fn text(&self, entry: Entry) -> Option<&[u8]> {
+        self.part(entry, entry.len() as usize)
+    }
+
+    /// The text of any string.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn any_text(&self, entry: Entry) -> Option<&[u8]> {
+        let node = self.node_of(entry);
+        (node.tag == Tag::Str).then(|| self.slice(node))
+    }
+
+    /// As `text`, if the length is known.
+    #[inline(always)]
+    pub(crate) fn part(&self, entry: Entry, len: usize) -> Option<&[u8]> {
+        self.bytes.part(entry.place() as usize, len)
     }
 
     /// The bytes that a `Str`, `BigInt`, `Bytes` or `Ext` entry stands for.
@@ -287,13 +228,16 @@ impl Document {
     #[inline(always)]
     pub(crate) fn for_top_keys<'a>(&'a self, lengths: [u32; 2], mut show: impl FnMut(&'a [u8], u32)) {
         let root = self.entry(0);
-        let pairs = if root.tag() == Tag::Map { root.len } else { 0 };
+        let pairs = if root.is_map() { root.len() } else { 0 };
         let mut at = 1;
         for _ in 0..pairs {
             let value = self.after(at);
             let key = self.entry(at);
-            if key.tag() == Tag::Str && lengths.contains(&key.len) {
-                show(self.slice(*key), value);
+            if key.is_text()
+                && lengths.contains(&key.len())
+                && let Some(text) = self.text(key)
+            {
+                show(text, value);
             }
             at = self.after(value);
         }
@@ -318,13 +262,13 @@ impl Document {
                 self.attachments.len() - 1
             }
         };
-        self.tape[index as usize] = Node::new(Tag::Attachment, 0, slot as u64);
+        self.tape.entries[index as usize] = Entry::attachment(slot);
     }
 
     /// The binary data of a value of this document, by reference if it is a buffer of its own.
     pub(crate) fn own_attachment(&self, value: Value<'_>) -> Bytes {
         let node = self.node(value.place().0);
-        match node.tag() {
+        match node.tag {
             Tag::Attachment => self.attachment(node).clone(),
             _ => Bytes::copy_from_slice(value.as_bytes().unwrap_or_default()),
         }
@@ -332,7 +276,7 @@ impl Document {
 
     /// The binary data of an entry as a buffer that keeps itself alive, without a copy.
     pub(crate) fn shared_slice(document: &SharedDocument, node: Node) -> Bytes {
-        match node.tag() {
+        match node.tag {
             Tag::Attachment => document.attachment(node).clone(),
             _ => Bytes::from_owner(Slice { document: document.clone(), node }),
         }
@@ -341,7 +285,7 @@ impl Document {
 
 impl Drop for Document {
     fn drop(&mut self) {
-        self.bytes.origin().keep_tape(std::mem::take(&mut self.tape));
+        self.bytes.origin().keep_entries(std::mem::take(&mut self.tape.entries));
     }
 }
 

@@ -17,6 +17,7 @@ pub mod builder;
 pub mod chunks;
 pub mod decoder;
 pub mod document;
+pub(crate) mod entry;
 pub mod envelope;
 pub mod json;
 pub mod limits;

@@ -5,7 +5,8 @@ use super::args::Args;
 use super::attachments::ATTACHMENT_METHOD;
 use super::buffer::make_room;
 use super::chunks::{ChunkHeader, HEADER_SIZE};
-use super::document::{Document, Tag};
+use super::document::Document;
+use super::entry::Tag;
 use super::json;
 use super::msgpack::encode::Encode;
 use crate::error::{Code, Error, Result};
@@ -332,7 +333,7 @@ impl Kind {
         let bytes = args.bytes().len() + kwargs.bytes().len();
         let nodes = args.node_count() + kwargs.node_count();
         let most = match protocol {
-            // Escapes take six bytes, numbers and keys of attachments at most forty.
+            // Escapes take six bytes, numbers (of which floats are among the bytes, too) and keys of attachments at most forty.
             Protocol::V1 => 512 + 6 * bytes + 40 * nodes,
             // Binary data that is copied is less than a part.
             Protocol::V2 => {
@@ -447,7 +448,7 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
     for index in 0..document.node_count() as u32 {
         let node = document.node(index);
         let out = &mut parts.inline;
-        match node.tag() {
+        match node.tag {
             Tag::Null => out.nil(),
             Tag::False => out.boolean(false),
             Tag::True => out.boolean(true),
@@ -456,7 +457,7 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
             Tag::Float => out.float(f64::from_bits(node.data)),
             // All text of a document was checked when it came in.
             Tag::Str => out.utf8(document.slice(node)),
-            Tag::Ext => out.ext(node.extra(), document.slice(node)),
+            Tag::Ext => out.ext(node.extra, document.slice(node)),
             Tag::Array => out.array_head(node.len),
             Tag::Map => out.map_head(node.len),
             Tag::FloatRun => {

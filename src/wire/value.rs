@@ -1,6 +1,7 @@
 //! Views of the values in a document: small, copied freely, never allocating.
 
-use super::document::{Document, Node, SharedDocument, Tag};
+use super::document::{Document, SharedDocument};
+use super::entry::{Entry, Node, Tag};
 use super::text::same;
 use bytes::Bytes;
 
@@ -64,7 +65,7 @@ impl<'a> Value<'a> {
         }
         if element != WHOLE {
             let run = document.node(node);
-            if run.tag() != Tag::FloatRun || element >= run.len {
+            if run.tag != Tag::FloatRun || element >= run.len {
                 return None;
             }
         }
@@ -92,7 +93,7 @@ impl<'a> Value<'a> {
             return Kind::Float;
         }
         let node = self.document.node(self.node);
-        match node.tag() {
+        match node.tag {
             Tag::Null => Kind::Null,
             Tag::False | Tag::True => Kind::Bool,
             Tag::Int => Kind::Int,
@@ -111,15 +112,15 @@ impl<'a> Value<'a> {
     /// Whether this is null.
     #[inline]
     pub fn is_null(self) -> bool {
-        self.kind() == Kind::Null
+        self.element == WHOLE && self.document.entry(self.node) == Entry::NULL
     }
 
     /// The truth value, if this is one.
     #[inline]
     pub fn as_bool(self) -> Option<bool> {
-        match self.entry().tag() {
-            Tag::False => Some(false),
-            Tag::True => Some(true),
+        match (self.document.entry(self.node), self.element) {
+            (Entry::FALSE, WHOLE) => Some(false),
+            (Entry::TRUE, WHOLE) => Some(true),
             _ => None,
         }
     }
@@ -128,41 +129,46 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn as_i64(self) -> Option<i64> {
         let node = self.entry();
-        match node.tag() {
+        match node.tag {
             Tag::Int => Some(node.data as i64),
             Tag::Uint => i64::try_from(node.data).ok(),
             _ => None,
         }
     }
 
+    /// The same for the frequent ones.
+    #[inline(always)]
+    pub(crate) fn as_usual_i64(self) -> Option<i64> {
+        self.document.entry(self.node).as_int()
+    }
+
     /// The integer, if this is one and it is not negative.
     #[inline]
     pub fn as_u64(self) -> Option<u64> {
         let node = self.entry();
-        (node.tag() == Tag::Uint).then_some(node.data)
+        (node.tag == Tag::Uint).then_some(node.data)
     }
 
     /// The number as a double: a float as it is, an integer rounded to the nearest double.
     #[inline(always)]
     pub fn as_f64(self) -> Option<f64> {
-        let node = self.document.entry(self.node);
         if self.element != WHOLE {
-            return Some(f64::from_bits(run_bits(self.document, *node, self.element)));
+            return Some(f64::from_bits(run_bits(self.document, self.document.node(self.node), self.element)));
         }
-        number(self.document, node)
+        number(self.document, self.document.entry(self.node))
     }
 
     /// The same for the frequent ones.
     #[inline(always)]
     pub(crate) fn as_usual_f64(self) -> Option<f64> {
-        usual_number(self.document.entry(self.node))
+        usual_number(self.document, self.document.entry(self.node))
     }
 
     /// The text, if this is a string.
     #[inline]
     pub fn as_str(self) -> Option<&'a str> {
         let node = self.entry();
-        match node.tag() {
+        match node.tag {
             // Checked by the decoder; checking here again would cost as much as decoding.
             Tag::Str => std::str::from_utf8(self.document.slice(node)).ok(),
             _ => None,
@@ -172,15 +178,21 @@ impl<'a> Value<'a> {
     /// The UTF-8 text of a string as bytes, without looking at it.
     #[inline]
     pub fn as_str_bytes(self) -> Option<&'a [u8]> {
-        let node = self.document.entry(self.node);
-        if node.tag() == Tag::Str { self.document.text(node) } else { None }
+        self.as_usual_str_bytes().or_else(|| self.document.any_text(self.document.entry(self.node)))
+    }
+
+    /// The same for the usual ones.
+    #[inline(always)]
+    pub(crate) fn as_usual_str_bytes(self) -> Option<&'a [u8]> {
+        let entry = self.document.entry(self.node);
+        if entry.is_text() { self.document.text(entry) } else { None }
     }
 
     /// The binary data, if this is such.
     #[inline]
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         let node = self.entry();
-        match node.tag() {
+        match node.tag {
             Tag::Bytes => Some(self.document.slice(node)),
             Tag::Attachment => Some(self.document.attachment(node)),
             _ => None,
@@ -190,13 +202,13 @@ impl<'a> Value<'a> {
     /// The type and the data of an extension.
     pub fn as_ext(self) -> Option<(i8, &'a [u8])> {
         let node = self.entry();
-        (node.tag() == Tag::Ext).then(|| (node.extra(), self.document.slice(node)))
+        (node.tag == Tag::Ext).then(|| (node.extra, self.document.slice(node)))
     }
 
     /// The decimal digits of an integer beyond 64 bit, with its sign.
     pub fn as_big_int(self) -> Option<&'a str> {
         let node = self.entry();
-        match node.tag() {
+        match node.tag {
             Tag::BigInt => std::str::from_utf8(self.document.slice(node)).ok(),
             _ => None,
         }
@@ -209,14 +221,14 @@ impl<'a> Value<'a> {
             return None;
         }
         let node = self.entry();
-        matches!(node.tag(), Tag::Bytes | Tag::Attachment).then(|| Document::shared_slice(document, node))
+        matches!(node.tag, Tag::Bytes | Tag::Attachment).then(|| Document::shared_slice(document, node))
     }
 
     /// How many elements an array has, pairs a map, bytes a string, binary or extension; else 0.
     #[inline]
     pub fn len(self) -> usize {
         let node = self.entry();
-        match node.tag() {
+        match node.tag {
             Tag::Array | Tag::Map | Tag::FloatRun | Tag::Str | Tag::Bytes | Tag::Ext => node.len as usize,
             Tag::Attachment => self.document.attachment(node).len(),
             _ => 0,
@@ -250,13 +262,13 @@ impl<'a> Value<'a> {
         }
         let next = document.hint.get(self.node).unwrap_or(self.node + 1);
         // The guess may be just behind the map, where a key of another one may be.
-        let [name, value] = document.pair(next).filter(|_| u64::from(next) < map.data)?;
-        is_key(document, name, key).then(|| self.found(next + 1, value))
+        let [name, value] = document.pair(next).filter(|_| next < map.place())?;
+        is_usual_key(document, name, key).then(|| self.found(next + 1, value))
     }
 
     /// A member that was found in a map without equal keys.
     #[inline(always)]
-    fn found(self, at: u32, value: &Node) -> Value<'a> {
+    fn found(self, at: u32, value: Entry) -> Value<'a> {
         self.document.hint.set(self.node, value.after(at));
         Value::at(self.document, at)
     }
@@ -265,13 +277,13 @@ impl<'a> Value<'a> {
     #[inline(never)]
     fn search(self, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
-        let map = self.entry();
-        if map.tag() != Tag::Map {
+        let map = document.entry(self.node);
+        if !map.is_map() {
             return None;
         }
         let mut found = None;
         let mut at = self.node + 1;
-        for _ in 0..map.len {
+        for _ in 0..map.len() {
             let value = document.after(at);
             if is_key(document, document.entry(at), key) {
                 if map.is_distinct_map() {
@@ -288,7 +300,7 @@ impl<'a> Value<'a> {
     /// [`elements`](Value::elements).
     pub fn index(self, index: usize) -> Option<Value<'a>> {
         let node = self.document.node(self.node);
-        match node.tag() {
+        match node.tag {
             Tag::FloatRun if self.element == WHOLE && index < node.len as usize => {
                 Some(Value { element: index as u32, ..self })
             }
@@ -301,7 +313,7 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn elements(self) -> Elements<'a> {
         let node = self.document.node(self.node);
-        let (left, run) = match node.tag() {
+        let (left, run) = match node.tag {
             Tag::Array => (node.len, false),
             Tag::FloatRun if self.element == WHOLE => (node.len, true),
             _ => (0, false),
@@ -313,8 +325,8 @@ impl<'a> Value<'a> {
     /// The pairs of a map, in the order of the message; nothing for other kinds.
     #[inline]
     pub fn pairs(self) -> Pairs<'a> {
-        let node = self.document.node(self.node);
-        let left = if node.tag() == Tag::Map { node.len } else { 0 };
+        let map = self.document.entry(self.node);
+        let left = if map.is_map() { map.len() } else { 0 };
         Pairs { document: self.document, next: self.node + 1, left }
     }
 
@@ -323,10 +335,10 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn first(self) -> Option<(Value<'a>, u32, bool)> {
         let node = self.document.node(self.node);
-        match node.tag() {
+        match node.tag {
             Tag::FloatRun if self.element == WHOLE => Some((Value { element: 0, ..self }, node.len, false)),
             Tag::Array | Tag::Map if node.len > 0 => {
-                Some((Value::at(self.document, self.node + 1), node.len, node.tag() == Tag::Map))
+                Some((Value::at(self.document, self.node + 1), node.len, node.tag == Tag::Map))
             }
             _ => None,
         }
@@ -346,31 +358,32 @@ impl<'a> Value<'a> {
     pub(crate) fn texts_from_here(self, left: u32) -> impl Iterator<Item = &'a [u8]> {
         // A string has one entry: what has more is none, and ends this. So does a packed run, whichever element of it this is.
         let entries = self.document.entries_from(self.node).iter().take(left as usize);
-        entries.take_while(|entry| entry.tag() == Tag::Str).map(|entry| self.document.slice(*entry))
+        entries.map_while(
+            |entry| if entry.is_text() { self.document.text(*entry) } else { self.document.any_text(*entry) },
+        )
     }
 
     /// Copies an array of numbers into `out` and returns how many there are; `None` if this is not an
     /// array or an element is not a number. Copies at most `out.len()`.
     pub fn copy_numbers<T: Number>(self, out: &mut [T]) -> Option<usize> {
-        let node = self.document.node(self.node);
-        match node.tag() {
-            Tag::FloatRun if self.element == WHOLE => {
-                let data = &self.document.bytes()[node.data as usize..][..9 * node.len as usize];
-                for (to, from) in out.iter_mut().zip(data.chunks_exact(9)) {
-                    *to = T::from_f64(f64::from_be_bytes(from[1..].try_into().expect("8 bytes")))?;
-                }
-                Some(node.len as usize)
+        let entry = self.document.entry(self.node);
+        if entry.is_array() {
+            let members = self.document.members(self.node);
+            let floats = copy_floats(self.document, out, members)?;
+            if floats < out.len().min(members.len()) {
+                copy_others(self.document, &mut out[floats..], &members[floats..])?;
             }
-            Tag::Array => {
-                let members = self.document.members(self.node);
-                let floats = copy_floats(out, members)?;
-                if floats < out.len().min(members.len()) {
-                    copy_others(self.document, &mut out[floats..], &members[floats..])?;
-                }
-                Some(node.len as usize)
-            }
-            _ => None,
+            return Some(members.len());
         }
+        let run = self.document.node_of(entry);
+        if run.tag != Tag::FloatRun || self.element != WHOLE {
+            return None;
+        }
+        let data = &self.document.bytes()[run.data as usize..][..9 * run.len as usize];
+        for (to, from) in out.iter_mut().zip(data.chunks_exact(9)) {
+            *to = T::from_f64(f64::from_be_bytes(from[1..].try_into().expect("8 bytes")))?;
+        }
+        Some(run.len as usize)
     }
 }
 
@@ -388,10 +401,15 @@ impl std::fmt::Debug for Value<'_> {
     }
 }
 
-/// Whether an entry is this key.
+/// Whether an entry is this key. One that does not fit in its entry is not found.
 #[inline(always)]
-fn is_key(document: &Document, name: &Node, key: &[u8]) -> bool {
-    name.tag() == Tag::Str && name.len as usize == key.len() && document.text(name).is_some_and(|text| same(key, text))
+fn is_usual_key(document: &Document, name: Entry, key: &[u8]) -> bool {
+    name.is_text_of(key.len()) && document.part(name, key.len()).is_some_and(|text| same(key, text))
+}
+
+/// The same for any key.
+fn is_key(document: &Document, name: Entry, key: &[u8]) -> bool {
+    is_usual_key(document, name, key) || !name.is_self_contained() && document.any_text(name) == Some(key)
 }
 
 #[inline]
@@ -401,40 +419,42 @@ fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
 }
 
 #[inline(always)]
-fn number(document: &Document, node: &Node) -> Option<f64> {
-    usual_number(node).or_else(|| seldom_number(document, node))
+fn number(document: &Document, entry: Entry) -> Option<f64> {
+    usual_number(document, entry).or_else(|| seldom_number(document, entry))
 }
 
-/// Few enough kinds that they are compared: a jump by table is predicted worse.
+/// Few enough forms that they are compared: a jump by table is predicted worse.
 #[inline(always)]
-fn usual_number(node: &Node) -> Option<f64> {
-    if node.tag() == Tag::Float {
-        Some(f64::from_bits(node.data))
-    } else if node.tag() == Tag::Int || node.tag() == Tag::Uint && node.data <= i64::MAX as u64 {
-        // One instruction, which there is for signed numbers only.
-        Some(node.data as i64 as f64)
+fn usual_number(document: &Document, entry: Entry) -> Option<f64> {
+    if let Some(at) = entry.as_float_at() {
+        document.float_at(at)
+    } else if let Some(v) = entry.as_int() {
+        Some(v as f64)
     } else {
-        None
+        document.float(entry)
     }
 }
 
 #[cold]
 #[inline(never)]
-fn seldom_number(document: &Document, node: &Node) -> Option<f64> {
-    match node.tag() {
+fn seldom_number(document: &Document, entry: Entry) -> Option<f64> {
+    let node = document.node_of(entry);
+    match node.tag {
+        Tag::Float => Some(f64::from_bits(node.data)),
+        Tag::Int => Some(node.data as i64 as f64),
         Tag::Uint => Some(node.data as f64),
         // std parses any number of digits exactly.
-        Tag::BigInt => std::str::from_utf8(document.slice(*node)).ok()?.parse().ok(),
+        Tag::BigInt => std::str::from_utf8(document.slice(node)).ok()?.parse().ok(),
         _ => None,
     }
 }
 
-/// Copies floats up to the first entry that is none, and returns how many those are.
+/// Copies floats up to the first number that is no float64 of msgpack, and returns how many those are.
 #[inline(always)]
-fn copy_floats<T: Number>(out: &mut [T], from: &[Node]) -> Option<usize> {
+fn copy_floats<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) -> Option<usize> {
     let mut count = 0;
-    for (to, entry) in out.iter_mut().zip(from).take_while(|(_, entry)| entry.tag() == Tag::Float) {
-        *to = T::from_f64(f64::from_bits(entry.data))?;
+    for (to, at) in out.iter_mut().zip(from.iter().map_while(|entry| entry.as_float_at())) {
+        *to = T::from_f64(document.float_at(at)?)?;
         count += 1;
     }
     Some(count)
@@ -442,12 +462,18 @@ fn copy_floats<T: Number>(out: &mut [T], from: &[Node]) -> Option<usize> {
 
 /// Copies numbers of any kind. They have one entry each: what has more is none, and ends this.
 #[inline(never)]
-fn copy_others<T: Number>(document: &Document, out: &mut [T], from: &[Node]) -> Option<()> {
+fn copy_others<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) -> Option<()> {
     for (to, entry) in out.iter_mut().zip(from) {
-        *to = match entry.tag() {
-            Tag::Int => T::from_i64(entry.data as i64)?,
-            Tag::Uint => T::from_u64(entry.data)?,
-            _ => T::from_f64(number(document, entry)?)?,
+        *to = if let Some(v) = document.float(*entry) {
+            T::from_f64(v)?
+        } else if let Some(v) = entry.as_int() {
+            T::from_i64(v)?
+        } else {
+            match document.node_of(*entry) {
+                Node { tag: Tag::Int, data, .. } => T::from_i64(data as i64)?,
+                Node { tag: Tag::Uint, data, .. } => T::from_u64(data)?,
+                _ => T::from_f64(number(document, *entry)?)?,
+            }
         };
     }
     Some(())

@@ -5,8 +5,9 @@
 
 use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
-use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
-use crate::wire::tape::TapeWriter;
+use crate::wire::document::{Document, MAX_DEPTH};
+use crate::wire::entry::{Entry, LONGEST, MOST_ENTRIES, Node, Tag};
+use crate::wire::tape::{TapeWriter, check_size};
 use crate::wire::text::{Keys, Text};
 use smallvec::SmallVec;
 
@@ -18,25 +19,27 @@ pub struct Parsed {
     pub attachment_keys: Vec<u32>,
 }
 
-/// Parses one JSON text. `max_nodes` bounds the index: 16 bytes of memory for each value.
-pub fn parse(text: MessageBuf, max_nodes: usize) -> Result<Parsed> {
+/// Parses one JSON text. `max_entries` bounds the index: one entry of 8 bytes for each value, and another one for
+/// a float, two more for an integer beyond 60 bits and for a string of 256 MiB.
+pub fn parse(text: MessageBuf, max_entries: usize) -> Result<Parsed> {
     let mut document = Document::undecoded(text);
-    let attachment_keys = parse_into(&mut document, max_nodes)?;
+    let attachment_keys = parse_into(&mut document, max_entries)?;
     Ok(Parsed { document, attachment_keys })
 }
 
 /// The same for a document that has the text, in the memory of its index. Returns the attachment keys.
-pub(crate) fn parse_into(document: &mut Document, max_nodes: usize) -> Result<Vec<u32>> {
+pub(crate) fn parse_into(document: &mut Document, max_entries: usize) -> Result<Vec<u32>> {
     if let Err(e) = std::str::from_utf8(&document.bytes) {
         let message = format!("text is not valid UTF-8 at byte {}", e.valid_up_to());
         return Err(Error::new(Code::Utf8, message));
     }
-    let nodes = std::mem::take(&mut document.tape);
-    let (text, origin) = document.bytes.bytes_mut();
-    let tape = TapeWriter::new(nodes, text.len(), max_nodes, origin);
+    let Document { bytes, tape, .. } = document;
+    check_size(bytes.len())?;
+    let (text, origin) = bytes.bytes_mut();
+    let tape = TapeWriter::new(tape, text.len(), max_entries, origin);
     let mut parser = Parser { text, at: 0, tape, open: SmallVec::new(), attachment_keys: Vec::new() };
     parser.document()?;
-    document.tape = parser.tape.finish()?;
+    parser.tape.finish()?;
     Ok(parser.attachment_keys)
 }
 
@@ -89,7 +92,9 @@ impl Parser<'_> {
                 match self.peek() {
                     b',' => {
                         self.at += 1;
-                        self.tape.at(node).len += 1;
+                        let container = self.tape.at(node);
+                        // There cannot be more, which is found when they are written.
+                        *container = container.counted((container.len() + 1).min(MOST_ENTRIES as u32));
                         self.blank();
                         if map {
                             self.key()?;
@@ -107,18 +112,40 @@ impl Parser<'_> {
 
     fn close(&mut self, node: u32) {
         self.at += 1;
-        let end = u64::from(self.tape.len());
+        let end = self.tape.len();
         let distinct = self.open.pop().is_some_and(|top| top.map && top.keys.are_distinct());
         let entry = self.tape.at(node);
-        entry.data = end;
-        *entry = entry.with_extra(if distinct { DISTINCT } else { 0 });
+        *entry = entry.ended(end);
+        if distinct {
+            *entry = entry.distinct();
+        }
     }
 
-    #[inline]
-    fn push(&mut self, node: Node) -> Result<()> {
+    #[inline(always)]
+    fn push(&mut self, entry: Entry) -> Result<()> {
         self.tape.make_room(self.at)?;
-        self.tape.push(node);
+        self.tape.push(entry);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn push_text(&mut self, start: usize, len: usize) -> Result<()> {
+        match len <= LONGEST {
+            true => self.push(Entry::text(start, len)),
+            false => self.push_node(Node::new(Tag::Str, len as u32, start as u64)),
+        }
+    }
+
+    #[inline(always)]
+    fn push_float(&mut self, v: f64) -> Result<()> {
+        let entry = self.tape.float(v)?;
+        self.push(entry)
+    }
+
+    #[cold]
+    fn push_node(&mut self, node: Node) -> Result<()> {
+        let entry = self.tape.entry_of(node)?;
+        self.push(entry)
     }
 
     /// One scalar, or the beginning of a container up to its first scalar.
@@ -131,39 +158,39 @@ impl Parser<'_> {
                     if len > KEY_PREFIX.len() && self.text[start..].starts_with(KEY_PREFIX) {
                         self.attachment_keys.push(index);
                     }
-                    return self.push(Node::new(Tag::Str, len as u32, start as u64));
+                    return self.push_text(start, len);
                 }
                 b'-' | b'0'..=b'9' => return self.number(),
                 b'[' => {
-                    self.enter(Tag::Array)?;
+                    self.enter(false)?;
                     if self.peek() == b']' {
                         return self.leave_empty();
                     }
                 }
                 b'{' => {
-                    self.enter(Tag::Map)?;
+                    self.enter(true)?;
                     if self.peek() == b'}' {
                         return self.leave_empty();
                     }
                     self.key()?;
                 }
-                b't' => return self.word(b"true", Node::new(Tag::True, 0, 0)),
-                b'f' => return self.word(b"false", Node::new(Tag::False, 0, 0)),
-                b'n' => return self.word(b"null", Node::new(Tag::Null, 0, 0)),
-                b'N' => return self.word(b"NaN", float(f64::NAN)),
-                b'I' => return self.word(b"Infinity", float(f64::INFINITY)),
+                b't' => return self.word(b"true", Entry::TRUE),
+                b'f' => return self.word(b"false", Entry::FALSE),
+                b'n' => return self.word(b"null", Entry::NULL),
+                b'N' => return self.float_word(b"NaN", f64::NAN),
+                b'I' => return self.float_word(b"Infinity", f64::INFINITY),
                 _ if self.at >= self.text.len() => return self.fail("text ends where a value is expected"),
                 _ => return self.fail("a value is expected"),
             }
         }
     }
 
-    fn enter(&mut self, tag: Tag) -> Result<()> {
+    fn enter(&mut self, map: bool) -> Result<()> {
         if self.open.len() == MAX_DEPTH {
             return self.fail("nested too deeply (more than 2048 levels)");
         }
-        self.open.push(Open { node: self.tape.len(), map: tag == Tag::Map, keys: Keys::NONE });
-        self.push(Node::new(tag, 1, 0))?;
+        self.open.push(Open { node: self.tape.len(), map, keys: Keys::NONE });
+        self.push(Entry::container(map, 1))?;
         self.at += 1;
         self.blank();
         Ok(())
@@ -172,9 +199,8 @@ impl Parser<'_> {
     fn leave_empty(&mut self) -> Result<()> {
         if let Some(top) = self.open.pop() {
             self.at += 1;
-            let end = u64::from(self.tape.len());
-            let node = self.tape.at(top.node);
-            (node.len, node.data) = (0, end);
+            let end = self.tape.len();
+            *self.tape.at(top.node) = Entry::container(top.map, 0).ended(end);
         }
         Ok(())
     }
@@ -191,7 +217,7 @@ impl Parser<'_> {
                 top.keys.give_up();
             }
         }
-        self.push(Node::new(Tag::Str, len as u32, start as u64))?;
+        self.push_text(start, len)?;
         self.blank();
         if self.peek() != b':' {
             return self.fail("':' expected");
@@ -201,12 +227,17 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn word(&mut self, word: &[u8], node: Node) -> Result<()> {
+    fn float_word(&mut self, word: &[u8], v: f64) -> Result<()> {
+        let entry = self.tape.float(v)?;
+        self.word(word, entry)
+    }
+
+    fn word(&mut self, word: &[u8], entry: Entry) -> Result<()> {
         if !self.text[self.at..].starts_with(word) {
             return self.fail("a value is expected");
         }
         self.at += word.len();
-        self.push(node)
+        self.push(entry)
     }
 
     /// The string at the opening quote: its place, unescaped.
@@ -310,7 +341,7 @@ impl Parser<'_> {
         if negative {
             self.at += 1;
             if self.peek() == b'I' {
-                return self.word(b"Infinity", float(f64::NEG_INFINITY));
+                return self.float_word(b"Infinity", f64::NEG_INFINITY);
             }
         }
         let first = self.at;
@@ -357,11 +388,11 @@ impl Parser<'_> {
         // Exact by construction: both factors are doubles without rounding (Clinger's fast path).
         if simple && value < 1 << 53 && exponent >= -22 {
             let magnitude = value as f64 / POWERS_OF_TEN[-exponent as usize];
-            return self.push(float(if negative { -magnitude } else { magnitude }));
+            return self.push_float(if negative { -magnitude } else { magnitude });
         }
         let text = std::str::from_utf8(&self.text[start..self.at]).unwrap_or("");
         match text.parse::<f64>() {
-            Ok(v) => self.push(float(v)),
+            Ok(v) => self.push_float(v),
             Err(_) => self.fail("not a number"),
         }
     }
@@ -388,16 +419,15 @@ impl Parser<'_> {
     fn integer(&mut self, start: usize, negative: bool, value: u64, digits: usize) -> Result<()> {
         // 19 digits always fit in a u64; 20 digits need a second look.
         let fits = digits <= 19 || (digits == 20 && self.text_as::<u64>(start + usize::from(negative)));
-        if fits && !negative {
-            return self.push(Node::new(Tag::Uint, 0, value));
+        let node = match (fits, negative) {
+            (true, false) => Node::new(Tag::Uint, 0, value),
+            (true, true) if value <= 1 << 63 => Node::int(value.wrapping_neg() as i64),
+            _ => Node::new(Tag::BigInt, (self.at - start) as u32, start as u64),
+        };
+        match Entry::of(node) {
+            Some(entry) => self.push(entry),
+            None => self.push_node(node),
         }
-        if fits && value == 0 {
-            return self.push(Node::new(Tag::Uint, 0, 0));
-        }
-        if fits && value <= 1 << 63 {
-            return self.push(Node::new(Tag::Int, 0, value.wrapping_neg()));
-        }
-        self.push(Node::new(Tag::BigInt, (self.at - start) as u32, start as u64))
     }
 
     fn text_as<T: std::str::FromStr>(&self, start: usize) -> bool {
@@ -419,10 +449,6 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
     let first = (pairs & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
     let second = (pairs >> 16 & PAIRS).wrapping_mul(1 + (10_000 << 32));
     Some(first.wrapping_add(second) >> 32)
-}
-
-fn float(v: f64) -> Node {
-    Node::new(Tag::Float, 0, v.to_bits())
 }
 
 /// Where the run of characters that stand for themselves ends: at a quote, a backslash, a control

@@ -2,8 +2,9 @@
 
 use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
-use crate::wire::document::{DISTINCT, Document, MAX_DEPTH, Node, Tag};
-use crate::wire::tape::TapeWriter;
+use crate::wire::document::{Document, MAX_DEPTH};
+use crate::wire::entry::{Entry, MOST_ENTRIES, Node, Tag};
+use crate::wire::tape::{TapeWriter, check_size};
 use crate::wire::text::{Keys, PADDING, Text};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
@@ -11,18 +12,18 @@ use std::cmp::Ordering;
 /// Arrays of at least this many float64 stay packed: one entry instead of one per value.
 const SHORTEST_RUN: usize = 8;
 
-/// Decodes one message; bytes after the value are an error. `max_nodes` bounds the index: 16 bytes of
-/// memory for each value.
-pub fn decode(message: MessageBuf, max_nodes: usize) -> Result<Document> {
+/// Decodes one message; bytes after the value are an error. `max_entries` bounds the index: one entry of
+/// 8 bytes for each value, another one for a float32, two more for an extension and for a string or binary data of 256 MiB.
+pub fn decode(message: MessageBuf, max_entries: usize) -> Result<Document> {
     let mut document = Document::undecoded(message);
-    decode_into(&mut document, max_nodes, None)?;
+    decode_into(&mut document, max_entries, None)?;
     Ok(document)
 }
 
 /// The beginning of a message, decoded: all that precedes the value of the last member of its outermost map.
 #[derive(Debug)]
 pub(crate) struct Beginning {
-    nodes: Vec<Node>,
+    entries: Vec<Entry>,
     size: usize,
 }
 
@@ -32,9 +33,12 @@ impl Beginning {
     pub fn before(document: &Document, value: u32) -> Option<Beginning> {
         let (key, _) = document.root().pairs().last().filter(|(_, last)| last.place().0 == value)?;
         let key = document.entry(key.place().0);
-        let fits = document.entry(0).is_distinct_map() && key.tag() == Tag::Str;
-        let size = key.data as usize + key.len as usize;
-        fits.then(|| Beginning { nodes: document.entries_before(value).to_vec(), size })
+        let entries = document.entries_before(value);
+        let fits = document.entry(0).is_distinct_map()
+            && key.is_text()
+            && entries.iter().all(|entry| entry.is_self_contained());
+        let size = key.place() as usize + key.len() as usize;
+        fits.then(|| Beginning { entries: entries.to_vec(), size })
     }
 
     /// How many bytes of the message it takes.
@@ -44,23 +48,21 @@ impl Beginning {
 
     /// Where the value is that follows.
     pub fn value(&self) -> u32 {
-        self.nodes.len() as u32
+        self.entries.len() as u32
     }
 }
 
 /// The same for a document that has the bytes of the message, in the memory of its index. `beginning` is that of another
 /// message whose bytes are the same so far: it is not decoded again.
-pub(crate) fn decode_into(document: &mut Document, max_nodes: usize, beginning: Option<&Beginning>) -> Result<()> {
-    document.bytes.pad()?;
-    let message = &document.bytes;
-    let mut tape = TapeWriter::new(std::mem::take(&mut document.tape), message.len(), max_nodes, message.origin());
-    match values(message.padded(), &mut tape, beginning) {
-        Ok(()) => {
-            document.tape = tape.finish()?;
-            Ok(())
-        }
+pub(crate) fn decode_into(document: &mut Document, max_entries: usize, beginning: Option<&Beginning>) -> Result<()> {
+    let Document { bytes, tape, .. } = document;
+    bytes.pad()?;
+    check_size(bytes.len())?;
+    let mut tape = TapeWriter::new(tape, bytes.len(), max_entries, bytes.origin());
+    match values(bytes.padded(), &mut tape, beginning) {
+        Ok(()) => tape.finish(),
         Err(Fault::Malformed(what, left)) => {
-            let at = message.len() - left.saturating_sub(PADDING);
+            let at = bytes.len() - left.saturating_sub(PADDING);
             Err(Error::new(Code::Protocol, format!("malformed msgpack: {what} at byte {at}")))
         }
         Err(Fault::Other(error)) => Err(error),
@@ -107,7 +109,6 @@ mod head {
     pub const INT8: u8 = 0xd0 & 31;
     pub const INT16: u8 = 0xd1 & 31;
     pub const INT32: u8 = 0xd2 & 31;
-    pub const INT64: u8 = 0xd3 & 31;
     pub const STR8: u8 = 0xd9 & 31;
     pub const ARRAY16: u8 = 0xdc & 31;
     pub const ARRAY32: u8 = 0xdd & 31;
@@ -161,10 +162,9 @@ fn skip_inside(rest: &[u8], len: usize) -> Read<&[u8]> {
     skip(rest, len).and_then(|rest| if rest.len() < PADDING { Err(ends()) } else { Ok(rest) })
 }
 
-/// The entry of a string of `len` bytes whose text begins `rest`, the text, and what follows it.
+/// The text of a string of `len` bytes, with which `rest` begins, and what follows it.
 #[inline(always)]
-fn string<'a>(padded: &[u8], rest: &'a [u8], len: usize) -> Read<(Node, Text<'a>, &'a [u8])> {
-    let start = padded.len() - rest.len();
+fn text(rest: &[u8], len: usize) -> Read<(Text<'_>, &[u8])> {
     let after = skip(rest, len)?;
     let text = Text::new(rest, len);
     if !text.is_ascii() {
@@ -173,60 +173,64 @@ fn string<'a>(padded: &[u8], rest: &'a [u8], len: usize) -> Read<(Node, Text<'a>
             return Err(malformed("string is not valid UTF-8 before", after));
         }
     }
-    Ok((Node::new(Tag::Str, len as u32, start as u64), text, after))
+    Ok((text, after))
+}
+
+/// The same for one of the usual lengths, with its entry.
+#[inline(always)]
+fn string<'a>(padded: &[u8], rest: &'a [u8], len: usize) -> Read<(Entry, Text<'a>, &'a [u8])> {
+    let (text, after) = text(rest, len)?;
+    Ok((Entry::text(padded.len() - rest.len(), len), text, after))
 }
 
 /// A value of one of the forms that are not frequent, and what follows it.
 #[inline(never)]
-fn seldom<'a>(padded: &[u8], rest: &'a [u8]) -> Read<(Node, &'a [u8])> {
+fn seldom<'a>(tape: &mut TapeWriter<'_>, padded: &[u8], rest: &'a [u8]) -> Read<(Entry, &'a [u8])> {
     let window = first(rest)?;
-    let data = |head: usize, tag: Tag, len: usize| {
+    let data = |head: usize, tag: Tag, len: usize| -> Read<(Node, &'a [u8])> {
         let rest = &rest[head..];
         Ok((Node::new(tag, len as u32, (padded.len() - rest.len()) as u64), skip_inside(rest, len)?))
     };
-    let ext = |head: usize, len: usize| {
+    let ext = |head: usize, len: usize| -> Read<(Node, &'a [u8])> {
         let (node, rest) = data(head + 1, Tag::Ext, len)?;
-        Ok((node.with_extra(window[head] as i8), rest))
+        Ok((Node { extra: window[head] as i8, ..node }, rest))
     };
-    let string = |head: usize, len: usize| string(padded, &rest[head..], len).map(|(node, _, rest)| (node, rest));
-    match window[0] {
-        0xc4 => data(2, Tag::Bytes, u8(window)),
-        0xc5 => data(3, Tag::Bytes, u16(window)),
-        0xc6 => data(5, Tag::Bytes, u32(window)),
-        0xc7 => ext(2, u8(window)),
-        0xc8 => ext(3, u16(window)),
-        0xc9 => ext(5, u32(window)),
-        0xca => Ok((float(f64::from(f32::from_be_bytes(operand(window)))), &rest[5..])),
-        0xd4 => ext(1, 1),
-        0xd5 => ext(1, 2),
-        0xd6 => ext(1, 4),
-        0xd7 => ext(1, 8),
-        0xd8 => ext(1, 16),
-        0xda => string(3, u16(window)),
-        0xdb => string(5, u32(window)),
-        _ => Err(malformed("0xc1, which no value begins with,", &rest[1..])),
-    }
+    let text = |head: usize, len: usize| -> Read<(Node, &'a [u8])> {
+        let rest = &rest[head..];
+        let (_, after) = text(rest, len)?;
+        Ok((Node::new(Tag::Str, len as u32, (padded.len() - rest.len()) as u64), after))
+    };
+    let (node, rest) = match window[0] {
+        0xc4 => data(2, Tag::Bytes, u8(window))?,
+        0xc5 => data(3, Tag::Bytes, u16(window))?,
+        0xc6 => data(5, Tag::Bytes, u32(window))?,
+        0xc7 => ext(2, u8(window))?,
+        0xc8 => ext(3, u16(window))?,
+        0xc9 => ext(5, u32(window))?,
+        0xca => (Node::float(f64::from(f32::from_be_bytes(operand(window)))), &rest[5..]),
+        0xcf => (Node::new(Tag::Uint, 0, u64::from_be_bytes(operand(window))), &rest[9..]),
+        0xd3 => (Node::int(i64::from_be_bytes(operand(window))), &rest[9..]),
+        0xd4 => ext(1, 1)?,
+        0xd5 => ext(1, 2)?,
+        0xd6 => ext(1, 4)?,
+        0xd7 => ext(1, 8)?,
+        0xd8 => ext(1, 16)?,
+        0xda => text(3, u16(window))?,
+        0xdb => text(5, u32(window))?,
+        _ => return Err(malformed("0xc1, which no value begins with,", &rest[1..])),
+    };
+    let entry = match (Entry::of(node), node.tag) {
+        (Some(entry), _) => entry,
+        (None, Tag::Uint | Tag::Int) => Entry::integer_at(padded.len() - rest.len() - 8, node.tag == Tag::Int),
+        (None, _) => tape.entry_of(node)?,
+    };
+    Ok((entry, rest))
 }
 
 /// What follows `count` values that are all float64, and inside of the message.
 fn after_floats(rest: &[u8], count: usize) -> Option<&[u8]> {
     let (run, after) = rest.split_at_checked(count.checked_mul(9)?)?;
     (after.len() >= PADDING && run.chunks_exact(9).all(|value| value[0] == 0xcb)).then_some(after)
-}
-
-#[inline(always)]
-fn signed(v: i64) -> Node {
-    Node::new(if v < 0 { Tag::Int } else { Tag::Uint }, 0, v as u64)
-}
-
-#[inline(always)]
-fn unsigned(v: u64) -> Node {
-    Node::new(Tag::Uint, 0, v)
-}
-
-#[inline(always)]
-fn float(v: f64) -> Node {
-    Node::new(Tag::Float, 0, v.to_bits())
 }
 
 /// A container whose members are still being read.
@@ -273,12 +277,12 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
     let mut open = Open::new(false, 1, u32::MAX);
     let mut around = Around::new();
     let mut deepest = MAX_DEPTH;
-    if let Some(Beginning { nodes, size }) = beginning {
+    if let Some(Beginning { entries, size }) = beginning {
         // Of the outermost map only the last value is left, which is read as if it were the message; where the map ends is
         // told below.
         deepest -= 1;
         rest = skip(padded, *size)?;
-        tape.begin_with(nodes);
+        tape.begin_with(entries);
     }
     'next: loop {
         tape.make_room(padded.len() - rest.len())?;
@@ -303,52 +307,52 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
         }
         let byte = window[0];
         // What has no members is complete with its entry.
-        let node = 'complete: {
+        let entry = 'complete: {
             let (map, count, after) = 'container: {
                 if byte < 0x80 {
                     rest = &rest[1..];
-                    break 'complete unsigned(u64::from(byte));
+                    break 'complete Entry::small(i64::from(byte));
                 } else if byte < 0xc0 {
                     if byte >= 0xa0 {
-                        let (node, _, after) = string(padded, &rest[1..], usize::from(byte & 31))?;
+                        let (entry, _, after) = string(padded, &rest[1..], usize::from(byte & 31))?;
                         rest = after;
-                        break 'complete node;
+                        break 'complete entry;
                     }
                     (byte < 0x90, usize::from(byte & 15), &rest[1..])
                 } else if byte >= 0xe0 {
                     rest = &rest[1..];
-                    break 'complete signed(i64::from(byte as i8));
+                    break 'complete Entry::small(i64::from(byte as i8));
                 } else {
-                    let (node, len) = match byte & 31 {
-                        head::NIL => (Node::new(Tag::Null, 0, 0), 1),
-                        head::FALSE => (Node::new(Tag::False, 0, 0), 1),
-                        head::TRUE => (Node::new(Tag::True, 0, 0), 1),
-                        head::FLOAT64 => (float(f64::from_be_bytes(operand(window))), 9),
-                        head::UINT8 => (unsigned(u8(window) as u64), 2),
-                        head::UINT16 => (unsigned(u16(window) as u64), 3),
-                        head::UINT32 => (unsigned(u32(window) as u64), 5),
-                        head::UINT64 => (unsigned(u64::from_be_bytes(operand(window))), 9),
-                        head::INT8 => (signed(i64::from(i8::from_be_bytes(operand(window)))), 2),
-                        head::INT16 => (signed(i64::from(i16::from_be_bytes(operand(window)))), 3),
-                        head::INT32 => (signed(i64::from(i32::from_be_bytes(operand(window)))), 5),
-                        head::INT64 => (signed(i64::from_be_bytes(operand(window))), 9),
+                    let (entry, len) = match byte & 31 {
+                        head::NIL => (Entry::NULL, 1),
+                        head::FALSE => (Entry::FALSE, 1),
+                        head::TRUE => (Entry::TRUE, 1),
+                        head::FLOAT64 => (Entry::float_at(padded.len() - rest.len() + 1), 9),
+                        head::UINT8 => (Entry::small(u8(window) as i64), 2),
+                        head::UINT16 => (Entry::small(u16(window) as i64), 3),
+                        head::UINT32 => (Entry::small(u32(window) as i64), 5),
+                        // Less than 2^59, as nearly all are.
+                        head::UINT64 if window[1] < 8 => (Entry::small(i64::from_be_bytes(operand(window))), 9),
+                        head::INT8 => (Entry::small(i64::from(i8::from_be_bytes(operand(window)))), 2),
+                        head::INT16 => (Entry::small(i64::from(i16::from_be_bytes(operand(window)))), 3),
+                        head::INT32 => (Entry::small(i64::from(i32::from_be_bytes(operand(window)))), 5),
                         head::STR8 => {
-                            let (node, _, after) = string(padded, &rest[2..], u8(window))?;
+                            let (entry, _, after) = string(padded, &rest[2..], u8(window))?;
                             rest = after;
-                            break 'complete node;
+                            break 'complete entry;
                         }
                         head::ARRAY16 => break 'container (false, u16(window), &rest[3..]),
                         head::ARRAY32 => break 'container (false, u32(window), &rest[5..]),
                         head::MAP16 => break 'container (true, u16(window), &rest[3..]),
                         head::MAP32 => break 'container (true, u32(window), &rest[5..]),
                         _ => {
-                            let (node, after) = seldom(padded, rest)?;
+                            let (entry, after) = seldom(tape, padded, rest)?;
                             rest = after;
-                            break 'complete node;
+                            break 'complete entry;
                         }
                     };
                     rest = &rest[len..];
-                    break 'complete node;
+                    break 'complete entry;
                 }
             };
             rest = after;
@@ -364,26 +368,28 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
             {
                 let start = (padded.len() - rest.len()) as u64;
                 rest = after;
-                break 'complete Node::new(Tag::FloatRun, count as u32, start);
+                break 'complete tape.entry_of(Node::new(Tag::FloatRun, count as u32, start))?;
             }
-            let tag = if map { Tag::Map } else { Tag::Array };
+            // More members than that are more entries than there can be, which is found when they are read.
+            let container = Entry::container(map, count.min(MOST_ENTRIES) as u32);
             if count == 0 {
-                break 'complete Node::new(tag, 0, u64::from(tape.len()) + 1);
+                break 'complete container.ended(tape.len() + 1);
             }
             if around.len() == deepest {
                 return Err(malformed("nested too deeply (more than 2048 levels)", rest));
             }
             around.push(open);
-            let node = tape.push(Node::new(tag, count as u32, 0));
+            let node = tape.push(container);
             open = Open::new(map, left, node);
             continue 'next;
         };
-        tape.push(node);
+        tape.push(entry);
         // A value is complete: so may be the containers around it.
         while open.advance() {
             let Some(outer) = around.pop() else {
                 if beginning.is_some() {
-                    tape.at(0).data = u64::from(tape.len());
+                    let end = tape.len();
+                    *tape.at(0) = tape.at(0).ended(end);
                 }
                 return match rest.len().cmp(&PADDING) {
                     Ordering::Less => Err(ends()),
@@ -391,11 +397,11 @@ fn values(padded: &[u8], tape: &mut TapeWriter<'_>, beginning: Option<&Beginning
                     Ordering::Greater => Err(malformed("bytes after the value", rest)),
                 };
             };
-            let end = u64::from(tape.len());
+            let end = tape.len();
             let entry = tape.at(open.node as u32);
-            entry.data = end;
+            *entry = entry.ended(end);
             if open.is_map() && open.keys.are_distinct() {
-                *entry = entry.with_extra(DISTINCT);
+                *entry = entry.distinct();
             }
             open = outer;
         }
@@ -539,10 +545,16 @@ mod tests {
         let first = whole(&[0xc0]).unwrap();
         let beginning = Beginning::before(&first, first.node_count() as u32 - 1).unwrap();
         assert_eq!(beginning.size(), head.len());
-        // The last value of the outermost map only, if that has a string for a key and no key twice.
-        for (message, value) in
-            [("81 a161 81 a162 05", 4), ("82 a161 01 a162 02", 2), ("81 01 02", 2), ("82 a161 01 a161 02", 4)]
-        {
+        // The last value of the outermost map only, if that has a string for a key and no key twice, and if what precedes it fits
+        // in entries.
+        for (message, value) in [
+            ("81 a161 81 a162 05", 4),
+            ("82 a161 01 a162 02", 2),
+            ("81 01 02", 2),
+            ("82 a161 01 a161 02", 4),
+            ("82 a161 d40501 a162 02", 4),
+            ("82 a161 ca3f000000 a162 02", 4),
+        ] {
             assert!(Beginning::before(&document(message), value).is_none(), "{message}");
         }
         let nested = |depth| [vec![0x91; depth], vec![0xc0]].concat();
