@@ -96,7 +96,7 @@ MUTATIONS = [
      "!common.is_empty()"),
     ("a topic is taken for one that begins like it", "inbound.rs",
      "number.iter().all(u8::is_ascii_digit).then_some(same)", "Some(number.is_empty() || same)"),
-    ("what is decoded later is taken for one like the last", "inbound.rs",
+    ("what is left undecoded is taken for one like the last", "inbound.rs",
      "last.recognize(Protocol::V2, message) != Some(true)", "last.recognize(Protocol::V2, message).is_none()"),
     ("a reply is taken for the last one", "inbound.rs", "ReplyId::number(number)", "ReplyId::number(b\"1\")"),
     ("a message that came in pieces is lost", "inbound.rs", "self.completed = self.completed.max(Some(text.len() as u64));",

@@ -257,7 +257,7 @@ impl World {
                     self.inbound = Inbound::new(Limits::default(), BufferPool::new(1 << 20));
                     self.inbound.set_topics(self.core.topics().snapshot());
                     if self.chance.one_in(2) {
-                        self.inbound.defer();
+                        self.inbound.leave_undecoded();
                     }
                     self.connected = true;
                     self.parts.clear();
@@ -380,14 +380,14 @@ impl World {
             self.core.heard(self.now);
         }
         let received = match received {
-            Some(Received::Later { to }) => {
+            Some(Received::Undecoded { to }) => {
                 let outcome = self.inbound.take_undecoded().unwrap().decode_first(None).unwrap();
                 Some(Received::Publication { to, outcome })
             }
             received => received,
         };
         match received {
-            Some(Received::Later { .. }) => unreachable!(),
+            Some(Received::Undecoded { .. }) => unreachable!(),
             Some(Received::Reply { protocol, id, outcome }) => self.core.reply(self.now, protocol, &id, outcome),
             Some(Received::Publication { to, outcome }) => {
                 assert_eq!(to[..], ["subscriber"]);

@@ -241,7 +241,7 @@ impl<'a> World<'a> {
                     assert_eq!(self.core.topics().get(id), Some(subscriber), "a publication for who has left");
                 }
             }
-            Ok(Some(Received::Later { .. })) => unreachable!("nothing is decoded later here"),
+            Ok(Some(Received::Undecoded { .. })) => unreachable!("nothing is left undecoded here"),
             Ok(None) => self.core.heard(self.now),
             Err(error) => self.lost(error),
         }

@@ -13,10 +13,10 @@ use wslink::wire::limits::Limits;
 use wslink::wire::value::Kind;
 use wslink::{Code, Outcome, Protocol, Result};
 
-/// Options: tight limits; the generation is not settled yet; small publications are decoded later.
+/// Options: tight limits; the generation is not settled yet; small publications are left undecoded.
 const TIGHT: u8 = 1;
 const UNSETTLED: u8 = 2;
-const DEFERS: u8 = 4;
+const UNDECODED: u8 = 4;
 
 /// Flags of a message: it is text; whole at once where that is possible; in two frames; written to the place that
 /// `room` gives; the payload is a message to be cut in chunks. The upper bits choose the size of the pieces.
@@ -61,8 +61,8 @@ pub fn check(protocol: Protocol, data: &[u8]) {
         inbound
     };
     let (mut one, mut other) = (make(), make());
-    if options & DEFERS != 0 {
-        one.defer();
+    if options & UNDECODED != 0 {
+        one.leave_undecoded();
     }
     let mut binary = HashSet::new();
     let mut number = 0xfeed_0000u32;
@@ -93,7 +93,7 @@ pub fn check(protocol: Protocol, data: &[u8]) {
         assert_eq!(summary(&a), summary(&b));
         let mut dropped = [one.take_dropped(), other.take_dropped()];
         let mut problems = [one.take_problem(), other.take_problem()].map(|p| p.map(|e| e.to_string()));
-        if options & DEFERS != 0
+        if options & UNDECODED != 0
             && problems[0].is_none()
             && let Ok(Some(Received::Publication { outcome: Err(error), .. })) = &a
             && error.code() != Code::Remote
@@ -117,9 +117,9 @@ fn feed(inbound: &mut Inbound<String>, text: bool, payload: &[u8], way: &Way) ->
         && let Some(received) = inbound.whole(text, payload)?
     {
         return Ok(match received {
-            Some(Received::Later { to }) => {
+            Some(Received::Undecoded { to }) => {
                 let outcome =
-                    inbound.take_undecoded().and_then(|mut m| m.decode_first(None)).expect("what was put aside");
+                    inbound.take_undecoded().and_then(|mut m| m.decode_first(None)).expect("what was left undecoded");
                 Some(Received::Publication { to, outcome })
             }
             received => received,
@@ -188,7 +188,7 @@ fn summary(got: &Got) -> String {
         Ok(None) => "nothing".into(),
         Ok(Some(Received::Reply { protocol, id, outcome: o })) => format!("{protocol:?} {id:?} {}", outcome(o)),
         Ok(Some(Received::Publication { to, outcome: o })) => format!("{to:?} {}", outcome(o)),
-        Ok(Some(Received::Later { .. })) => unreachable!("it is decoded where it is received"),
+        Ok(Some(Received::Undecoded { .. })) => unreachable!("it is decoded where it is received"),
         // The message names the place, which may differ.
         Err(e) => format!("{:?}", e.code()),
     }

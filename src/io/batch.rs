@@ -25,8 +25,8 @@ pub enum Arrived {
 pub struct Batch {
     messages: Vec<Arrived>,
     len: usize,
-    /// Whom the last ones are for, and how many these are, if the receiving half has put them aside.
-    later: Option<(Subscribers, usize)>,
+    /// Whom the last ones are for, and how many these are, if the receiving half has left them undecoded.
+    undecoded: Option<(Subscribers, usize)>,
 }
 
 impl Batch {
@@ -39,9 +39,9 @@ impl Batch {
         self.len += 1;
         match message {
             // It is in `inbound` already.
-            Received::Later { to } => {
-                let Some((_, count)) = &mut self.later else {
-                    self.later = Some((to, 1));
+            Received::Undecoded { to } => {
+                let Some((_, count)) = &mut self.undecoded else {
+                    self.undecoded = Some((to, 1));
                     return None;
                 };
                 *count += 1;
@@ -68,9 +68,9 @@ impl Batch {
         None
     }
 
-    /// Takes what `inbound` has put aside.
+    /// Takes what `inbound` has left undecoded.
     fn complete(&mut self, inbound: &mut Inbound<Arc<Subscription>>) {
-        if let Some((to, _)) = self.later.take()
+        if let Some((to, _)) = self.undecoded.take()
             && let (Some(subscription), Some(messages)) = (to.first(), inbound.take_undecoded())
         {
             self.messages.push(Arrived::Undecoded(Arc::clone(subscription), messages));

@@ -196,7 +196,7 @@ mod tests {
     }
 
     impl Delivery {
-        fn new(policy: Policy, most_bytes: u64, defer: bool) -> Delivery {
+        fn new(policy: Policy, most_bytes: u64, leave_undecoded: bool) -> Delivery {
             let seen: Arc<Mutex<Vec<String>>> = Arc::default();
             let see = Arc::clone(&seen);
             let callback = move |p: Publication<'_>| {
@@ -209,16 +209,16 @@ mod tests {
             let mut inbound = Inbound::new(Limits::default(), BufferPool::new(0));
             inbound.set_protocol(Some(Protocol::V2));
             inbound.set_topics(topics.snapshot());
-            if defer {
-                inbound.defer();
+            if leave_undecoded {
+                inbound.leave_undecoded();
             }
             let to = Arc::new([subscription]);
             Delivery { inbound, queue: EventQueue::new(Callbacks::default(), most_bytes, true), to, seen, mixed: false }
         }
 
-        /// Publications arrive together. `None` is a malformed one. Returns how many of them are decoded later.
+        /// Publications arrive together. `None` is a malformed one. Returns how many of them are left undecoded.
         fn arrive(&mut self, results: impl Iterator<Item = Option<u64>>) -> usize {
-            let mut later = 0;
+            let mut undecoded = 0;
             for result in results {
                 let mut message = vec![0x83];
                 // Now and then one of another form, which is decoded at once, and so is one that is large.
@@ -237,22 +237,22 @@ mod tests {
                 }
                 let head = chunks::ChunkHeader { id: 1, offset: 0, total: message.len() as u32 }.to_bytes();
                 match self.inbound.whole(false, &[&head, &message[..]].concat()).unwrap().unwrap().unwrap() {
-                    Received::Later { to } => {
-                        later += 1;
+                    Received::Undecoded { to } => {
+                        undecoded += 1;
                         self.inbound.take_back(to);
                     }
                     Received::Publication { to, outcome } => {
-                        self.put_later();
+                        self.put_undecoded();
                         self.put(Event::Publish(to, [outcome].into_iter().collect()));
                     }
                     Received::Reply { .. } => unreachable!(),
                 }
             }
-            self.put_later();
-            later
+            self.put_undecoded();
+            undecoded
         }
 
-        fn put_later(&mut self) {
+        fn put_undecoded(&mut self) {
             if let Some(messages) = self.inbound.take_undecoded() {
                 self.put(Event::PublishUndecoded(Arc::clone(&self.to[0]), messages));
             }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn publications_that_are_decoded_later_are_treated_as_those_that_are_decoded_at_once() {
+    fn publications_that_are_left_undecoded_are_treated_as_those_that_are_decoded_at_once() {
         for policy in
             [Policy::All(0), Policy::All(1), Policy::All(100), Policy::Last(0), Policy::Last(1), Policy::Last(7)]
         {
@@ -287,7 +287,7 @@ mod tests {
                 let (mut at_once, mut later) =
                     (Delivery::new(policy, u64::MAX, false), Delivery::new(policy, u64::MAX, true));
                 (at_once.mixed, later.mixed) = (true, true);
-                let (mut number, mut deferred) = (0, 0);
+                let (mut number, mut undecoded) = (0, 0);
                 for _ in 0..40 {
                     match chance.below(3) {
                         0 => {
@@ -302,7 +302,7 @@ mod tests {
                                 })
                                 .collect();
                             at_once.arrive(results.iter().copied());
-                            deferred += later.arrive(results.iter().copied());
+                            undecoded += later.arrive(results.iter().copied());
                         }
                     }
                     assert_eq!(*at_once.seen.lock(), *later.seen.lock(), "{policy:?}, seed {seed}");
@@ -313,7 +313,7 @@ mod tests {
                     assert!(later.queue.waiting() <= most.max(usize::from(policy == Policy::Last(0))));
                     assert_eq!(at_once.to[0].counts(), later.to[0].counts(), "{policy:?}, seed {seed}");
                 }
-                assert!(deferred > number as usize / 2, "{deferred} of {number}");
+                assert!(undecoded > number as usize / 2, "{undecoded} of {number}");
                 let malformed = later.seen.lock().iter().filter(|shown| *shown == "nothing").count() as u64;
                 let noted = later.queue.malformed().count() + later.inbound.take_dropped().malformed;
                 // What is dropped undecoded does not count.

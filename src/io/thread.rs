@@ -227,7 +227,7 @@ impl IoThread {
                 self.shared.interest.attach(Arc::clone(&socket));
                 let mut receiving = Receiving::new(Arc::clone(&socket), &tail, limits, self.pool.clone(), now);
                 if self.shared.config.delivery == Delivery::Queued {
-                    receiving.inbound.defer();
+                    receiving.inbound.leave_undecoded();
                 }
                 self.connection = Some(Connection {
                     socket,

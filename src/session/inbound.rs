@@ -38,7 +38,7 @@ pub enum Received<S> {
         outcome: Result<SharedDocument>,
     },
     /// The same, not decoded: the next one that [`Inbound::take_undecoded`] gives.
-    Later {
+    Undecoded {
         /// The only subscriber of the topic.
         to: Arc<[S]>,
     },
@@ -72,7 +72,7 @@ pub struct Inbound<S> {
     /// Small documents that nobody has any more: their memory is for the next ones.
     spares: Vec<SharedDocument>,
     /// Small publications are decoded by others.
-    defers: bool,
+    leaves_undecoded: bool,
     /// Such publications, in a row.
     undecoded: Option<Undecoded>,
     dropped: Dropped,
@@ -107,8 +107,8 @@ struct Last<S> {
     to: Arc<[S]>,
     /// Another handle of the same, which is handed out and comes back: cheaper than to make one for each message.
     at_hand: Option<Arc<[S]>>,
-    /// How many bytes had those that were put aside together the last time.
-    put_aside: usize,
+    /// How many bytes had those that were left undecoded together the last time.
+    undecoded_bytes: usize,
 }
 
 impl<S> Last<S> {
@@ -137,7 +137,7 @@ enum Addressee<S> {
 
 /// Publications up to this size are decoded by whoever takes them from their queue: that takes at most a few microseconds
 /// there, and the memory of few documents instead of one for each.
-const LARGEST_FOR_LATER: usize = 1 << 10;
+const LARGEST_UNDECODED: usize = 1 << 10;
 
 /// Messages below this come in one piece, mostly.
 const SMALL: usize = 64 << 10;
@@ -159,7 +159,7 @@ impl<S> Inbound<S> {
             last_reply: None,
             arriving: Message::None,
             spares: Vec::new(),
-            defers: false,
+            leaves_undecoded: false,
             undecoded: None,
             dropped: Dropped::default(),
             problem: None,
@@ -192,18 +192,18 @@ impl<S> Inbound<S> {
     }
 
     /// Small publications for one subscriber, of a kind that is known, shall be decoded by others: they come as
-    /// [`Received::Later`].
-    pub fn defer(&mut self) {
-        self.defers = true;
+    /// [`Received::Undecoded`].
+    pub fn leave_undecoded(&mut self) {
+        self.leaves_undecoded = true;
     }
 
-    /// Those of the [`Received::Later`] in a row that came since this was asked last. To be asked when something else was
+    /// Those of the [`Received::Undecoded`] in a row that came since this was asked last. To be asked when something else was
     /// received.
     pub fn take_undecoded(&mut self) -> Option<Undecoded> {
         let mut undecoded = self.undecoded.take()?;
         undecoded.shrink();
         if let Some(last) = &mut self.last {
-            last.put_aside = undecoded.bytes();
+            last.undecoded_bytes = undecoded.bytes();
         }
         Some(undecoded)
     }
@@ -409,11 +409,11 @@ impl<S> Inbound<S> {
     /// [`end`](Inbound::end).
     #[inline(always)]
     pub fn whole(&mut self, text: bool, payload: &[u8]) -> Result<Option<Option<Received<S>>>> {
-        if self.defers
+        if self.leaves_undecoded
             && !text
-            && let Some(later) = self.put_aside(payload)
+            && let Some(undecoded) = self.undecoded(payload)
         {
-            return Ok(Some(Some(later)));
+            return Ok(Some(Some(undecoded)));
         }
         let (protocol, message) = match (text, self.protocol) {
             (true, Some(Protocol::V2)) => return Ok(None),
@@ -436,11 +436,11 @@ impl<S> Inbound<S> {
         self.message(protocol, to, same, decoded).map(Some)
     }
 
-    /// Puts a publication aside that others shall decode. By itself, so that those that are decoded at once do not pay for it.
+    /// A publication that others shall decode. By itself, so that those that are decoded at once do not pay for it.
     #[inline(never)]
-    fn put_aside(&mut self, payload: &[u8]) -> Option<Received<S>> {
+    fn undecoded(&mut self, payload: &[u8]) -> Option<Received<S>> {
         let (header, message) = payload.split_first_chunk::<HEADER_SIZE>()?;
-        let last = self.last.as_mut().filter(|last| last.to.len() == 1 && message.len() <= LARGEST_FOR_LATER)?;
+        let last = self.last.as_mut().filter(|last| last.to.len() == 1 && message.len() <= LARGEST_UNDECODED)?;
         if last.recognize(Protocol::V2, message) != Some(true)
             || self.protocol != Some(Protocol::V2)
             || !self.chunks.is_whole(ChunkHeader::from_bytes(*header), message.len())
@@ -451,11 +451,11 @@ impl<S> Inbound<S> {
         let beginning = last.like.beginning()?;
         match &mut self.undecoded {
             Some(undecoded) if undecoded.is_for(beginning) => undecoded.push(message),
-            // Others were put aside and not taken.
+            // Others wait and were not taken.
             Some(_) => return None,
-            none => none.insert(Undecoded::new(Arc::clone(beginning), last.put_aside)).push(message),
+            none => none.insert(Undecoded::new(Arc::clone(beginning), last.undecoded_bytes)).push(message),
         }
-        Some(Received::Later { to: last.handle() })
+        Some(Received::Undecoded { to: last.handle() })
     }
 
     /// Whom a message is for, read from its beginning, and whether that is the same up to the result as in the last message
@@ -503,7 +503,7 @@ impl<S> Inbound<S> {
                     like,
                     to: Arc::clone(to),
                     at_hand: None,
-                    put_aside: 0,
+                    undecoded_bytes: 0,
                 });
                 Some(Addressee::Subscribers(Arc::clone(to)))
             }

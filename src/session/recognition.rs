@@ -115,7 +115,7 @@ mod tests {
         };
         let mut dropped = inbound.take_dropped();
         let received = match received {
-            Some(Received::Later { to }) => {
+            Some(Received::Undecoded { to }) => {
                 let spare = inbound.spares().pop();
                 let outcome = inbound.take_undecoded().unwrap().decode_first(spare).unwrap();
                 dropped.malformed += u64::from(outcome.is_err());
@@ -124,7 +124,7 @@ mod tests {
             received => received,
         };
         let (to, outcome) = match received {
-            Some(Received::Later { .. }) => unreachable!(),
+            Some(Received::Undecoded { .. }) => unreachable!(),
             None => return format!("nobody, {dropped:?}"),
             Some(Received::Reply { protocol, id, outcome }) => (format!("{protocol:?} {id:?}"), outcome),
             Some(Received::Publication { to, outcome }) => {
@@ -173,14 +173,14 @@ mod tests {
 
     /// Every sequence of three messages (the third one may be recognised by what the first two had in common), and after
     /// each two of the same: what comes is the same as if it were the first one.
-    fn same_as_alone(protocol: Protocol, messages: &[Vec<u8>], defer: bool) {
+    fn same_as_alone(protocol: Protocol, messages: &[Vec<u8>], leave_undecoded: bool) {
         let text = protocol == Protocol::V1;
         let alone: Vec<String> = messages.iter().map(|m| receive(&mut inbound(protocol), text, m)).collect();
         for (i, first) in messages.iter().enumerate() {
             for (j, second) in messages.iter().enumerate() {
                 let mut inbound = inbound(protocol);
-                if defer {
-                    inbound.defer();
+                if leave_undecoded {
+                    inbound.leave_undecoded();
                 }
                 let mut expect = |message: &[u8], want: &String| {
                     assert_eq!(receive(&mut inbound, text, message), *want, "after {i} and {j}");
@@ -235,8 +235,8 @@ mod tests {
             messages.push(msgpack(&[version, id, ("result", &[])]));
         }
         let chunks: Vec<Vec<u8>> = messages.iter().map(|m| chunk(m)).collect();
-        // Also if publications are decoded later.
-        [false, true].into_iter().for_each(|defer| same_as_alone(Protocol::V2, &chunks, defer));
+        // Also if publications are left undecoded.
+        [false, true].into_iter().for_each(|undecoded| same_as_alone(Protocol::V2, &chunks, undecoded));
     }
 
     #[test]
@@ -256,6 +256,6 @@ mod tests {
             r#"{"wslink": "1.0", "id": "rpc:c1:3", "result": }"#,
         ];
         let messages = messages.map(|m| m.as_bytes().to_vec());
-        [false, true].into_iter().for_each(|defer| same_as_alone(Protocol::V1, &messages, defer));
+        [false, true].into_iter().for_each(|undecoded| same_as_alone(Protocol::V1, &messages, undecoded));
     }
 }

@@ -6,7 +6,7 @@
 //! * [`builder`] and [`args`]: what a call sends, before the generation is known;
 //! * [`decoder`]: messages of either generation to documents;
 //! * [`envelope`]: the map around every message, and message ids;
-//! * [`undecoded`]: small messages that are decoded later;
+//! * [`undecoded`]: small messages that wait undecoded;
 //! * [`attachments`] (1) and [`chunks`] (2): how binary data travels;
 //! * [`outgoing`]: a message as the frames that carry it.
 
