@@ -5,8 +5,8 @@
 #define _XOPEN_SOURCE 700
 #define _DEFAULT_SOURCE /* usleep */
 #include "check.h"
+#include "thread_named.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -189,26 +189,6 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
   resolver_reach(WENT_ON);
   pthread_mutex_unlock(&resolver_lock);
   return EAI_NONAME;
-}
-
-/* Whether a thread of this process has this name. */
-static bool thread_named(const char *name) {
-  bool found = false;
-  struct dirent *entry;
-  DIR *tasks = opendir("/proc/self/task");
-  MUST(tasks);
-  while (!found && (entry = readdir(tasks))) {
-    char path[300], line[32] = "";
-    FILE *file;
-    snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-    file = fopen(path, "r"); /* it may just have ended */
-    if (file) {
-      found = fgets(line, sizeof line, file) && strncmp(line, name, strlen(name)) == 0;
-      fclose(file);
-    }
-  }
-  closedir(tasks);
-  return found;
 }
 
 /* Freeing waits for no resolver, so its thread may still be inside the library when that is closed. */
