@@ -87,7 +87,7 @@ impl Builder {
         let document = &mut self.document;
         document.bytes.clear();
         document.tape.clear_to(1, KEPT_ENTRIES);
-        document.tape.entries[0] = document.tape.entries[0].counted(0);
+        document.tape.entries[0] = document.tape.entries[0].emptied();
         document.attachments.clear();
         self.open.truncate(1);
         self.open[0].has_key = false;
@@ -142,7 +142,7 @@ impl Builder {
         if container.is_map() && !had_key {
             return usage("a map needs a key before each value");
         }
-        *container = container.counted(container.len() + 1);
+        container.count_one();
         Ok(())
     }
 

@@ -160,6 +160,11 @@ impl Document {
         self.tape.float(entry.as_float_index()?)
     }
 
+    /// All of those.
+    pub(crate) fn floats(&self) -> &[f64] {
+        self.tape.floats()
+    }
+
     /// The float64 that msgpack wrote to this place.
     #[inline(always)]
     pub(crate) fn float_at(&self, place: usize) -> Option<f64> {

@@ -162,10 +162,16 @@ impl Entry {
         Entry(u64::from(self.head()) | u64::from(end) << 32)
     }
 
-    /// The same container with another count of members.
+    /// The same container without members.
+    pub fn emptied(self) -> Entry {
+        Entry::new(self.form(), 0, self.place() as usize)
+    }
+
+    /// Counts one more member of a container that has not ended. If there are more than [`MOST_ENTRIES`], which is an error as
+    /// soon as it is noticed, the count starts anew and the place, which is told in the end, is wrong until then.
     #[inline(always)]
-    pub fn counted(self, members: u32) -> Entry {
-        Entry::new(self.form(), members as usize, self.place() as usize)
+    pub fn count_one(&mut self) {
+        self.0 += 1 << FORM_BITS;
     }
 
     /// The same map, in which no key occurs twice.
@@ -382,7 +388,10 @@ mod tests {
             let container = Entry::container(map, members);
             let ended = container.ended(end);
             assert_eq!((ended.is_map(), ended.is_array(), ended.len(), ended.after(0)), (map, !map, members, end));
-            assert_eq!(ended.counted(9).ended(2), container.counted(9).ended(2));
+            assert_eq!((ended.emptied().len(), ended.emptied().after(0)), (0, end));
+            let mut more = container;
+            more.count_one();
+            assert_eq!(more.ended(end), Entry::container(map, (members + 1) % (1 << LEN_BITS)).ended(end));
             assert!(!ended.is_distinct_map());
             if map {
                 let distinct = ended.distinct();

@@ -106,7 +106,13 @@ impl Tape {
     /// The float with this index, which is in none of the bytes.
     #[inline(always)]
     pub fn float(&self, index: usize) -> Option<f64> {
-        self.wide.as_deref()?.floats.get(index).copied()
+        self.floats().get(index).copied()
+    }
+
+    /// All of those.
+    #[inline(always)]
+    pub fn floats(&self) -> &[f64] {
+        self.wide.as_deref().map_or(&[], |wide| &wide.floats)
     }
 
     /// The node with this index, which does not fit in an entry.

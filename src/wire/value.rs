@@ -463,9 +463,10 @@ fn copy_floats<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) ->
 /// Copies numbers of any kind. They have one entry each: what has more is none, and ends this.
 #[inline(never)]
 fn copy_others<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) -> Option<()> {
+    let floats = document.floats();
     for (to, entry) in out.iter_mut().zip(from) {
-        *to = if let Some(v) = document.float(*entry) {
-            T::from_f64(v)?
+        *to = if let Some(v) = entry.as_float_index().and_then(|index| floats.get(index)) {
+            T::from_f64(*v)?
         } else if let Some(v) = entry.as_int() {
             T::from_i64(v)?
         } else {

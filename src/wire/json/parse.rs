@@ -6,7 +6,7 @@
 use crate::error::{Code, Error, Result};
 use crate::wire::buffer::MessageBuf;
 use crate::wire::document::{Document, MAX_DEPTH};
-use crate::wire::entry::{Entry, LONGEST, MOST_ENTRIES, Node, Tag};
+use crate::wire::entry::{Entry, LONGEST, Node, Tag};
 use crate::wire::tape::{TapeWriter, check_size};
 use crate::wire::text::{Keys, Text};
 use smallvec::SmallVec;
@@ -92,9 +92,7 @@ impl Parser<'_> {
                 match self.peek() {
                     b',' => {
                         self.at += 1;
-                        let container = self.tape.at(node);
-                        // There cannot be more, which is found when they are written.
-                        *container = container.counted((container.len() + 1).min(MOST_ENTRIES as u32));
+                        self.tape.at(node).count_one();
                         self.blank();
                         if map {
                             self.key()?;
