@@ -1,6 +1,6 @@
 //! What arrived, whatever the generation: the bytes of the message and a flat index ("tape") of the
 //! values in them. Strings and binary data are slices of the bytes, never copies; decoding allocates
-//! a constant number of times per message.
+//! a few times per message, and not for each value.
 
 use super::buffer::MessageBuf;
 use super::entry::{Entry, Node, Tag};

@@ -75,16 +75,16 @@ mod form {
     /// The place of a float64 in the bytes, as msgpack writes it.
     pub const FLOAT_AT: u32 = 4;
     /// The same of an integer that takes more than 60 bits and is not negative, and of one that is.
-    pub const UINT_AT: u32 = 11;
-    pub const INT_AT: u32 = 12;
+    pub const UINT_AT: u32 = 5;
+    pub const INT_AT: u32 = 6;
     /// The index of a float that is in none of the bytes.
-    pub const FLOAT: u32 = 5;
+    pub const FLOAT: u32 = 7;
     /// The index of any other node that does not fit.
-    pub const WIDE: u32 = 6;
-    pub const STR: u32 = 7;
-    pub const BYTES: u32 = 8;
-    pub const ATTACHMENT: u32 = 9;
-    pub const FLOAT_RUN: u32 = 10;
+    pub const WIDE: u32 = 8;
+    pub const STR: u32 = 9;
+    pub const BYTES: u32 = 10;
+    pub const ATTACHMENT: u32 = 11;
+    pub const FLOAT_RUN: u32 = 12;
     // From here on containers: the length, and the place behind the last descendant.
     pub const ARRAY: u32 = 13;
     pub const MAP: u32 = 14;
