@@ -77,9 +77,12 @@ double see(std::string_view kind, wslink::value list) {
              record["visible"].get<bool>() + record["opacity"].get<double>();
       for (double coordinate : record["position"].get<std::array<double, 3>>())
         sum += coordinate;
-      wslink::value parent = record["parent"];
-      sum += (parent.is_null() ? 0 : parent.get<double>()) + record["mtime"].get<double>() +
-             double(record["kind"].get<std::string_view>().size()) + keys;
+      const wslink::value parent = record["parent"];
+      const std::optional<double> above = parent.get_if<double>();
+      if (!above && !parent.is_null())
+        die("record");
+      sum += above.value_or(0) + record["mtime"].get<double>() + double(record["kind"].get<std::string_view>().size()) +
+             keys;
     }
   }
   return sum;

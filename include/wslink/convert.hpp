@@ -10,6 +10,9 @@ namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 namespace detail {
 
+// What C writes is not cleared before: it is read only if C has written it, and a processor that takes what it reads
+// for what was last written there under the same name, as AMD's do, begins anew for each value.
+
 // The bulk copies of C, as overloads.
 inline bool copy_numbers(wslink_value v, double *out, std::size_t most, std::size_t *n) noexcept {
   return wslink_value_copy_doubles(v, out, most, n);
@@ -69,14 +72,14 @@ inline constexpr bool always_false = false;
 template <class T>
 bool convert_integer(wslink_value v, T &to) noexcept {
   if constexpr (std::is_signed_v<T>) {
-    std::int64_t wide = 0;
+    std::int64_t wide;
     if (!wslink_value_get_int(v, &wide))
       return false;
     if (wide < std::numeric_limits<T>::min() || wide > std::numeric_limits<T>::max())
       return false;
     to = static_cast<T>(wide);
   } else {
-    std::uint64_t wide = 0;
+    std::uint64_t wide;
     if (!wslink_value_get_uint(v, &wide) || wide > std::numeric_limits<T>::max())
       return false;
     to = static_cast<T>(wide);
@@ -88,7 +91,7 @@ template <class T, class A>
 bool convert_vector(const value &from, std::vector<T, A> &to) {
   wslink_value v = from.c_value();
   if constexpr (std::is_same_v<T, std::uint8_t>) {
-    wslink_bytes data{nullptr, 0};
+    wslink_bytes data;
     if (wslink_value_get_bytes(v, &data)) {
       if (data.len)
         to.assign(data.ptr, data.ptr + data.len);
@@ -119,7 +122,7 @@ bool convert_vector(const value &from, std::vector<T, A> &to) {
 template <class T, std::size_t N>
 bool convert_array(const value &from, std::array<T, N> &to) {
   if constexpr (is_bulk<T> && !has_from_value<T>::value) {
-    std::size_t count = 0;
+    std::size_t count;
     return copy_numbers(from.c_value(), to.data(), N, &count) && count == N;
   } else {
     if (!from.is_array() || from.size() != N)
@@ -161,19 +164,19 @@ bool convert(const value &from, T &to) {
     static_assert(!is_one_of<T, char, wchar_t, char16_t, char32_t>, "a character is neither a number nor text");
     return convert_integer(v, to);
   } else if constexpr (std::is_floating_point_v<T>) {
-    double wide = 0;
+    double wide;
     if (!wslink_value_get_double(v, &wide))
       return false;
     to = static_cast<T>(wide);
     return true;
   } else if constexpr (is_text<T>) {
-    wslink_str text{nullptr, 0};
+    wslink_str text;
     if (!wslink_value_get_string(v, &text))
       return false;
     to = T(view_of(text));
     return true;
   } else if constexpr (std::is_same_v<T, bytes_view>) {
-    wslink_bytes data{nullptr, 0};
+    wslink_bytes data;
     if (!wslink_value_get_bytes(v, &data))
       return false;
     to = bytes_view(data.ptr, data.len);
@@ -185,13 +188,13 @@ bool convert(const value &from, T &to) {
     to = buffer::from_c(kept);
     return true;
   } else if constexpr (std::is_same_v<T, ext_view>) {
-    wslink_bytes data{nullptr, 0};
+    wslink_bytes data;
     if (!wslink_value_get_ext(v, &to.type, &data))
       return false;
     to.data = bytes_view(data.ptr, data.len);
     return true;
   } else if constexpr (std::is_same_v<T, big_integer_view>) {
-    wslink_str digits{nullptr, 0};
+    wslink_str digits;
     if (!wslink_value_get_bigint(v, &digits))
       return false;
     to.digits = view_of(digits);
@@ -238,7 +241,7 @@ constexpr const char *wanted_name() noexcept {
 
 template <class T>
 std::optional<std::size_t> value::copy_to(T *out, std::size_t capacity) const noexcept {
-  std::size_t count = 0;
+  std::size_t count;
   if (!detail::copy_numbers(view_, out, capacity, &count))
     return std::nullopt;
   return count < capacity ? count : capacity;
