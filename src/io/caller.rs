@@ -225,6 +225,8 @@ impl Drop for Reading<'_> {
                 // Whatever came, the server lives.
                 self.shared.look(|locked| locked.core.heard(half.heard));
             }
+            // The I/O thread can be woken until it reads something large itself.
+            half.flows = false;
             left = half.left.is_some() || half.over.is_some() || half.unread;
             if left {
                 half.discouraged = DISCOURAGED;

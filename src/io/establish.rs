@@ -3,6 +3,7 @@
 
 use super::config::{Config, LogLevel};
 use super::socket::Socket;
+use super::tcp::Tcp;
 use super::url::Target;
 use super::{liveness, proxy, resolve, tls, upgrade};
 use crate::error::{Code, Error, Result, Stage};
@@ -135,7 +136,7 @@ pub fn establish(config: &Config, patience: &mut Patience<'_>) -> Result<Establi
         let stream = tls::handshake(&config.tls, &target.host, stream, patience)?;
         Socket::Tls(Box::new(stream.into()))
     } else {
-        Socket::Plain(stream)
+        Socket::Plain(Tcp::new(stream))
     };
     let tail = upgrade::upgrade(&socket, target, &config.headers, patience)?;
     log(&|| format!("WebSocket open ({} ms)", patience.started.elapsed().as_millis()));

@@ -7,7 +7,7 @@
 //! * `receiving`, `batch`: the receiving half of a connection, and what one read brings;
 //! * `caller`: a thread that waits for its reply and reads the socket itself;
 //! * `establish`, `resolve`, `proxy`, `tls`, `upgrade`: from a URL to an open WebSocket;
-//! * `socket`: bytes in and out, with or without TLS;
+//! * `socket`, `tcp`: bytes in and out, with or without TLS;
 //! * `liveness`: what TCP notices of a peer that vanished;
 //! * `websocket`: frames (RFC 6455);
 //! * [`delivery`]: the queue of events; `room`: where publications wait, and overload policies; `taking`: how they leave it;
@@ -34,6 +34,7 @@ mod socket;
 mod spares;
 mod sync;
 mod taking;
+mod tcp;
 mod thread;
 mod tls;
 mod upgrade;

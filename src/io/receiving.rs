@@ -46,6 +46,8 @@ pub struct Receiving {
     /// The end of the connection may have been announced together with data, and is not again: it is found by reading
     /// until nothing is left.
     pub ending: bool,
+    /// More is likely to come in a moment, and reads can wait for that: a large message is arriving, or just has.
+    pub flows: bool,
     topics_version: Option<u64>,
     transfer: Option<Transfer>,
     evicted: u64,
@@ -92,6 +94,7 @@ impl Receiving {
             discouraged: 0,
             unread: true,
             ending: true,
+            flows: false,
             topics_version: None,
             transfer: None,
             evicted: 0,
@@ -101,7 +104,9 @@ impl Receiving {
     /// Reads the socket once.
     pub fn read(&mut self, shared: &Shared, now: impl FnOnce() -> Instant) -> Read {
         let socket = &self.socket;
-        let received = self.reader.receive(&mut self.inbound, |into, more| socket.read_beyond(into, more));
+        // Nobody can be woken there: so there must be nothing else to do.
+        let wait = self.flows && shared.link.waiting() == 0;
+        let received = self.reader.receive(&mut self.inbound, |into, more| socket.read_beyond(into, more, wait));
         let (done, asked) = match received {
             Ok(received) => received,
             Err(error) => return Read::Over(failed(error)),
@@ -112,11 +117,13 @@ impl Receiving {
                 shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
                 self.heard = now();
                 self.unread = n == asked || self.ending || !self.socket.short_read_means_empty();
+                self.flows = self.reader.is_large() && self.socket.can_wait();
                 Read::Data
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
                 self.unread = false;
                 self.ending = false;
+                self.flows = false;
                 Read::Nothing
             }
             Err(e) => Read::Over(ended(format!("receiving failed: {e}"))),

@@ -1,15 +1,16 @@
-//! Bytes in and out of a connection, with or without TLS. Never blocks.
+//! Bytes in and out of a connection, with or without TLS. Does not block, but for reads that may wait a moment.
 
+use super::tcp::Tcp;
 use mio::net::TcpStream;
 use native_tls::TlsStream;
 use parking_lot::Mutex;
-use std::io::{self, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 /// A connected socket that several threads may use: one reads, one at a time writes.
 pub enum Socket {
     /// Plain TCP.
-    Plain(TcpStream),
+    Plain(Tcp),
     /// TLS. One state for both directions, so both take turns.
     Tls(Box<Mutex<TlsStream<TcpStream>>>),
 }
@@ -17,26 +18,30 @@ pub enum Socket {
 impl Socket {
     /// Reads what has come, at most `into.len()` bytes; 0 at the end.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.read_beyond(into, &mut [], false)
+    }
+
+    /// The same, and what `into` has no room for goes into `more`: at once, but with TLS, which reads into `into` alone. If
+    /// nothing has come, and `wait` and [`can_wait`](Socket::can_wait) allow it, waits a moment for it.
+    pub fn read_beyond(&self, into: &mut [u8], more: &mut [u8], wait: bool) -> io::Result<usize> {
         retried(|| match self {
-            Socket::Plain(stream) => (&mut &*stream).read(into),
+            Socket::Plain(tcp) => tcp.read(into, more, wait),
             Socket::Tls(stream) => stream.lock().read(into),
         })
     }
 
-    /// The same, and what `into` has no room for goes into `more`: at once, but with TLS, which reads into `into` alone.
-    pub fn read_beyond(&self, into: &mut [u8], more: &mut [u8]) -> io::Result<usize> {
+    /// Whether a read can wait a moment. With TLS it cannot: whoever writes would have to wait for it.
+    pub fn can_wait(&self) -> bool {
         match self {
-            Socket::Plain(stream) if !more.is_empty() => {
-                retried(|| (&mut &*stream).read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(more)]))
-            }
-            _ => self.read(into),
+            Socket::Plain(tcp) => tcp.can_wait(),
+            Socket::Tls(_) => false,
         }
     }
 
     /// Writes as much as the socket takes.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         retried(|| match self {
-            Socket::Plain(stream) => (&mut &*stream).write(bytes),
+            Socket::Plain(tcp) => tcp.write(bytes),
             Socket::Tls(stream) => stream.lock().write(bytes),
         })
     }
@@ -50,7 +55,7 @@ impl Socket {
     /// Ends both directions.
     pub fn shutdown(&self) {
         let _ = match self {
-            Socket::Plain(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Plain(tcp) => tcp.stream().shutdown(Shutdown::Both),
             Socket::Tls(stream) => {
                 let mut stream = stream.lock();
                 // Tells the server; there is no waiting for its answer.
@@ -68,7 +73,7 @@ impl Socket {
     /// Uses the TCP stream below.
     pub fn with_tcp<R>(&self, use_it: impl FnOnce(&TcpStream) -> R) -> R {
         match self {
-            Socket::Plain(stream) => use_it(stream),
+            Socket::Plain(tcp) => use_it(tcp.stream()),
             Socket::Tls(stream) => use_it(stream.lock().get_ref()),
         }
     }

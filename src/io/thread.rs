@@ -349,7 +349,8 @@ impl IoThread {
             // What can be delivered at once makes room, in memory too, for what follows.
             let deliver = self.shared.config.delivery == Delivery::IoThread && waiting > 0;
             let readable = self.connection.as_ref().is_some_and(|c| c.readable);
-            if !readable || deliver || !matches!(step, Step::Fine) {
+            // Reads may have waited, in which nobody could be woken.
+            if !readable || deliver || self.shared.is_wanted() || !matches!(step, Step::Fine) {
                 return step;
             }
         }
@@ -387,7 +388,7 @@ impl IoThread {
         }
         let clock = &mut self.clock;
         let read = receiving.read(&self.shared, || *clock.get_or_insert_with(Instant::now));
-        connection.readable = receiving.unread;
+        connection.readable = receiving.unread || receiving.flows;
         match read {
             Read::Data => {
                 connection.heard = receiving.heard;

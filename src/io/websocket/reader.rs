@@ -68,6 +68,11 @@ impl Reader {
         self.frame.map_or(0, |f| f.left)
     }
 
+    /// Whether the frame that is arriving is large, or the last one was: there are more to come, mostly.
+    pub fn is_large(&self) -> bool {
+        self.peek
+    }
+
     /// Receives once, with a function that reads into memory, and into a second piece of it what the first has no
     /// room for; to leave the second alone is allowed. Returns what that returned, and how much it was asked for.
     pub fn receive<S, E>(

@@ -1,0 +1,197 @@
+//! A large message stops halfway. Whoever receives it may sleep in the read then; nothing that a user relies on has to wait
+//! for the rest.
+
+mod common;
+
+use common::scripted::{BINARY, Conn, FIN, ScriptedServer, chunk, pack};
+use common::{PATIENCE, connected};
+use serde_json::json;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
+use wslink::{Args, Code, Delivery, Policy, Protocol, Session, State, result};
+
+const BOTH: [Delivery; 2] = [Delivery::Queued, Delivery::IoThread];
+
+/// A publication of this size on "large", as it goes over the wire.
+fn large(size: usize) -> Vec<u8> {
+    let message = pack(&json!({"wslink": "1.0", "id": "publish:large:0", "result": "x".repeat(size)}));
+    Conn::frame_bytes(FIN | BINARY, &chunk(1, 0, message.len() as u32, &message))
+}
+
+/// Sends some of these messages, and half of the last one.
+fn stall(conn: &mut Conn, message: &[u8]) -> usize {
+    for _ in 0..4 {
+        conn.raw(message);
+    }
+    let half = message.len() / 2;
+    conn.raw(&message[..half]);
+    half
+}
+
+/// A server that stalls a message after the first call, and a session that has received what went before it. What the
+/// script then does begins as soon as the test says so.
+fn stalled(
+    delivery: Delivery,
+    script: impl Fn(&mut Conn, &[u8]) + Send + Sync + 'static,
+) -> (ScriptedServer, Session, Sender<()>, Receiver<usize>) {
+    let (go, may_go) = mpsc::channel();
+    let may_go = Mutex::new(may_go);
+    let server = ScriptedServer::start(move |conn, _| {
+        conn.hello(Protocol::V2);
+        let call = conn.call().unwrap();
+        conn.reply(&call.id, json!(null));
+        let message = large(1 << 20);
+        let half = stall(conn, &message);
+        // An error: the test does not need more.
+        if may_go.lock().unwrap().recv_timeout(PATIENCE).is_ok() {
+            script(conn, &message[half..]);
+        }
+        conn.until_end();
+    });
+    let mut config = server.config(Protocol::V2);
+    config.delivery = delivery;
+    let session = connected(config);
+    let (send, come) = mpsc::channel();
+    session.subscribe("large", Policy::default(), move |publication| {
+        let outcome = publication.outcome.as_ref().unwrap();
+        let _ = send.send(result(outcome).as_str().map_or(0, str::len));
+    });
+    session.call_wait("stall", Args::new(), Some(PATIENCE)).unwrap();
+    for _ in 0..4 {
+        assert_eq!(next(&session, &come), 1 << 20);
+    }
+    (server, session, go, come)
+}
+
+fn next(session: &Session, come: &Receiver<usize>) -> usize {
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        let _ = session.dispatch(1000, Some(Duration::from_millis(1)));
+        match come.recv_timeout(Duration::from_millis(1)) {
+            Ok(size) => return size,
+            Err(_) => assert!(std::time::Instant::now() < end, "nothing comes"),
+        }
+    }
+}
+
+#[test]
+fn calls_are_sent_and_time_out_and_the_rest_arrives() {
+    for delivery in BOTH {
+        let (_server, session, go, come) = stalled(delivery, |conn, rest| {
+            let asked = conn.call().unwrap();
+            assert_eq!(asked.method, "unanswered");
+            let asked = conn.call().unwrap();
+            conn.raw(rest);
+            conn.reply(&asked.id, json!("behind it"));
+        });
+        let short = Some(Duration::from_millis(20));
+        let error = session.call_wait("unanswered", Args::new(), short).unwrap_err();
+        assert_eq!(error.code(), Code::Timeout);
+        let (send, outcome) = mpsc::channel();
+        session.call("asynchronous", Args::new(), Some(PATIENCE), move |outcome| send.send(outcome).unwrap()).unwrap();
+        go.send(()).unwrap();
+        assert_eq!(next(&session, &come), 1 << 20);
+        let outcome = loop {
+            let _ = session.dispatch(1000, Some(Duration::from_millis(1)));
+            if let Ok(outcome) = outcome.try_recv() {
+                break outcome;
+            }
+        };
+        assert_eq!(result(&outcome.unwrap()).as_str(), Some("behind it"));
+    }
+}
+
+#[test]
+fn what_goes_up_does_not_wait_for_what_comes_down() {
+    for delivery in BOTH {
+        const SIZE: usize = 24 << 20;
+        let (_server, session, go, come) = stalled(delivery, |conn, rest| {
+            // More than the system keeps for a reader: so it has to be written while the message is stalled.
+            let asked = conn.call().unwrap();
+            assert_eq!(asked.args[0].as_str().map(str::len), Some(SIZE));
+            conn.raw(rest);
+            conn.reply(&asked.id, json!("all of it"));
+        });
+        go.send(()).unwrap();
+        let args = Args::new().with(&*"u".repeat(SIZE)).unwrap();
+        let reply = session.call_wait("upload", args, Some(PATIENCE)).unwrap();
+        assert_eq!(result(&reply).as_str(), Some("all of it"));
+        assert_eq!(next(&session, &come), 1 << 20);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_read_either_keeps_no_thread() {
+    for delivery in BOTH {
+        let (_server, session, _go, _come) = stalled(delivery, |_, _| ());
+        let args = Args::new().with(&*"u".repeat(24 << 20)).unwrap();
+        let error = session.call_wait("never read", args, Some(Duration::from_millis(20))).unwrap_err();
+        assert_eq!(error.code(), Code::Timeout);
+        drop(session);
+    }
+}
+
+#[test]
+fn a_session_ends_in_every_way() {
+    for delivery in BOTH {
+        for way in 0..3 {
+            let (_server, session, go, _come) = stalled(delivery, |conn, _| conn.until_end());
+            go.send(()).unwrap();
+            let handle = session.handle();
+            let call = thread::spawn(move || handle.call_wait("in flight", Args::new(), None));
+            common::eventually(|| session.stats().calls_in_flight == 1);
+            match way {
+                0 => session.close(Duration::from_millis(20)),
+                1 => session.close_wait(Duration::from_millis(20)).unwrap_or(()),
+                _ => drop(session),
+            }
+            assert_eq!(call.join().unwrap().unwrap_err().code(), Code::Closed);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_vanishes_halfway_is_noticed_and_no_part_is_handed_on() {
+    for delivery in BOTH {
+        let (_server, session, go, come) = stalled(delivery, |conn, rest| {
+            conn.raw(&rest[..rest.len() / 2]);
+            conn.cut();
+        });
+        go.send(()).unwrap();
+        common::eventually(|| {
+            let _ = session.dispatch(1000, Some(Duration::ZERO));
+            session.state() == State::Closed
+        });
+        assert_eq!(session.failure().unwrap().code(), Code::ConnectionLost);
+        assert!(come.try_recv().is_err(), "half of a message is none");
+    }
+}
+
+#[test]
+fn every_message_arrives_once_after_many_stalls() {
+    for delivery in BOTH {
+        let server = ScriptedServer::start(|conn, _| {
+            conn.hello(Protocol::V2);
+            let message = large(200 << 10);
+            while let Some(call) = conn.call() {
+                // Two pieces, between which the client may find nothing, and a reply in the same write as the end.
+                conn.raw(&message[..100 << 10]);
+                thread::yield_now();
+                conn.raw(&message[100 << 10..]);
+                conn.reply(&call.id, json!(null));
+            }
+        });
+        let mut config = server.config(Protocol::V2);
+        config.delivery = delivery;
+        let session = connected(config);
+        let (send, come) = mpsc::channel();
+        session.subscribe("large", Policy::default(), move |_| send.send(200 << 10).unwrap());
+        for _ in 0..500 {
+            session.call_wait("next", Args::new(), Some(PATIENCE)).unwrap();
+            assert_eq!(next(&session, &come), 200 << 10);
+        }
+        assert_eq!(session.stats().messages_in, 1 + 2 * 500);
+    }
+}
