@@ -22,13 +22,15 @@
 //! whatever the application does. Callbacks run in [`Handle::dispatch`] on the thread that calls it, or on the
 //! session's thread ([`Delivery::IoThread`]); no lock is held meanwhile.
 //!
-//! The house is described in `docs/architecture.md`: [`wire`], [`session`], [`io`] and [`ffi`] are its floors.
+//! The house is described in `docs/architecture.md`: [`wire`], [`session`], [`io`] and [`ffi`] are its floors,
+//! and `platform` is what they stand on.
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
 pub mod error;
 pub mod ffi;
 pub mod io;
+mod platform;
 pub mod session;
 pub mod wire;
 

@@ -15,7 +15,5 @@ pub mod error;
 mod guard;
 mod pointer;
 pub mod session;
-#[cfg(target_os = "linux")]
-pub(crate) mod tcp;
 pub mod value;
 pub mod version;

@@ -56,7 +56,7 @@ impl Watch {
 #[cfg(target_os = "linux")]
 fn unanswered(stream: &TcpStream) -> Option<(u32, Duration)> {
     use std::os::fd::AsFd;
-    let waits = crate::ffi::tcp::unanswered(stream.as_fd()).ok()?;
+    let waits = crate::platform::tcp_info::unanswered(stream.as_fd()).ok()?;
     Some((waits.attempts.into(), waits.silence))
 }
 

@@ -1,5 +1,4 @@
-//! The one question to the C library that no crate asks for us: what TCP knows of a connection. Not part of the C
-//! interface; [`crate::io::liveness`] uses it.
+//! What TCP knows of a connection.
 
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
