@@ -4,8 +4,9 @@
 use std::io::{self, Write};
 use zeroize::Zeroize;
 
-/// So much is masked and written at once.
-pub const SCRATCH: usize = 512 << 10;
+/// So much is masked and written at once: half a MiB, and what surrounds data of a round size, which would cost one more
+/// write for a few bytes otherwise.
+pub const SCRATCH: usize = (512 << 10) + (4 << 10);
 
 /// Small sessions stay small until they send something large.
 const SMALL: usize = 1 << 10;

@@ -438,6 +438,23 @@ mod tests {
     }
 
     #[test]
+    fn data_of_a_round_size_takes_no_write_for_its_last_bytes() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            for (mib, most) in [(1, 2), (2, 4), (4, 8)] {
+                let mut writer = Writer::new();
+                writer.push([(upload(mib << 20, Some(4 << 20), protocol).0, None)], []);
+                let mut writes = Vec::new();
+                let mut write = |bytes: &[u8]| {
+                    writes.push(bytes.len());
+                    Ok(bytes.len())
+                };
+                assert_eq!(writer.flush(usize::MAX, &mut write).unwrap(), Flushed::Everything);
+                assert!(writes.len() <= most, "{mib} MiB: {writes:?}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_follows_a_close_frame() {
         let mut writer = Writer::new();
         writer.push([], [ControlFrame::Pong(b"x".to_vec()), ControlFrame::Close(1000), ControlFrame::Ping]);
