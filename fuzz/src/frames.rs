@@ -7,6 +7,7 @@ use crate::{pool, survey};
 use std::collections::HashSet;
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::topics::Topics;
+use wslink::wire::buffer::RoomFor;
 use wslink::wire::chunks::{ChunkHeader, HEADER_SIZE};
 use wslink::wire::json::write::tagged;
 use wslink::wire::limits::Limits;
@@ -130,10 +131,12 @@ fn feed(inbound: &mut Inbound<String>, text: bool, payload: &[u8], way: &Way) ->
     let mut rest = payload;
     while !rest.is_empty() {
         let mut n = rest.len().min(way.step);
-        match if way.room { inbound.room(n)? } else { None } {
+        match if way.room { inbound.room(RoomFor { payload: n, beyond: 20 })? } else { None } {
             Some(room) => {
                 n = n.min(room.len());
                 room[..n].copy_from_slice(&rest[..n]);
+                // What a read brings with the end, which is somebody else's.
+                room[n..].fill(0xc1);
                 inbound.arrived(n)?;
             }
             None => inbound.data(&rest[..n])?,

@@ -106,7 +106,7 @@ impl Receiving {
         let socket = &self.socket;
         // Nobody can be woken there: so there must be nothing else to do.
         let wait = self.flows && shared.link.waiting() == 0;
-        let received = self.reader.receive(&mut self.inbound, |into, more| socket.read_beyond(into, more, wait));
+        let received = self.reader.receive(&mut self.inbound, |into| socket.read(into, wait));
         let (done, asked) = match received {
             Ok(received) => received,
             Err(error) => return Read::Over(failed(error)),

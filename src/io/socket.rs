@@ -16,16 +16,11 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Reads what has come, at most `into.len()` bytes; 0 at the end.
-    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.read_beyond(into, &mut [], false)
-    }
-
-    /// The same, and what `into` has no room for goes into `more`: at once, but with TLS, which reads into `into` alone. If
-    /// nothing has come, and `wait` and [`can_wait`](Socket::can_wait) allow it, waits a moment for it.
-    pub fn read_beyond(&self, into: &mut [u8], more: &mut [u8], wait: bool) -> io::Result<usize> {
+    /// Reads what has come, at most `into.len()` bytes; 0 at the end. If nothing has come, and `wait` and
+    /// [`can_wait`](Socket::can_wait) allow it, waits a moment for it.
+    pub fn read(&self, into: &mut [u8], wait: bool) -> io::Result<usize> {
         retried(|| match self {
-            Socket::Plain(tcp) => tcp.read(into, more, wait),
+            Socket::Plain(tcp) => tcp.read(into, wait),
             Socket::Tls(stream) => stream.lock().read(into),
         })
     }

@@ -1,7 +1,7 @@
 //! A TCP connection that does not block, but for reads that are told to wait a moment.
 
 use mio::net::TcpStream;
-use std::io::{self, IoSliceMut};
+use std::io;
 
 /// A connected socket. One thread at a time reads, one writes.
 ///
@@ -33,7 +33,7 @@ impl Tcp {
 #[cfg(target_os = "linux")]
 mod system {
     use super::*;
-    use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recv, recvmsg, send};
+    use rustix::net::{RecvFlags, SendFlags, recv, send};
     use socket2::SockRef;
     use std::time::Duration;
 
@@ -41,16 +41,10 @@ mod system {
     const MOMENT: Duration = Duration::from_millis(1);
 
     impl Tcp {
-        /// Reads what has come into `into`, and what that has no room for into `more`.
-        pub fn read(&self, into: &mut [u8], more: &mut [u8], wait: bool) -> io::Result<usize> {
+        /// Reads what has come.
+        pub fn read(&self, into: &mut [u8], wait: bool) -> io::Result<usize> {
             let flags = if wait && self.can_wait() { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-            Ok(match more {
-                [] => recv(&self.stream, into, flags)?.1,
-                _ => {
-                    let parts = &mut [IoSliceMut::new(into), IoSliceMut::new(more)];
-                    recvmsg(&self.stream, parts, &mut RecvAncillaryBuffer::default(), flags)?.bytes
-                }
-            })
+            Ok(recv(&self.stream, into, flags)?.1)
         }
 
         /// Writes as much as there is room for.
@@ -74,12 +68,9 @@ mod system {
     use super::*;
 
     impl Tcp {
-        /// Reads what has come into `into`, and what that has no room for into `more`.
-        pub fn read(&self, into: &mut [u8], more: &mut [u8], _: bool) -> io::Result<usize> {
-            match more {
-                [] => (&self.stream).read(into),
-                _ => (&self.stream).read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(more)]),
-            }
+        /// Reads what has come.
+        pub fn read(&self, into: &mut [u8], _: bool) -> io::Result<usize> {
+            (&self.stream).read(into)
         }
 
         /// Writes as much as there is room for.

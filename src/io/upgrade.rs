@@ -140,7 +140,7 @@ struct Stream<'a>(&'a Socket);
 
 impl Read for Stream<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
+        self.0.read(into, false)
     }
 }
 

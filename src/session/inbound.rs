@@ -7,7 +7,7 @@ use super::topics::Snapshot;
 use crate::error::{Code, Error, Result};
 use crate::wire::Protocol;
 use crate::wire::attachments::Attachments;
-use crate::wire::buffer::{BufferPool, MessageBuf};
+use crate::wire::buffer::{BufferPool, MessageBuf, RoomFor};
 use crate::wire::chunks::{self, Arriving, ChunkHeader, Chunks, HEADER_SIZE};
 use crate::wire::document::{Document, SharedDocument};
 use crate::wire::entry::{ENTRY_SIZE, MOST_ENTRIES};
@@ -308,7 +308,7 @@ impl<S> Inbound<S> {
                     return text.append(data);
                 }
                 _ => {
-                    let Some(room) = self.room(data.len())? else {
+                    let Some(room) = self.room(RoomFor::payload(data.len()))? else {
                         return Err(Error::new(Code::Protocol, "malformed chunk: data beyond the total size"));
                     };
                     let n = room.len();
@@ -321,25 +321,25 @@ impl<S> Inbound<S> {
         Ok(())
     }
 
-    /// Where the next payload can be put directly, at most `most` bytes; `None` where it has to go
+    /// Where the next payload can be put directly, as far as there is room for `what`; `None` where it has to go
     /// through [`data`](Inbound::data). To be followed by [`arrived`](Inbound::arrived).
-    pub fn room(&mut self, most: usize) -> Result<Option<&mut [u8]>> {
+    pub fn room(&mut self, what: RoomFor) -> Result<Option<&mut [u8]>> {
         let bound = self.limits.message_size;
         match &mut self.arriving {
             Message::Chunk(chunk) => {
-                let room = self.chunks.room(*chunk, most)?;
+                let room = self.chunks.room(*chunk, what)?;
                 Ok((!room.is_empty()).then_some(room))
             }
             Message::Whole(data, total) => match *total - data.len() {
                 0 => Ok(None),
-                left => data.room(most.min(left)).map(Some),
+                left => data.room(what.at_most(left)).map(Some),
             },
             Message::Text(data) | Message::Attachment(data) => {
                 let left = bound.saturating_sub(data.len() as u64);
                 if left == 0 {
                     return Err(chunks::limit("message", bound + 1, bound, "max_message_size"));
                 }
-                data.room(most.min(usize::try_from(left).unwrap_or(usize::MAX))).map(Some)
+                data.room(what.at_most(usize::try_from(left).unwrap_or(usize::MAX))).map(Some)
             }
             _ => Ok(None),
         }

@@ -13,6 +13,30 @@ use zeroize::Zeroize;
 /// Buffers below this are not worth keeping: the allocator has them at hand.
 const SMALLEST_KEPT: usize = 64 << 10;
 
+/// So much memory lies behind a large message, for what comes with its end: the beginning of the next frame.
+pub const BEHIND: usize = 512;
+
+/// What memory a read asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomFor {
+    /// For so many bytes of the message at most.
+    pub payload: usize,
+    /// And behind them, where nothing is yet, for so many that do not belong there and are taken away at once.
+    pub beyond: usize,
+}
+
+impl RoomFor {
+    /// Bytes of the message alone.
+    pub fn payload(most: usize) -> RoomFor {
+        RoomFor { payload: most, beyond: 0 }
+    }
+
+    /// If no more than this has a place: what comes is not what was announced, and nothing goes beyond it.
+    pub fn at_most(self, left: usize) -> RoomFor {
+        if self.payload > left { RoomFor::payload(left) } else { self }
+    }
+}
+
 /// Buffers of finished messages, for the next ones. Cheap to clone; all clones are one pool.
 #[derive(Debug, Clone)]
 pub struct BufferPool(Arc<Shelf>);
@@ -49,7 +73,7 @@ impl BufferPool {
 
     /// An empty buffer for a message of `size` bytes, with memory that the pool has.
     pub fn take(&self, size: usize) -> MessageBuf {
-        let least = size.saturating_add(PADDING);
+        let least = size.saturating_add(BEHIND);
         let fits = |spare: &Spare| matches!(spare, Spare::Bytes(data) if data.len() >= least && data.len() / 4 <= size);
         let data = match if size >= SMALLEST_KEPT { self.0.take(fits) } else { None } {
             Some(Spare::Bytes(data)) => data,
@@ -137,7 +161,8 @@ const FIRST_STEP: usize = 64 << 20;
 /// The bytes of one message. Grows while the message arrives, then never changes.
 #[derive(Debug, Default)]
 pub struct MessageBuf {
-    /// All of it is initialised memory; the message is the beginning of it, and there is room for [`PADDING`] more.
+    /// All of it is initialised memory; the message is the beginning of it, and there is room for [`PADDING`] more, behind a
+    /// large one for [`BEHIND`].
     data: Vec<u8>,
     filled: usize,
     /// How large the message will be, as far as is known.
@@ -172,13 +197,14 @@ impl MessageBuf {
         &self.origin
     }
 
-    /// Where the next bytes go: at least one and at most `most`. To be followed by
-    /// [`advance`](MessageBuf::advance).
-    pub fn room(&mut self, most: usize) -> Result<&mut [u8]> {
+    /// Where the next bytes go: at least one, and no more than is wanted; what is wanted beyond the payload only behind all of
+    /// that. To be followed by [`advance`](MessageBuf::advance).
+    pub fn room(&mut self, what: RoomFor) -> Result<&mut [u8]> {
         if self.filled == self.data.len() {
             self.grow()?;
         }
-        let end = self.data.len().min(self.filled.saturating_add(most));
+        let end = self.filled.saturating_add(what.payload).saturating_add(what.beyond);
+        let end = self.data.len().min(end);
         Ok(&mut self.data[self.filled..end])
     }
 
@@ -219,7 +245,7 @@ impl MessageBuf {
         } else {
             let mut rest = bytes;
             while !rest.is_empty() {
-                let room = self.room(rest.len())?;
+                let room = self.room(RoomFor::payload(rest.len()))?;
                 let n = room.len();
                 room.copy_from_slice(&rest[..n]);
                 self.advance(n);
@@ -288,7 +314,7 @@ impl MessageBuf {
         // Never more than twice what has arrived, beyond the first step.
         let want = have.saturating_mul(2).max(FIRST_STEP);
         let size = if self.expected > have {
-            self.expected.saturating_add(PADDING).min(want)
+            self.expected.saturating_add(BEHIND).min(want)
         } else {
             want.min(have.max(16 << 10) * 2)
         };
@@ -358,7 +384,7 @@ mod tests {
     fn filled(pool: &BufferPool, size: usize) -> MessageBuf {
         let mut buffer = pool.take(size);
         while buffer.len() < size {
-            let room = buffer.room(size - buffer.len()).unwrap();
+            let room = buffer.room(RoomFor::payload(size - buffer.len())).unwrap();
             room.fill(7);
             let n = room.len();
             buffer.advance(n);
@@ -381,7 +407,7 @@ mod tests {
 
     #[test]
     fn the_pool_keeps_no_more_than_it_may() {
-        let three = 3 * (100_000 + PADDING);
+        let three = 3 * (100_000 + BEHIND);
         let pool = BufferPool::new(three);
         let all: Vec<_> = (0..5).map(|_| filled(&pool, 100_000)).collect();
         drop(all);
@@ -400,16 +426,16 @@ mod tests {
     #[test]
     fn memory_is_not_taken_on_the_word_of_a_header() {
         let mut buffer = BufferPool::new(0).take(usize::MAX);
-        assert_eq!(buffer.room(usize::MAX).unwrap().len(), FIRST_STEP);
+        assert_eq!(buffer.room(RoomFor::payload(usize::MAX)).unwrap().len(), FIRST_STEP);
         buffer.advance(FIRST_STEP);
-        assert_eq!(buffer.room(usize::MAX).unwrap().len(), FIRST_STEP);
+        assert_eq!(buffer.room(RoomFor::payload(usize::MAX)).unwrap().len(), FIRST_STEP);
     }
 
     #[test]
     fn appended_bytes_and_received_bytes_follow_each_other() {
         let mut buffer = BufferPool::new(0).take(10);
         buffer.append(b"abc").unwrap();
-        buffer.room(2).unwrap().copy_from_slice(b"de");
+        buffer.room(RoomFor::payload(2)).unwrap().copy_from_slice(b"de");
         buffer.advance(2);
         buffer.append(&vec![b'f'; 200_000]).unwrap();
         assert_eq!(buffer.len(), 200_005);

@@ -1,7 +1,7 @@
 //! Generation 2: messages cut into chunks, each one WebSocket message with a 12-byte header.
 //! Source: `wslink/chunking.py` of wslink 2.
 
-use super::buffer::{BufferPool, MessageBuf};
+use super::buffer::{BufferPool, MessageBuf, RoomFor};
 use super::limits::Limits;
 use crate::error::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -164,7 +164,7 @@ impl Chunks {
 
     /// Where the next data of the chunk goes, at most `most` bytes; empty where the chunk has no more
     /// room. To be followed by [`arrived`](Chunks::arrived).
-    pub fn room(&mut self, chunk: Arriving, most: usize) -> Result<&mut [u8]> {
+    pub fn room(&mut self, chunk: Arriving, what: RoomFor) -> Result<&mut [u8]> {
         let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) else {
             return bad("the message of this chunk was given up");
         };
@@ -186,10 +186,10 @@ impl Chunks {
         // Chunks that came early may be many and small.
         if !chunk.in_order {
             let before = part.capacity();
-            part.reserve(left.min(most))?;
+            part.reserve(left.min(what.payload))?;
             message.ahead_memory += (part.capacity() - before) as u64;
         }
-        part.room(left.min(most))
+        part.room(what.at_most(left))
     }
 
     /// `n` bytes were written to what [`room`](Chunks::room) gave.
@@ -253,7 +253,7 @@ mod tests {
         let chunk = c.begin(ChunkHeader { id, offset, total })?;
         let mut rest = data;
         while !rest.is_empty() {
-            let room = c.room(chunk, rest.len())?;
+            let room = c.room(chunk, RoomFor::payload(rest.len()))?;
             let n = room.len();
             if n == 0 {
                 return bad("data beyond the room");
@@ -323,9 +323,9 @@ mod tests {
     fn a_message_has_all_its_room_from_its_first_bytes_on() {
         let mut c = chunks();
         let chunk = c.begin(ChunkHeader { id: 1, offset: 0, total: 50_000 }).unwrap();
-        assert_eq!(c.room(chunk, 100).unwrap().len(), 100);
+        assert_eq!(c.room(chunk, RoomFor::payload(100)).unwrap().len(), 100);
         c.arrived(chunk, 100).unwrap();
-        assert_eq!(c.room(chunk, usize::MAX).unwrap().len(), 49_900);
+        assert_eq!(c.room(chunk, RoomFor::payload(usize::MAX)).unwrap().len(), 49_900);
     }
 
     #[test]

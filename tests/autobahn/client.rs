@@ -20,6 +20,7 @@ mod session {
     /// Messages put together, and nothing else. Text is examined at the end of a message, as the library does it.
     pub mod inbound {
         use std::marker::PhantomData;
+        use wslink::wire::buffer::RoomFor;
         use wslink::{Code, Error, Result};
 
         #[derive(Debug)]
@@ -50,8 +51,8 @@ mod session {
                 Ok(())
             }
 
-            pub fn room(&mut self, most: usize) -> Result<Option<&mut [u8]>> {
-                self.data.resize(self.filled + most, 0);
+            pub fn room(&mut self, what: RoomFor) -> Result<Option<&mut [u8]>> {
+                self.data.resize(self.filled + what.payload + what.beyond, 0);
                 Ok(Some(&mut self.data[self.filled..]))
             }
 
@@ -79,6 +80,8 @@ mod session {
 }
 
 mod wire {
+    pub use wslink::wire::buffer;
+
     pub mod outgoing {
         /// One message in one frame.
         #[derive(Debug)]
@@ -195,7 +198,7 @@ fn converse(port: u16, path: &str) -> Fallible<()> {
             let _ = stream.shutdown(Shutdown::Both);
             return Ok(());
         }
-        let (received, _) = reader.receive(&mut inbound, |into, _| stream.read(into))?;
+        let (received, _) = reader.receive(&mut inbound, |into| stream.read(into))?;
         if received? == 0 {
             return Ok(());
         }

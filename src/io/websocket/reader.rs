@@ -4,6 +4,7 @@
 use super::violation;
 use crate::error::Result;
 use crate::session::inbound::{Inbound, Received};
+use crate::wire::buffer::{BEHIND, RoomFor};
 use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -15,7 +16,7 @@ const READ_SIZE: usize = 128 << 10;
 const FIRST_SIZE: usize = 4 << 10;
 
 /// After a large frame only the beginning of the next one is read here, to learn where the rest goes.
-const PEEK_SIZE: usize = 512;
+const PEEK_SIZE: usize = BEHIND;
 
 /// Frames of this size and more are received in place.
 const LARGE: u64 = 32 << 10;
@@ -73,12 +74,11 @@ impl Reader {
         self.peek
     }
 
-    /// Receives once, with a function that reads into memory, and into a second piece of it what the first has no
-    /// room for; to leave the second alone is allowed. Returns what that returned, and how much it was asked for.
+    /// Receives once, with a function that reads into memory. Returns what that returned, and how much it was asked for.
     pub fn receive<S, E>(
         &mut self,
         inbound: &mut Inbound<S>,
-        read: impl FnOnce(&mut [u8], &mut [u8]) -> std::result::Result<usize, E>,
+        read: impl FnOnce(&mut [u8]) -> std::result::Result<usize, E>,
     ) -> Result<(std::result::Result<usize, E>, usize)> {
         // It goes without, if there is no memory for it.
         if self.end == self.buffer.len()
@@ -96,23 +96,25 @@ impl Reader {
         if let Some(frame) = &mut self.frame
             && frame.left > 0
             && self.end == 0
-            && let Some(room) = inbound.room(usize::try_from(frame.left).unwrap_or(usize::MAX).min(READ_SIZE))?
         {
-            let in_place = room.len();
+            let payload = usize::try_from(frame.left).unwrap_or(usize::MAX).min(READ_SIZE);
             // With the end of the frame comes the header of the next one.
-            let rest = if in_place as u64 == frame.left { rest } else { &mut [] };
-            let asked = in_place + rest.len();
-            let done = read(room, rest);
-            if let Ok(n) = done {
-                let in_place = n.min(in_place);
-                self.end = n - in_place;
-                frame.left -= in_place as u64;
-                inbound.arrived(in_place)?;
+            let beyond = if payload as u64 == frame.left { rest.len().min(PEEK_SIZE) } else { 0 };
+            if let Some(room) = inbound.room(RoomFor { payload, beyond })? {
+                let done = read(room);
+                let asked = room.len();
+                if let Ok(n) = done {
+                    let in_place = n.min(payload);
+                    self.end = n - in_place;
+                    rest[..self.end].copy_from_slice(&room[in_place..n]);
+                    frame.left -= in_place as u64;
+                    inbound.arrived(in_place)?;
+                }
+                return Ok((done, asked));
             }
-            return Ok((done, asked));
         }
         let asked = rest.len();
-        let done = read(rest, &mut []);
+        let done = read(rest);
         if let Ok(n) = done {
             self.end += n;
         }
@@ -263,7 +265,7 @@ mod tests {
     use crate::wire::chunks::ChunkHeader;
     use crate::wire::envelope::result;
     use crate::wire::limits::Limits;
-    use std::io::{ErrorKind, IoSliceMut, Read};
+    use std::io::{ErrorKind, Read};
 
     /// What a server sends, where something begins in it, and what has to come out.
     #[derive(Default)]
@@ -370,11 +372,7 @@ mod tests {
     struct Socket {
         cut: usize,
         step: usize,
-        /// Reads into both pieces of memory.
-        vectored: bool,
     }
-
-    const BOTH_WAYS: [bool; 2] = [true, false];
 
     /// What comes out, and how many reads there were.
     fn receive(stream: &[u8], protocol: Protocol, limits: Limits, socket: Socket) -> Result<(Vec<Thing>, usize)> {
@@ -383,21 +381,16 @@ mod tests {
         let (mut reader, mut things, mut reads, mut at) = (Reader::new(&[]), Vec::new(), 0, 0);
         let mut blocks = socket.cut < stream.len();
         loop {
-            let (left, mut given) = (reader.frame_left(), 0);
-            let (done, asked) = reader.receive(&mut inbound, |into, more| {
-                given = into.len() + more.len();
-                assert!(more.is_empty() || into.len() as u64 == left, "payload would be copied");
+            let mut given = 0;
+            let (done, asked) = reader.receive(&mut inbound, |into| {
+                given = into.len();
                 if blocks && at == socket.cut {
                     blocks = false;
                     return Err(ErrorKind::WouldBlock);
                 }
                 let here = &stream[at..if blocks { socket.cut } else { stream.len() }];
                 let mut here = &here[..here.len().min(socket.step)];
-                let done = match socket.vectored {
-                    true => here.read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(more)]),
-                    false => here.read(into),
-                };
-                Ok(done.unwrap())
+                Ok(here.read(into).unwrap())
             })?;
             assert_eq!(asked, given);
             reads += 1;
@@ -421,17 +414,14 @@ mod tests {
     }
 
     fn arrives_however_it_is_cut(protocol: Protocol, stream: &Stream) {
-        let whole = Socket { cut: usize::MAX, step: usize::MAX, vectored: true };
+        let whole = Socket { cut: usize::MAX, step: usize::MAX };
         let cuts = stream.cuts().into_iter().map(|cut| Socket { cut, ..whole });
         let steps =
             [1, 9, 1000, PEEK_SIZE - 1, PEEK_SIZE, PEEK_SIZE + 1, LARGE as usize, 50_000, READ_SIZE, usize::MAX];
         for socket in cuts.chain(steps.map(|step| Socket { step, ..whole })) {
-            for vectored in BOTH_WAYS {
-                let socket = Socket { vectored, ..socket };
-                let (things, _) = receive(&stream.bytes, protocol, Limits::default(), socket).unwrap();
-                let Socket { cut, step, .. } = socket;
-                assert!(things == stream.expected, "cut at {cut}, steps of {step}, vectored {vectored}");
-            }
+            let (things, _) = receive(&stream.bytes, protocol, Limits::default(), socket).unwrap();
+            let Socket { cut, step } = socket;
+            assert!(things == stream.expected, "cut at {cut}, steps of {step}");
         }
     }
 
@@ -471,13 +461,10 @@ mod tests {
         for size in [40_000, 65_536, 100_000] {
             let mut stream = Stream::default();
             (0..COUNT).for_each(|i| stream.blob(&i.to_string(), size, &[], &[]));
-            let [once, twice] = BOTH_WAYS.map(|vectored| {
-                let socket = Socket { cut: usize::MAX, step: usize::MAX, vectored };
-                receive(&stream.bytes, Protocol::V2, Limits::default(), socket).unwrap().1
-            });
+            let socket = Socket { cut: usize::MAX, step: usize::MAX };
+            let (_, reads) = receive(&stream.bytes, Protocol::V2, Limits::default(), socket).unwrap();
             // The first one is small.
-            assert!(once <= COUNT + 2, "{once} reads for {COUNT} messages of {size} bytes");
-            assert!(twice <= 2 * COUNT + 2, "{twice} reads for {COUNT} messages of {size} bytes");
+            assert!(reads <= COUNT + 2, "{reads} reads for {COUNT} messages of {size} bytes");
         }
     }
 
@@ -493,10 +480,10 @@ mod tests {
             [(Protocol::V2, Code::Protocol, beyond_the_total), (Protocol::V1, Code::Limit, beyond_the_limit)]
         {
             stream.close();
-            for (step, vectored) in [1000, 50_000, usize::MAX].into_iter().flat_map(|s| BOTH_WAYS.map(|v| (s, v))) {
-                let socket = Socket { cut: usize::MAX, step, vectored };
+            for step in [1000, 50_000, usize::MAX] {
+                let socket = Socket { cut: usize::MAX, step };
                 let e = receive(&stream.bytes, protocol, small, socket).unwrap_err();
-                assert_eq!(e.code(), code, "steps of {step}, vectored {vectored}: {e}");
+                assert_eq!(e.code(), code, "steps of {step}: {e}");
             }
         }
     }
@@ -509,7 +496,7 @@ mod tests {
         let (mut reader, mut inbound) = (Reader::new(&[]), Inbound::<()>::new(Limits::default(), BufferPool::new(0)));
         let (mut reads, mut pings) = (0, 0);
         while !left.is_empty() {
-            let read = |into: &mut [u8], _: &mut [u8]| {
+            let read = |into: &mut [u8]| {
                 let n = into.len().min(left.len());
                 into[..n].copy_from_slice(&left[..n]);
                 left = &left[n..];
