@@ -1,22 +1,18 @@
-// The least that a client of generation 2 does which can be woken while it waits for the server: what no library can do
-// without. It understands nothing: prepared messages, frame headers, payload into memory that is used again. No
-// decoding, no checks, no callbacks, no pool.
+// The least that a client of generation 2 does: what no library can do without. It understands nothing: prepared
+// messages, frame headers, payload into memory that is used again. No decoding, no checks, no callbacks, no pool.
 //
 //   bare <url> <workload> <parameters...>
 //   connect N        connect, hello, close; with a thread that sleeps until it is told to end
-//   blob BYTES N     N publications of so many bytes, read in place
+//   blob BYTES N     N publications of so many bytes, each in one frame, read in place; it sleeps in the read
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -32,10 +28,14 @@ namespace {
 using bench::die;
 using bench::meter;
 
-// A descriptor that wakes, and what waits for it and for a socket.
+// A thread sleeps here until another one wakes it.
 class sleeper {
 public:
-  sleeper() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { watch(event_); }
+  sleeper() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    epoll_event what{EPOLLIN | EPOLLET, {}};
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, event_, &what))
+      die("epoll_ctl");
+  }
   ~sleeper() {
     close(event_);
     close(epoll_);
@@ -43,11 +43,6 @@ public:
   sleeper(const sleeper &) = delete;
   sleeper &operator=(const sleeper &) = delete;
 
-  void watch(int descriptor) {
-    epoll_event what{EPOLLIN | EPOLLET, {}};
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &what))
-      die("epoll_ctl");
-  }
   void sleep() {
     epoll_event got[2];
     if (epoll_wait(epoll_, got, 2, -1) < 1)
@@ -97,7 +92,7 @@ public:
     put(frame.append(message));
   }
   // The header of the next frame; how much payload follows.
-  std::size_t next(sleeper *idle = nullptr) {
+  std::size_t next() {
     for (;;) {
       const auto *head = reinterpret_cast<const unsigned char *>(input_ + begin_);
       const std::size_t have = end_ - begin_;
@@ -109,66 +104,51 @@ public:
         begin_ += 2 + extra;
         return payload;
       }
-      get(idle);
+      get();
     }
   }
-  // The payload in place, and with its end the beginning of the next frame.
-  void read(char *to, std::size_t size, sleeper *idle) {
+  // The payload in place, and with its end the beginning of the next frame, for which there is room behind it.
+  void read(char *to, std::size_t size) {
     std::size_t have = std::min(size, end_ - begin_);
     std::memcpy(to, input_ + begin_, have);
     begin_ += have;
     while (have < size) {
-      begin_ = end_ = 0;
-      iovec parts[2] = {{to + have, size - have}, {input_, ahead}};
-      const ssize_t got = readv(socket_, parts, 2);
-      if (got <= 0) {
-        if (got == 0 || errno != EAGAIN)
-          die("readv");
-        idle->sleep();
-        continue;
-      }
-      const std::size_t here = std::min(size_t(got), size - have);
-      have += here;
+      const ssize_t got = recv(socket_, to + have, size - have + ahead, 0);
+      if (got <= 0)
+        die("recv");
+      const std::size_t here = std::min(std::size_t(got), size - have);
+      begin_ = 0;
       end_ = std::size_t(got) - here;
-      // Less than was asked for: there is no more now.
-      if (have < size && idle)
-        idle->sleep();
+      std::memcpy(input_, to + have + here, end_);
+      have += here;
     }
   }
   void skip(std::size_t size) {
-    std::vector<char> nowhere(size);
-    read(nowhere.data(), size, nullptr);
+    std::vector<char> nowhere(size + ahead);
+    read(nowhere.data(), size);
   }
   void finish() {
     put(std::string("\x88\x82\0\0\0\0\x03\xe8", 8));
     while (recv(socket_, input_, sizeof input_, 0) > 0) {
     }
   }
-  void never_block(sleeper &idle) {
-    fcntl(socket_, F_SETFL, O_NONBLOCK);
-    idle.watch(socket_);
-  }
-
-private:
   static constexpr std::size_t ahead = 512;
 
+private:
   void put(std::string_view bytes) {
     if (::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != ssize_t(bytes.size()))
       die("send");
   }
-  void get(sleeper *idle = nullptr) {
+  void get() {
     if (begin_ > 0) {
       std::memmove(input_, input_ + begin_, end_ - begin_);
       end_ -= begin_;
       begin_ = 0;
     }
     const ssize_t got = recv(socket_, input_ + end_, sizeof input_ - end_, 0);
-    if (got > 0)
-      end_ += std::size_t(got);
-    else if (got == 0 || errno != EAGAIN || !idle)
+    if (got <= 0)
       die("recv");
-    else
-      idle->sleep();
+    end_ += std::size_t(got);
   }
 
   int socket_;
@@ -206,10 +186,8 @@ int main(int argc, char **argv) {
   } else if (workload == "blob" && argc > 4) {
     const std::size_t size = std::size_t(std::atol(argv[3]));
     const long n = std::atol(argv[4]);
-    std::vector<char> blob(size + 1024);
+    std::vector<char> blob(size + 512 + connection::ahead);
     connection server(url);
-    sleeper idle;
-    server.never_block(idle);
     times.begin();
     server.send("\x84\xa6wslink\xa3"
                 "1.0\xa2id\xa8rpc:c0:1\xa6method\xb2"
@@ -218,10 +196,10 @@ int main(int argc, char **argv) {
                 "bench.blob" +
                 number(std::uint32_t(n)) + number(std::uint32_t(size)));
     for (long i = 0; i < n;) {
-      const std::size_t payload = server.next(&idle);
-      if (payload > blob.size())
+      const std::size_t payload = server.next();
+      if (payload + connection::ahead > blob.size())
         die("a frame that is too large");
-      server.read(blob.data(), payload, &idle);
+      server.read(blob.data(), payload);
       if (payload > size) {
         times.bytes += double(size);
         i++;

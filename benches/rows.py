@@ -18,7 +18,7 @@ CLIENTS = {
 }
 PEERS = ("tungstenite", "tungstenite-ref", "beast", "nlohmann")
 ALL = ("wslink", "wrapper", "raw", "tungstenite", "tungstenite-ref", "beast")
-# With the least that a client does which can be woken while it waits: what marks can be reached.
+# With the least that a client does: what marks can be reached.
 ALL_AND_BARE = (*ALL, "bare")
 # And the least of these that has a real handshake.
 ALL_AND_THREADED = (*ALL_AND_BARE, "tungstenite-thread")
