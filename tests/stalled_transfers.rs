@@ -169,6 +169,45 @@ fn a_server_that_vanishes_halfway_is_noticed_and_no_part_is_handed_on() {
     }
 }
 
+/// How often a thread of this process has slept.
+#[cfg(target_os = "linux")]
+fn sleeps(thread: &std::path::Path) -> u64 {
+    let status = std::fs::read_to_string(std::path::Path::new("/proc").join(thread).join("status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_to_be_answered_is_answered_before_the_thread_sleeps_in_a_read() {
+    const PINGS: u64 = 200;
+    let (slept, counted) = mpsc::channel();
+    let (tell, io_thread) = mpsc::channel();
+    let io_thread = Mutex::new(io_thread);
+    let server = ScriptedServer::start(move |conn, _| {
+        conn.hello(Protocol::V2);
+        let message = large(1 << 20);
+        let thread: std::path::PathBuf = io_thread.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        let before = sleeps(&thread);
+        for i in 0..PINGS {
+            if i % 20 == 0 {
+                conn.raw(&message);
+            }
+            conn.ping_and_wait(b"there?");
+        }
+        slept.send(sleeps(&thread) - before).unwrap();
+        conn.until_end();
+    });
+    let mut config = server.config(Protocol::V2);
+    config.delivery = Delivery::IoThread;
+    config.on_state(move |_| drop(tell.send(std::fs::read_link("/proc/thread-self").unwrap())));
+    let session = connected(config);
+    session.subscribe("large", Policy::default(), |_| ());
+    // Once for each ping, and for the pieces of the large messages.
+    let slept = counted.recv_timeout(PATIENCE).unwrap();
+    assert!(slept < PINGS + PINGS / 2, "{slept} times in {PINGS} pings");
+}
+
 #[test]
 fn every_message_arrives_once_after_many_stalls() {
     for delivery in BOTH {

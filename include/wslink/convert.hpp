@@ -10,8 +10,9 @@ namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 namespace detail {
 
-// What C writes is not cleared before: it is read only if C has written it, and a processor that takes what it reads
-// for what was last written there under the same name, as AMD's do, begins anew for each value.
+// What C fills is not cleared before, and read only if C has filled it. AMD's processors guess that a load from the stack
+// gets what was stored there last under the same name (memory renaming): a zero, where C has stored by a pointer since.
+// After each wrong guess they begin anew.
 
 // The bulk copies of C, as overloads.
 inline bool copy_numbers(wslink_value v, double *out, std::size_t most, std::size_t *n) noexcept {

@@ -134,7 +134,7 @@ public:
 
   /// The value of a string key of a map; a view of nothing if it is no map or has no such key.
   value operator[](std::string_view key) const noexcept {
-    wslink_value found; // not cleared, as all that C fills below: see convert.hpp
+    wslink_value found; // not cleared: see convert.hpp
     return wslink_value_find(view_, detail::view_of(key), &found) ? value(found) : value();
   }
   /// As Python does: the element of a list, or the value of an integer key of a map; a view of nothing if there is

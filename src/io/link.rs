@@ -113,7 +113,7 @@ impl Link {
     }
 
     /// The same before the connection is ended: there is no later for another thread to go on. Waits
-    /// for it, which is never long because the socket does not block.
+    /// for it, which is never long because no write blocks.
     pub fn flush_last(&self, most: usize) -> Report {
         self.write(most, true)
     }

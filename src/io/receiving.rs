@@ -104,7 +104,7 @@ impl Receiving {
     /// Reads the socket once.
     pub fn read(&mut self, shared: &Shared, now: impl FnOnce() -> Instant) -> Read {
         let socket = &self.socket;
-        // Nobody can be woken there: so there must be nothing else to do.
+        // Nothing wakes this thread there, not even that more can be written.
         let wait = self.flows && shared.link.waiting() == 0;
         let received = self.reader.receive(&mut self.inbound, |into| socket.read(into, wait));
         let (done, asked) = match received {
@@ -117,7 +117,9 @@ impl Receiving {
                 shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
                 self.heard = now();
                 self.unread = n == asked || self.ending || !self.socket.short_read_means_empty();
-                self.flows = self.reader.is_large() && self.socket.can_wait();
+                // Behind a message a caller may want to read itself, which it cannot while another thread sleeps in a read.
+                let more = self.reader.frame_left() > 0 || self.sleep.is_none();
+                self.flows = self.reader.is_large() && more && self.socket.can_wait();
                 Read::Data
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {

@@ -237,11 +237,6 @@ impl Shared {
         self.wake_flag.lower();
     }
 
-    /// Whether a wake-up is on its way to the I/O thread.
-    pub fn is_wanted(&self) -> bool {
-        self.wake_flag.is_raised()
-    }
-
     /// Writes to the log.
     pub fn log(&self, level: LogLevel, line: impl FnOnce() -> String) {
         self.config.log.write(level, line);

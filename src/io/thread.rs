@@ -59,6 +59,8 @@ struct Connection {
     socket: Arc<Socket>,
     /// The socket may have something to read.
     readable: bool,
+    /// The next read may take a moment.
+    slow: bool,
     /// Its end was announced, perhaps together with data.
     ending: bool,
     /// There is something to write and the socket takes it.
@@ -232,6 +234,7 @@ impl IoThread {
                 self.connection = Some(Connection {
                     socket,
                     readable: true,
+                    slow: false,
                     ending: false,
                     writable: true,
                     heard: now,
@@ -348,9 +351,9 @@ impl IoThread {
             }
             // What can be delivered at once makes room, in memory too, for what follows.
             let deliver = self.shared.config.delivery == Delivery::IoThread && waiting > 0;
-            let readable = self.connection.as_ref().is_some_and(|c| c.readable);
-            // Reads may have waited, in which nobody could be woken.
-            if !readable || deliver || self.shared.is_wanted() || !matches!(step, Step::Fine) {
+            // After each moment everything else gets its turn.
+            let more_at_once = self.connection.as_ref().is_some_and(|c| c.readable && !c.slow);
+            if !more_at_once || deliver || !matches!(step, Step::Fine) {
                 return step;
             }
         }
@@ -386,9 +389,13 @@ impl IoThread {
                 None => process(&self.shared, receiving),
             };
         }
+        if receiving.flows {
+            self.clock = None;
+        }
         let clock = &mut self.clock;
         let read = receiving.read(&self.shared, || *clock.get_or_insert_with(Instant::now));
         connection.readable = receiving.unread || receiving.flows;
+        connection.slow = receiving.flows;
         match read {
             Read::Data => {
                 connection.heard = receiving.heard;

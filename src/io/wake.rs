@@ -2,7 +2,7 @@
 
 use super::sync::AtomicBool;
 use std::io;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::Ordering::AcqRel;
 
 /// Whether a wake-up is on its way.
 #[derive(Default)]
@@ -16,11 +16,6 @@ impl WakeFlag {
             return Ok(());
         }
         send().inspect_err(|_| self.lower())
-    }
-
-    /// Whether a wake-up is on its way.
-    pub fn is_raised(&self) -> bool {
-        self.0.load(Relaxed)
     }
 
     /// The wake-up has come. To be called before looking: a change after that look sends another one.
