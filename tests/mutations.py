@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Shows that the tests can fail: breaks one promise after the other in a copy of the sources, and demands that they
 notice. For the session's state machine these are the simulation and the unit tests of the session, for publications that
-wait the unit tests of the I/O floor, for the tape those of the wire floor, for the synchronisation of threads the models of
-tests/loom.
+wait the unit tests of the I/O floor, for reads that wait those of stalled transfers, for the tape those of the wire floor, for
+the synchronisation of threads the models of tests/loom.
 
     tests/mutations.py [NAME...]     all, or those whose name or file contains one of the words
 
@@ -190,9 +190,16 @@ TAPE = [
      "entries.iter().all(|entry| entry.is_self_contained())", "true"),
 ]
 
+READING = [
+    ("a read that must not wait does", "tcp.rs", "if wait && self.can_wait()", "if self.can_wait()"),
+    ("no read waits", "tcp.rs", "if wait && self.can_wait()", "if false && wait"),
+    ("a read waits again before anything else gets its turn", "thread.rs", "c.readable && !c.slow", "c.readable"),
+]
+
 SESSION_TESTS = (["--test", "simulation"], ["--lib", "session::"])
 WAITING_TESTS = (["--lib", "io::"],)
 TAPE_TESTS = (["--lib", "wire::"],)
+READING_TESTS = (["--lib", "io::tcp::"], ["--test", "stalled_transfers"])
 MODELS = (["--no-fail-fast", "--manifest-path", "tests/loom/Cargo.toml"],)
 
 
@@ -237,11 +244,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         copy_of_the_tree(tree)
-        if found := tests(tree, [*SESSION_TESTS, *WAITING_TESTS, *TAPE_TESTS, *MODELS]):
+        if found := tests(tree, [*SESSION_TESTS, *WAITING_TESTS, *READING_TESTS, *TAPE_TESTS, *MODELS]):
             sys.exit(f"the tests fail without any mutation: {found}")
         groups = (
             (MUTATIONS, "session", SESSION_TESTS),
             (WAITING, "io", WAITING_TESTS),
+            (READING, "io", READING_TESTS),
             (TAPE, "wire", TAPE_TESTS),
             (SYNCHRONISATION, "io", MODELS),
         )

@@ -10,9 +10,9 @@ namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 namespace detail {
 
-// What C fills is not cleared before, and read only if C has filled it. AMD's processors guess that a load from the stack
-// gets what was stored there last under the same name (memory renaming): a zero, where C has stored by a pointer since.
-// After each wrong guess they begin anew.
+// What C fills is not cleared before, and read only if C has filled it. AMD's processors guess that a load from the
+// stack gets what was stored there last under the same name (memory renaming): a zero, where C has stored by a pointer
+// since. After each wrong guess they begin anew.
 
 // The bulk copies of C, as overloads.
 inline bool copy_numbers(wslink_value v, double *out, std::size_t most, std::size_t *n) noexcept {
