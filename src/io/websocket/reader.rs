@@ -93,13 +93,15 @@ impl Reader {
         }
         let most = if self.peek { (self.end + PEEK_SIZE).min(self.buffer.len()) } else { self.buffer.len() };
         let rest = &mut self.buffer[self.end..most];
-        if let Some(frame) = &mut self.frame
+        // What is left of a small frame comes with all that follows it, and is copied.
+        if self.peek
+            && let Some(frame) = &mut self.frame
             && frame.left > 0
             && self.end == 0
         {
             let payload = usize::try_from(frame.left).unwrap_or(usize::MAX).min(READ_SIZE);
             // With the end of the frame comes the header of the next one.
-            let beyond = if payload as u64 == frame.left { rest.len().min(PEEK_SIZE) } else { 0 };
+            let beyond = if payload as u64 == frame.left { rest.len() } else { 0 };
             if let Some(room) = inbound.room(RoomFor { payload, beyond })? {
                 let done = read(room);
                 let asked = room.len();
@@ -466,6 +468,18 @@ mod tests {
             // The first one is small.
             assert!(reads <= COUNT + 2, "{reads} reads for {COUNT} messages of {size} bytes");
         }
+    }
+
+    #[test]
+    fn small_messages_are_read_in_few_pieces_wherever_these_end() {
+        const COUNT: usize = 5000;
+        let mut stream = Stream::default();
+        (0..COUNT).for_each(|i| stream.blob(&i.to_string(), 60, &[], &[]));
+        let socket = Socket { cut: usize::MAX, step: usize::MAX };
+        let (things, reads) = receive(&stream.bytes, Protocol::V2, Limits::default(), socket).unwrap();
+        assert_eq!(things.len(), COUNT);
+        // The first one is small, and the last one finds the end.
+        assert!(reads <= stream.bytes.len().div_ceil(READ_SIZE) + 2, "{reads} reads for {} bytes", stream.bytes.len());
     }
 
     #[test]
