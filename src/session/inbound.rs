@@ -321,6 +321,11 @@ impl<S> Inbound<S> {
         Ok(())
     }
 
+    /// Whether nothing is kept of the message that is arriving.
+    pub fn ignores(&self) -> bool {
+        matches!(self.arriving, Message::Ignored)
+    }
+
     /// Where the next payload can be put directly, as far as there is room for `what`; `None` where it has to go
     /// through [`data`](Inbound::data). To be followed by [`arrived`](Inbound::arrived).
     pub fn room(&mut self, what: RoomFor) -> Result<Option<&mut [u8]>> {

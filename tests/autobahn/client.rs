@@ -51,6 +51,10 @@ mod session {
                 Ok(())
             }
 
+            pub fn ignores(&self) -> bool {
+                false
+            }
+
             pub fn room(&mut self, what: RoomFor) -> Result<Option<&mut [u8]>> {
                 self.data.resize(self.filled + what.payload + what.beyond, 0);
                 Ok(Some(&mut self.data[self.filled..]))

@@ -91,10 +91,11 @@ impl Reader {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let most = if self.peek { (self.end + PEEK_SIZE).min(self.buffer.len()) } else { self.buffer.len() };
+        let peek = self.peek && !(self.frame.is_some() && inbound.ignores());
+        let most = if peek { (self.end + PEEK_SIZE).min(self.buffer.len()) } else { self.buffer.len() };
         let rest = &mut self.buffer[self.end..most];
         // What is left of a small frame comes with all that follows it, and is copied.
-        if self.peek
+        if peek
             && let Some(frame) = &mut self.frame
             && frame.left > 0
             && self.end == 0
@@ -480,6 +481,17 @@ mod tests {
         assert_eq!(things.len(), COUNT);
         // The first one is small, and the last one finds the end.
         assert!(reads <= stream.bytes.len().div_ceil(READ_SIZE) + 2, "{reads} reads for {} bytes", stream.bytes.len());
+    }
+
+    #[test]
+    fn what_is_ignored_is_read_in_few_pieces() {
+        let mut stream = Stream::default();
+        // Nobody announced this.
+        stream.message(false, &pattern(5_000_000), &[]);
+        let socket = Socket { cut: usize::MAX, step: usize::MAX };
+        let (things, reads) = receive(&stream.bytes, Protocol::V1, Limits::default(), socket).unwrap();
+        assert!(things.is_empty());
+        assert!(reads <= 5_000_000usize.div_ceil(READ_SIZE) + 3, "{reads} reads");
     }
 
     #[test]
