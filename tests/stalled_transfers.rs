@@ -20,16 +20,6 @@ fn large(size: usize) -> Vec<u8> {
     Conn::frame_bytes(FIN | BINARY, &chunk(1, 0, message.len() as u32, &message))
 }
 
-/// Sends some of these messages, and half of the last one.
-fn stall(conn: &mut Conn, message: &[u8]) -> usize {
-    for _ in 0..4 {
-        conn.raw(message);
-    }
-    let half = message.len() / 2;
-    conn.raw(&message[..half]);
-    half
-}
-
 /// A server that stalls a message after the first call, and a session that has received what went before it. What the
 /// script then does begins as soon as the test says so.
 fn stalled(
@@ -43,7 +33,9 @@ fn stalled(
         let call = conn.call().unwrap();
         conn.reply(&call.id, json!(null));
         let message = large(1 << 20);
-        let half = stall(conn, &message);
+        let half = message.len() / 2;
+        conn.raw(message.repeat(4));
+        conn.raw(&message[..half]);
         // An error: the test does not need more.
         if may_go.lock().unwrap().recv_timeout(PATIENCE).is_ok() {
             script(conn, &message[half..]);
@@ -65,15 +57,15 @@ fn stalled(
     (server, session, go, come)
 }
 
-fn next(session: &Session, come: &Receiver<usize>) -> usize {
-    let end = std::time::Instant::now() + PATIENCE;
-    loop {
-        let _ = session.dispatch(1000, Some(Duration::from_millis(1)));
-        match come.recv_timeout(Duration::from_millis(1)) {
-            Ok(size) => return size,
-            Err(_) => assert!(std::time::Instant::now() < end, "nothing comes"),
-        }
-    }
+/// What a callback tells next, wherever it runs.
+fn next<T>(session: &Session, come: &Receiver<T>) -> T {
+    let mut told = None;
+    common::eventually(|| {
+        let _ = session.dispatch(1000, Some(Duration::ZERO));
+        told = come.try_recv().ok();
+        told.is_some()
+    });
+    told.unwrap()
 }
 
 #[test]
@@ -93,12 +85,7 @@ fn calls_are_sent_and_time_out_and_the_rest_arrives() {
         session.call("asynchronous", Args::new(), Some(PATIENCE), move |outcome| send.send(outcome).unwrap()).unwrap();
         go.send(()).unwrap();
         assert_eq!(next(&session, &come), 1 << 20);
-        let outcome = loop {
-            let _ = session.dispatch(1000, Some(Duration::from_millis(1)));
-            if let Ok(outcome) = outcome.try_recv() {
-                break outcome;
-            }
-        };
+        let outcome = next(&session, &outcome);
         assert_eq!(result(&outcome.unwrap()).as_str(), Some("behind it"));
     }
 }
@@ -169,13 +156,6 @@ fn a_server_that_vanishes_halfway_is_noticed_and_no_part_is_handed_on() {
     }
 }
 
-/// What the system says of a thread of this process.
-#[cfg(target_os = "linux")]
-fn status(thread: &std::path::Path, of: &str) -> String {
-    let status = std::fs::read_to_string(std::path::Path::new("/proc").join(thread).join("status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix(of)).unwrap().trim().to_owned()
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_to_be_answered_is_answered_before_the_thread_sleeps_in_a_read() {
@@ -187,13 +167,12 @@ fn what_is_to_be_answered_is_answered_before_the_thread_sleeps_in_a_read() {
         conn.hello(Protocol::V2);
         conn.raw(large(1 << 20));
         let thread: std::path::PathBuf = io_thread.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-        let sleeps = || status(&thread, "voluntary_ctxt_switches:").parse::<u64>().unwrap();
-        let before = sleeps();
+        let before = common::sleeps(&thread);
         for _ in 0..PINGS {
-            common::eventually(|| status(&thread, "State:").starts_with('S'));
+            common::eventually(|| common::thread_status(&thread, "State:").starts_with('S'));
             conn.ping_and_wait(b"there?");
         }
-        slept.send(sleeps() - before).unwrap();
+        slept.send(common::sleeps(&thread) - before).unwrap();
         conn.until_end();
     });
     let mut config = server.config(Protocol::V2);

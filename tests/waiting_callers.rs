@@ -64,17 +64,12 @@ fn a_reply_wakes_no_other_thread_than_the_one_that_waits_for_it() {
     for _ in 0..FIRST {
         call(&session).unwrap();
     }
-    let status = std::path::Path::new("/proc").join(io_thread.recv_timeout(PATIENCE).unwrap()).join("status");
-    let sleeps = || {
-        let status = std::fs::read_to_string(&status).unwrap();
-        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-        count.trim().parse::<u64>().unwrap()
-    };
-    let before = sleeps();
+    let io_thread = io_thread.recv_timeout(PATIENCE).unwrap();
+    let before = common::sleeps(&io_thread);
     for _ in 0..1000 {
         call(&session).unwrap();
     }
-    let sleeps = sleeps() - before;
+    let sleeps = common::sleeps(&io_thread) - before;
     assert!(sleeps < 100, "the I/O thread was woken {sleeps} times in 1000 calls");
 }
 

@@ -162,7 +162,7 @@ impl Chunks {
         Ok(Arriving { id, offset, in_order })
     }
 
-    /// Where the next data of the chunk goes, at most `most` bytes; empty where the chunk has no more
+    /// Where the next data of the chunk goes, as far as there is room for `what`; empty where the chunk has no more
     /// room. To be followed by [`arrived`](Chunks::arrived).
     pub fn room(&mut self, chunk: Arriving, what: RoomFor) -> Result<&mut [u8]> {
         let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) else {

@@ -136,6 +136,17 @@ pub fn eventually(mut has: impl FnMut() -> bool) {
     }
 }
 
+/// What Linux says of a thread, which is named by what `/proc/thread-self` is to it.
+pub fn thread_status(thread: &Path, of: &str) -> String {
+    let status = std::fs::read_to_string(Path::new("/proc").join(thread).join("status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix(of)).unwrap().trim().to_owned()
+}
+
+/// How often a thread has slept.
+pub fn sleeps(thread: &Path) -> u64 {
+    thread_status(thread, "voluntary_ctxt_switches:").parse().unwrap()
+}
+
 /// The pattern of `test.bytes` (`tests/servers/values.py`).
 pub fn pattern(size: usize, seed: usize) -> Vec<u8> {
     (0..size).map(|i| (i * 31 + (i >> 8) * 7 + (i >> 16) * 13 + seed) as u8).collect()
