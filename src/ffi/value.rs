@@ -253,6 +253,26 @@ pub unsafe extern "C" fn wslink_iter_next(
     if iter.left == 0 {
         return false;
     }
+    let Some(now) = iter.next.whole().filter(|_| !iter.map) else {
+        return next_of_others(iter, key, value);
+    };
+    pointer::store_opt(value, iter.next);
+    step(iter, now);
+    true
+}
+
+/// The iterator goes on behind `now`.
+#[inline(always)]
+fn step(iter: &mut wslink_iter, now: Value<'_>) {
+    iter.left -= 1;
+    if iter.left > 0 {
+        iter.next = iter.next.other(now.following());
+    }
+}
+
+/// For maps and packed runs. Apart, so that nothing is saved for it in other arrays.
+#[inline(never)]
+fn next_of_others(iter: &mut wslink_iter, key: *mut wslink_value, value: *mut wslink_value) -> bool {
     let Some(mut now) = iter.next.view() else {
         return false;
     };
@@ -264,10 +284,7 @@ pub unsafe extern "C" fn wslink_iter_next(
         now = found;
     }
     pointer::store_opt(value, iter.next.other(now));
-    iter.left -= 1;
-    if iter.left > 0 {
-        iter.next = iter.next.other(now.following());
-    }
+    step(iter, now);
     true
 }
 

@@ -289,7 +289,7 @@ impl MessageBuf {
     #[inline(always)]
     pub(crate) fn part(&self, start: usize, len: usize) -> Option<&[u8]> {
         debug_assert!(start + len <= self.filled);
-        self.data.get(start..)?.get(..len)
+        self.data.get(start..start + len)
     }
 
     /// The eight bytes of a number that msgpack wrote to this place.

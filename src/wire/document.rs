@@ -200,7 +200,9 @@ impl Document {
     /// An entry and the one behind it.
     #[inline(always)]
     pub(crate) fn pair(&self, index: u32) -> Option<[Entry; 2]> {
-        self.tape.entries.get(index as usize..)?.first_chunk().copied()
+        let entries = &self.tape.entries;
+        let second = *entries.get(index as usize + 1)?;
+        Some([entries[index as usize], second])
     }
 
     /// The text of an entry of a string whose place fits, as `slice` in fewer steps: without a panic, and not held to where the message ends.

@@ -216,8 +216,7 @@ impl<'a> TapeWriter<'a> {
     /// `true` if there are very many: to look at all of them for each one would take too long.
     #[inline(always)]
     pub fn may_have_key(&self, map: u32, message: &[u8], key: &[u8]) -> bool {
-        let members = self.entries.get(map as usize + 1..self.used).unwrap_or_default();
-        may_have_key(members, map + 1, message, key)
+        may_have_key(&self.entries[..self.used], map, message, key)
     }
 
     /// How many entries there may be for what the others leave; an error if there are more.
@@ -241,8 +240,11 @@ impl<'a> TapeWriter<'a> {
 }
 
 #[cold]
-fn may_have_key(members: &[Entry], first: u32, message: &[u8], key: &[u8]) -> bool {
+#[inline(never)]
+fn may_have_key(entries: &[Entry], map: u32, message: &[u8], key: &[u8]) -> bool {
     const MANY: usize = 64;
+    let first = map + 1;
+    let members = entries.get(first as usize..).unwrap_or_default();
     let mut at = 0;
     for _ in 0..MANY {
         let Some(entry) = members.get(at) else { return false };
