@@ -122,10 +122,28 @@ SYNCHRONISATION = [
     (
         "nobody looks again after letting go of the socket",
         "link.rs",
-        "Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,",
-        "Ok(Flushed::Everything) if pending.messages.len() < usize::MAX => return report,",
+        "Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => {",
+        "Ok(Flushed::Everything) if pending.messages.len() < usize::MAX => {",
     ),
-    ("control frames are not looked for again", "link.rs", " && pending.controls.is_empty() => return", " => return"),
+    ("control frames are not looked for again", "link.rs", " && pending.controls.is_empty() => {", " => {"),
+    (
+        "a message that is put in counts as written",
+        "link.rs",
+        "        self.at_rest.store(false, Release);\n        pending.messages.push",
+        "        pending.messages.push",
+    ),
+    (
+        "a control frame that is put in counts as written",
+        "link.rs",
+        "        self.at_rest.store(false, Release);\n        queue_control",
+        "        queue_control",
+    ),
+    (
+        "all counts as written when the socket is full",
+        "link.rs",
+        "                    report.blocked = true;",
+        "                    report.blocked = true;\n                    self.at_rest.store(true, Release);",
+    ),
     ("the socket is let go of after the last look", "link.rs",
      "            drop(active);\n            self.waiting", "            self.waiting"),
     (
@@ -193,7 +211,7 @@ TAPE = [
 READING = [
     ("a read that must not wait does", "tcp.rs", "if wait && self.can_wait()", "if self.can_wait()"),
     ("no read waits", "tcp.rs", "if wait && self.can_wait()", "if false && wait"),
-    ("a read waits again before anything else gets its turn", "thread.rs", "c.readable && !c.slow", "c.readable"),
+    ("a read waits although something is to be written", "receiving.rs", "self.flows && shared.link.is_at_rest()", "self.flows"),
 ]
 
 SESSION_TESTS = (["--test", "simulation"], ["--lib", "session::"])

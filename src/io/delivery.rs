@@ -19,7 +19,8 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst};
 use std::thread::ThreadId;
 use std::time::Instant;
 
@@ -273,6 +274,8 @@ pub struct Put {
 /// The queue.
 pub struct EventQueue {
     inner: Mutex<Inner>,
+    /// How many events wait, to be looked at without the lock.
+    waiting: AtomicUsize,
     changed: Condvar,
     callbacks: Callbacks,
     most_bytes: u64,
@@ -297,6 +300,7 @@ impl EventQueue {
         let wants_states = waiting_rooms || callbacks.state.is_set();
         EventQueue {
             inner: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             changed: Condvar::new(),
             callbacks,
             most_bytes,
@@ -365,6 +369,7 @@ impl EventQueue {
             inner.settle();
             put.woke = true;
         }
+        self.tell_waiting(&inner);
         put
     }
 
@@ -462,6 +467,7 @@ impl EventQueue {
                 if inner.entries.is_empty() {
                     inner.settle();
                 }
+                self.tell_waiting(&inner);
                 taken
             };
             let Some((entry, events)) = taken else { break };
@@ -498,7 +504,11 @@ impl EventQueue {
 
     /// How many events wait.
     pub fn waiting(&self) -> usize {
-        self.inner.lock().count
+        self.waiting.load(Acquire)
+    }
+
+    fn tell_waiting(&self, inner: &Inner) {
+        self.waiting.store(inner.count, Release);
     }
 
     /// Whether nothing waits and nothing is being dispatched.
@@ -543,6 +553,7 @@ impl EventQueue {
                 self.changed.wait(&mut inner);
             }
             inner.count = 0;
+            self.tell_waiting(&inner);
             std::mem::take(&mut inner.entries)
         };
         for entry in entries {

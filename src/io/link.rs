@@ -2,13 +2,13 @@
 //! that a small call costs one system call and no hand-over to another thread.
 
 use super::socket::Socket;
-use super::sync::{AtomicU64, Mutex};
+use super::sync::{AtomicBool, AtomicU64, Mutex};
 use super::websocket::writer::{ControlFrame, Flushed, Message, Queued, Sent, Writer, queue_control};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Room for so many messages that wait is kept for the next ones.
 const MOST_KEPT: usize = 1024;
@@ -22,6 +22,8 @@ pub struct Link {
     active: Mutex<Option<Active>>,
     /// Bytes of messages that are not written yet. Changed under the lock of `pending`, looked at without.
     waiting: AtomicU64,
+    /// Everything is written, and nothing failed. Changed under the lock of `pending`, looked at without.
+    at_rest: AtomicBool,
 }
 
 #[derive(Default)]
@@ -63,13 +65,16 @@ impl Link {
     pub fn push(&self, message: Queued) -> Option<Message> {
         let mut pending = self.pending.lock();
         self.waiting.store(self.waiting() + message.0.total(), Relaxed);
+        self.at_rest.store(false, Release);
         pending.messages.push(message);
         pending.spares.pop()
     }
 
     /// Puts a control frame behind the other control frames.
     pub fn push_control(&self, frame: ControlFrame) {
-        queue_control(&mut self.pending.lock().controls, frame);
+        let mut pending = self.pending.lock();
+        self.at_rest.store(false, Release);
+        queue_control(&mut pending.controls, frame);
     }
 
     /// Bytes of messages that wait to be written.
@@ -77,9 +82,17 @@ impl Link {
         self.waiting.load(Relaxed)
     }
 
+    /// Whether there is nothing to write, and no failure to tell of.
+    pub fn is_at_rest(&self) -> bool {
+        self.at_rest.load(Acquire)
+    }
+
     /// Why writing failed, once. Does not take the socket, not even for a moment: a message that another thread puts
     /// in meanwhile would stay behind.
     pub fn take_failure(&self) -> Option<io::Error> {
+        if self.is_at_rest() {
+            return None;
+        }
         self.pending.lock().failed.take()
     }
 
@@ -97,6 +110,7 @@ impl Link {
         let mut pending = {
             let mut pending = self.pending.lock();
             self.waiting.store(0, Relaxed);
+            self.at_rest.store(false, Release);
             std::mem::take(&mut *pending)
         };
         if let Some(mut active) = active {
@@ -109,7 +123,8 @@ impl Link {
     /// Writes what waits, unless another thread does it already; then that one goes on with it. Writes
     /// about `most` bytes at most.
     pub fn flush(&self, most: usize) -> Report {
-        self.write(most, false)
+        // Asked after each read, and mostly there is nothing.
+        if self.is_at_rest() { Report::default() } else { self.write(most, false) }
     }
 
     /// The same before the connection is ended: there is no later for another thread to go on. Waits
@@ -151,7 +166,10 @@ impl Link {
             drop(active);
             self.waiting.store(self.waiting().saturating_sub(written.bytes), Relaxed);
             match flushed {
-                Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,
+                Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => {
+                    self.at_rest.store(true, Release);
+                    return report;
+                }
                 Ok(Flushed::Everything) => {}
                 Ok(Flushed::Blocked) => {
                     report.blocked = true;

@@ -35,8 +35,8 @@ pub struct Receiving {
     pub left: Option<Result<Option<Incoming<Arc<Subscription>>>>>,
     /// The same for the end of the connection.
     pub over: Option<Step>,
-    /// Which generation the server speaks is known.
-    pub settled: bool,
+    /// Which generation the server speaks, as soon as that is known.
+    pub settled: Option<Protocol>,
     /// Where a waiting caller sleeps; made for the first one.
     pub sleep: Option<Sleep>,
     /// So many callers had better not read themselves, because the last one came upon something else than its reply.
@@ -89,7 +89,7 @@ impl Receiving {
             batch: Batch::default(),
             left: None,
             over: None,
-            settled: false,
+            settled: None,
             sleep: None,
             discouraged: 0,
             unread: true,
@@ -105,7 +105,7 @@ impl Receiving {
     pub fn read(&mut self, shared: &Shared, now: impl FnOnce() -> Instant) -> Read {
         let socket = &self.socket;
         // Nothing wakes this thread there, not even that more can be written.
-        let wait = self.flows && shared.link.waiting() == 0;
+        let wait = self.flows && shared.link.is_at_rest();
         let received = self.reader.receive(&mut self.inbound, |into| socket.read(into, wait));
         let (done, asked) = match received {
             Ok(received) => received,
@@ -114,7 +114,9 @@ impl Receiving {
         match done {
             Ok(0) => Read::Over(ended("the server ended the connection without a Close frame".into())),
             Ok(n) => {
-                shared.counters.bytes_in.fetch_add(n as u64, Relaxed);
+                // By whoever has this half alone, so that it need not be one step.
+                let bytes_in = &shared.counters.bytes_in;
+                bytes_in.store(bytes_in.load(Relaxed) + n as u64, Relaxed);
                 self.heard = now();
                 self.unread = n == asked || self.ending || !self.socket.short_read_means_empty();
                 // Behind a message a caller may want to read itself, which it cannot while another thread sleeps in a read.
@@ -155,13 +157,14 @@ impl Receiving {
 
     /// What was found out about the server counts for the messages that follow.
     pub fn settle(&mut self, shared: &Shared) -> Option<Protocol> {
-        let settled = shared.look(|locked| {
-            self.inbound.set_call_prefix(locked.core.call_prefix());
-            locked.core.settled()
-        });
-        self.inbound.set_protocol(settled);
-        self.settled = settled.is_some();
-        settled
+        if self.settled.is_none() {
+            self.settled = shared.look(|locked| {
+                self.inbound.set_call_prefix(locked.core.call_prefix());
+                locked.core.settled()
+            });
+            self.inbound.set_protocol(self.settled);
+        }
+        self.settled
     }
 
     /// Counts what was received and not handed on.

@@ -422,8 +422,10 @@ impl Shared {
     }
 
     fn wrote(&self, report: &Report) -> bool {
-        self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
-        self.counters.messages_out.fetch_add(report.messages, Relaxed);
+        if report.bytes > 0 || report.messages > 0 {
+            self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
+            self.counters.messages_out.fetch_add(report.messages, Relaxed);
+        }
         if self.queue.wants_progress() {
             let of = |call, bytes, total| Progress {
                 incoming: false,

@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// How often the socket is read before something else gets its turn.
 const READS_IN_A_ROW: usize = 16;
 
+/// How long, if the reads may wait: the last one of them is the only one that may take much longer.
+const LONGEST_ROW: Duration = Duration::from_millis(1);
+
 /// So many messages are handed on together: enough to share the cost of a lock, few enough that their memory
 /// is still in the cache, and at hand for the next ones.
 const BATCH: usize = 64;
@@ -61,6 +64,8 @@ struct Connection {
     readable: bool,
     /// The next read may take a moment.
     slow: bool,
+    /// When everything else had its turn.
+    turn: Instant,
     /// Its end was announced, perhaps together with data.
     ending: bool,
     /// There is something to write and the socket takes it.
@@ -189,7 +194,10 @@ impl IoThread {
 
     fn tick(&mut self) {
         let now = self.now();
-        let heard = self.connection.as_ref().map(|c| c.heard);
+        let heard = self.connection.as_mut().map(|c| {
+            c.turn = now;
+            c.heard
+        });
         let due = self.shared.look(|locked| locked.core.deadline().is_some_and(|at| at <= now));
         if due {
             if let (Some(connection), Some(heartbeat)) = (&mut self.connection, self.shared.config.session.heartbeat)
@@ -235,6 +243,7 @@ impl IoThread {
                     socket,
                     readable: true,
                     slow: false,
+                    turn: now,
                     ending: false,
                     writable: true,
                     heard: now,
@@ -351,8 +360,10 @@ impl IoThread {
             }
             // What can be delivered at once makes room, in memory too, for what follows.
             let deliver = self.shared.config.delivery == Delivery::IoThread && waiting > 0;
-            // After each moment everything else gets its turn.
-            let more_at_once = self.connection.as_ref().is_some_and(|c| c.readable && !c.slow);
+            let more_at_once = self.connection.as_ref().is_some_and(|c| {
+                let long = || c.heard.saturating_duration_since(c.turn) >= LONGEST_ROW;
+                c.readable && !(c.slow && long())
+            });
             if !more_at_once || deliver || !matches!(step, Step::Fine) {
                 return step;
             }
@@ -376,7 +387,8 @@ impl IoThread {
             return (Step::Fine, None);
         };
         receiving.ending |= std::mem::take(&mut connection.ending);
-        if self.shared.left.swap(false, SeqCst) {
+        // To look is much cheaper than to swap.
+        if self.shared.left.load(SeqCst) && self.shared.left.swap(false, SeqCst) {
             connection.readable = true;
             if let Some(failure) = self.shared.interest.take_failure() {
                 return (ended(format!("the socket cannot be watched: {failure}")), None);
@@ -418,7 +430,7 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
     let mut direct = Direct::default();
     let most = if on_this_thread { BATCH } else { BATCH_FOR_OTHERS };
     let mut step = Step::Fine;
-    let mut settled = receiving.settle(shared);
+    receiving.settle(shared);
     loop {
         match receiving.next() {
             Ok(Some(Incoming::Message(Received::Publication { to, outcome })))
@@ -437,13 +449,13 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
                 if let Some(to) = batch.push(message, &mut receiving.inbound) {
                     receiving.inbound.take_back(to);
                 }
-                if settled.is_none() || batch.len() == most {
+                if receiving.settled.is_none() || batch.len() == most {
                     // Before whoever gets a reply can look at the counts.
                     receiving.count(shared);
                     shared.receive(now, &mut batch, &mut receiving.inbound);
-                    if settled.is_none() {
+                    if receiving.settled.is_none() {
                         // Which generation the next frames are in depends on this one.
-                        settled = receiving.settle(shared);
+                        receiving.settle(shared);
                     } else if on_this_thread {
                         let _ = shared.queue.dispatch(usize::MAX, Some(now));
                         if shared.dropped() {
@@ -477,7 +489,9 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
         }
     }
     direct.leave();
-    shared.counters.messages_in.fetch_add(direct.count, Relaxed);
+    if direct.count > 0 {
+        shared.counters.messages_in.fetch_add(direct.count, Relaxed);
+    }
     // As above, also for what was not handed on.
     receiving.count(shared);
     // Before what it is the progress of.

@@ -88,7 +88,9 @@ impl Reader {
             self.buffer.resize(READ_SIZE, 0);
         }
         if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
+            if self.start < self.end {
+                self.buffer.copy_within(self.start..self.end, 0);
+            }
             (self.start, self.end) = (0, self.end - self.start);
         }
         let peek = self.peek && !(self.frame.is_some() && inbound.ignores());
