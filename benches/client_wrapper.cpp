@@ -73,16 +73,20 @@ double see(std::string_view kind, wslink::value list) {
   } else {
     constexpr double keys = 2 + 4 + 7 + 7 + 8 + 6 + 5 + 4;
     for (wslink::value record : list) {
-      sum += record["id"].get<double>() + double(record["name"].get<std::string_view>().size()) +
-             record["visible"].get<bool>() + record["opacity"].get<double>();
-      for (double coordinate : record["position"].get<std::array<double, 3>>())
-        sum += coordinate;
+      // Added up in the end, as in client.cpp.
+      const auto id = record["id"].get<double>();
+      const auto name = record["name"].get<std::string_view>();
+      const auto visible = record["visible"].get<bool>();
+      const auto opacity = record["opacity"].get<double>();
+      const auto position = record["position"].get<std::array<double, 3>>();
       const wslink::value parent = record["parent"];
-      const std::optional<double> above = parent.get_if<double>();
+      const auto above = parent.get_if<double>();
       if (!above && !parent.is_null())
         die("record");
-      sum += above.value_or(0) + record["mtime"].get<double>() + double(record["kind"].get<std::string_view>().size()) +
-             keys;
+      const auto mtime = record["mtime"].get<double>();
+      const auto kind_of_it = record["kind"].get<std::string_view>();
+      sum += id + double(name.size()) + visible + opacity + position[0] + position[1] + position[2] +
+             above.value_or(0) + mtime + double(kind_of_it.size()) + keys;
     }
   }
   return sum;

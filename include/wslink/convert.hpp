@@ -124,7 +124,16 @@ template <class T, std::size_t N>
 bool convert_array(const value &from, std::array<T, N> &to) {
   if constexpr (is_bulk<T> && !has_from_value<T>::value) {
     std::size_t count;
-    return copy_numbers(from.c_value(), to.data(), N, &count) && count == N;
+    if constexpr (sizeof(to) <= 64) {
+      // A position or a color, which the caller may have cleared.
+      std::array<T, N> numbers;
+      if (!copy_numbers(from.c_value(), numbers.data(), N, &count) || count != N)
+        return false;
+      to = numbers;
+      return true;
+    } else {
+      return copy_numbers(from.c_value(), to.data(), N, &count) && count == N;
+    }
   } else {
     if (!from.is_array() || from.size() != N)
       return false;
@@ -160,7 +169,11 @@ bool convert(const value &from, T &to) {
     to = from;
     return static_cast<bool>(from);
   } else if constexpr (std::is_same_v<T, bool>) {
-    return wslink_value_get_bool(v, &to);
+    bool truth;
+    if (!wslink_value_get_bool(v, &truth))
+      return false;
+    to = truth;
+    return true;
   } else if constexpr (std::is_integral_v<T>) {
     static_assert(!is_one_of<T, char, wchar_t, char16_t, char32_t>, "a character is neither a number nor text");
     return convert_integer(v, to);

@@ -153,7 +153,7 @@ public:
   const wslink_error *c_ptr() const noexcept { return handle_; }
 
   /// Whether there is an error.
-  explicit operator bool() const noexcept { return code() != wslink::code::ok; }
+  explicit operator bool() const noexcept { return handle_ || local_code_ != wslink::code::ok; }
   /// What kind of error; code::ok if there is none.
   wslink::code code() const noexcept {
     return handle_ ? static_cast<wslink::code>(wslink_error_code(handle_)) : local_code_;

@@ -162,10 +162,10 @@ public:
   /// The value as a T, or nothing if it is not one.
   template <class T>
   std::optional<T> get_if() const {
-    std::optional<T> out(std::in_place);
-    if (!detail::convert(*this, *out))
-      out.reset();
-    return out;
+    T out{};
+    if (!detail::convert(*this, out))
+      return std::nullopt;
+    return std::optional<T>(std::move(out));
   }
   /// The value as a T, or `otherwise` if it is not one.
   template <class T>
