@@ -97,19 +97,22 @@ fn every_large_allocation_may_fail() {
         for (what, attempt) in TRIES {
             session.connect_wait().or_else(|e| if e.code() == Code::State { Ok(()) } else { Err(e) }).unwrap();
             attempt(&session).unwrap();
-            let mut failed = 0;
-            for n in 0.. {
-                assert!(n < 1000, "{what} takes memory without end");
+            let (mut failed, mut n) = (0, 0);
+            for attempts in 0.. {
+                assert!(attempts < 1000, "{what} takes memory without end, or none");
                 LEFT.store(n, SeqCst);
+                n += 1;
                 let outcome = attempt(&session);
                 // Not reached: there are no more allocations than that.
                 let reached = LEFT.swap(-1, SeqCst) < 0;
                 match outcome {
-                    Ok(_) if !reached => break,
+                    Ok(_) if !reached && failed > 0 => break,
+                    // What was refused before was nice to have, and not wanted again: it depends on how the data comes.
+                    Ok(_) if !reached => n = 0,
                     // Memory that is nice to have.
                     Ok(_) => {}
                     Err(error) => {
-                        assert_eq!(error.code(), Code::System, "{what}, allocation {n}: {error}");
+                        assert_eq!(error.code(), Code::System, "{what}, attempt {attempts}: {error}");
                         assert!(error.message().contains("no memory"), "{error}");
                         failed += 1;
                         if session.failure().is_some() {
@@ -119,7 +122,6 @@ fn every_large_allocation_may_fail() {
                 }
             }
             println!("{version}: {what}: {failed} allocations failed");
-            assert!(failed > 0, "{what} took no large allocation");
             // The session is as good as before.
             attempt(&session).unwrap();
         }

@@ -211,6 +211,7 @@ TAPE = [
 READING = [
     ("a read that must not wait does", "tcp.rs", "if wait && self.can_wait()", "if self.can_wait()"),
     ("no read waits", "tcp.rs", "if wait && self.can_wait()", "if false && wait"),
+    ("only their number ends a row of reads that wait", "thread.rs", "c.readable && !(c.slow && long())", "c.readable"),
     ("a read waits although something is to be written", "receiving.rs", "self.flows && shared.link.is_at_rest()", "self.flows"),
 ]
 

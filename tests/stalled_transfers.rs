@@ -6,8 +6,10 @@ mod common;
 use common::scripted::{BINARY, Conn, FIN, ScriptedServer, chunk, pack};
 use common::{PATIENCE, connected};
 use serde_json::json;
-use std::sync::Mutex;
+use std::io::{ErrorKind, Read};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use wslink::{Args, Code, Delivery, Policy, Protocol, Session, State, result};
@@ -183,6 +185,50 @@ fn what_is_to_be_answered_is_answered_before_the_thread_sleeps_in_a_read() {
     // Once before each ping, but not once more before each pong.
     let slept = counted.recv_timeout(PATIENCE).unwrap();
     assert!(slept < 2 * PINGS - PINGS / 10, "{slept} times in {PINGS} pings");
+}
+
+/// Bytes that come one by one keep the thread in reads that sleep. How many come between the wish to end the session and the
+/// end is counted, and not how long it takes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_session_that_is_freed_does_not_wait_for_a_trickle() {
+    const TRIES: usize = 20;
+    let bytes_since = Arc::new(AtomicUsize::new(0));
+    for _ in 0..TRIES {
+        let freed = Arc::new(AtomicBool::new(false));
+        let (trickles, begun) = mpsc::channel();
+        let server = ScriptedServer::start({
+            let (freed, bytes_since) = (Arc::clone(&freed), Arc::clone(&bytes_since));
+            move |conn, _| {
+                conn.hello(Protocol::V2);
+                conn.raw(&large(1 << 20)[..100_000]);
+                conn.stream().set_nonblocking(true).unwrap();
+                for sent in 0..1000 {
+                    // Longer than a row of such reads may take, and shorter than one of them waits.
+                    thread::sleep(Duration::from_millis(2));
+                    // The Close frame does not count.
+                    match conn.stream().read(&mut [0; 1000]) {
+                        Ok(1..) => {}
+                        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                        _ => return,
+                    }
+                    conn.raw(b"x");
+                    bytes_since.fetch_add(usize::from(freed.load(SeqCst)), SeqCst);
+                    if sent == 20 {
+                        trickles.send(()).unwrap();
+                    }
+                }
+            }
+        });
+        let session = connected(server.config(Protocol::V2));
+        session.subscribe("large", Policy::default(), |_| ());
+        begun.recv_timeout(PATIENCE).unwrap();
+        freed.store(true, SeqCst);
+        drop(session);
+    }
+    // Up to sixteen, if only their number ended a row.
+    let bytes_since = bytes_since.load(SeqCst);
+    assert!(bytes_since < 4 * TRIES, "{bytes_since} bytes came before {TRIES} sessions had ended");
 }
 
 #[test]

@@ -124,8 +124,8 @@ template <class T, std::size_t N>
 bool convert_array(const value &from, std::array<T, N> &to) {
   if constexpr (is_bulk<T> && !has_from_value<T>::value) {
     std::size_t count;
-    if constexpr (sizeof(to) <= 64) {
-      // A position or a color, which the caller may have cleared.
+    if constexpr (is_small<std::array<T, N>>) {
+      // Where the caller wants it there may be zeros.
       std::array<T, N> numbers;
       if (!copy_numbers(from.c_value(), numbers.data(), N, &count) || count != N)
         return false;

@@ -70,6 +70,9 @@ namespace detail {
 
 template <class T>
 bool convert(const value &from, T &to);
+/// What is copied in less time than the memory around it may have to be waited for, see convert.hpp.
+template <class T>
+inline constexpr bool is_small = std::is_trivially_copyable_v<T> && sizeof(T) <= 64;
 
 /// Types that point into the document.
 template <class T>
@@ -162,10 +165,17 @@ public:
   /// The value as a T, or nothing if it is not one.
   template <class T>
   std::optional<T> get_if() const {
-    T out{};
-    if (!detail::convert(*this, out))
-      return std::nullopt;
-    return std::optional<T>(std::move(out));
+    if constexpr (detail::is_small<T>) {
+      T out{};
+      if (!detail::convert(*this, out))
+        return std::nullopt;
+      return std::optional<T>(std::move(out));
+    } else {
+      std::optional<T> out(std::in_place);
+      if (!detail::convert(*this, *out))
+        out.reset();
+      return out;
+    }
   }
   /// The value as a T, or `otherwise` if it is not one.
   template <class T>

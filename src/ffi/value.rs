@@ -253,7 +253,8 @@ pub unsafe extern "C" fn wslink_iter_next(
     if iter.left == 0 {
         return false;
     }
-    let Some(now) = iter.next.whole().filter(|_| !iter.map) else {
+    let now = if iter.map { None } else { iter.next.whole() };
+    let Some(now) = now else {
         return next_of_others(iter, key, value);
     };
     pointer::store_opt(value, iter.next);
@@ -270,7 +271,7 @@ fn step(iter: &mut wslink_iter, now: Value<'_>) {
     }
 }
 
-/// For maps and packed runs. Apart, so that nothing is saved for it in other arrays.
+/// For maps and packed runs. Apart, so that no registers are saved for it in other arrays.
 #[inline(never)]
 fn next_of_others(iter: &mut wslink_iter, key: *mut wslink_value, value: *mut wslink_value) -> bool {
     let Some(mut now) = iter.next.view() else {

@@ -22,7 +22,8 @@ pub struct Link {
     active: Mutex<Option<Active>>,
     /// Bytes of messages that are not written yet. Changed under the lock of `pending`, looked at without.
     waiting: AtomicU64,
-    /// Everything is written, and nothing failed. Changed under the lock of `pending`, looked at without.
+    /// If this is set, everything is written and no failure is to be told. Changed under the lock of `pending`, looked at
+    /// without.
     at_rest: AtomicBool,
 }
 
@@ -167,7 +168,7 @@ impl Link {
             self.waiting.store(self.waiting().saturating_sub(written.bytes), Relaxed);
             match flushed {
                 Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => {
-                    self.at_rest.store(true, Release);
+                    self.at_rest.store(pending.failed.is_none(), Release);
                     return report;
                 }
                 Ok(Flushed::Everything) => {}

@@ -156,7 +156,7 @@ impl Receiving {
     }
 
     /// What was found out about the server counts for the messages that follow.
-    pub fn settle(&mut self, shared: &Shared) -> Option<Protocol> {
+    pub fn settle(&mut self, shared: &Shared) {
         if self.settled.is_none() {
             self.settled = shared.look(|locked| {
                 self.inbound.set_call_prefix(locked.core.call_prefix());
@@ -164,7 +164,6 @@ impl Receiving {
             });
             self.inbound.set_protocol(self.settled);
         }
-        self.settled
     }
 
     /// Counts what was received and not handed on.

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// How often the socket is read before something else gets its turn.
 const READS_IN_A_ROW: usize = 16;
 
-/// How long, if the reads may wait: the last one of them is the only one that may take much longer.
+/// How long, if the reads may wait: nothing follows one that brought something later than this.
 const LONGEST_ROW: Duration = Duration::from_millis(1);
 
 /// So many messages are handed on together: enough to share the cost of a lock, few enough that their memory
@@ -387,7 +387,7 @@ impl IoThread {
             return (Step::Fine, None);
         };
         receiving.ending |= std::mem::take(&mut connection.ending);
-        // To look is much cheaper than to swap.
+        // To look is much cheaper than to swap; whoever sets this wakes the thread then, so that it looks again.
         if self.shared.left.load(SeqCst) && self.shared.left.swap(false, SeqCst) {
             connection.readable = true;
             if let Some(failure) = self.shared.interest.take_failure() {

@@ -216,7 +216,7 @@ impl<'a> TapeWriter<'a> {
     /// `true` if there are very many: to look at all of them for each one would take too long.
     #[inline(always)]
     pub fn may_have_key(&self, map: u32, message: &[u8], key: &[u8]) -> bool {
-        may_have_key(&self.entries[..self.used], map, message, key)
+        may_have_key(self.entries.get(..self.used).unwrap_or_default(), map, message, key)
     }
 
     /// How many entries there may be for what the others leave; an error if there are more.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <list>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -127,6 +128,13 @@ SERVER_TEST(floats_and_integers_arrive_bit_for_bit) {
   CHECK(same);
   CHECK_EQ(many.get<std::vector<float>>()[3], static_cast<float>(3 * 0.1));
   CHECK(!many.result().get_if<std::vector<int>>());
+  // What is too large for a stack is read to where it stays.
+  using large = std::array<double, 1'200'000>;
+  struct holder {
+    std::optional<large> numbers;
+    explicit holder(wslink::value from) : numbers(from.get_if<large>()) {}
+  };
+  CHECK(!std::make_unique<holder>(many.result())->numbers);
   const auto whole = session.call("test.value", "list.ints").get<std::vector<std::int32_t>>();
   for (i = 0; i < whole.size(); ++i) {
     same = same && whole[i] == static_cast<std::int64_t>(i * 2654435761 % 4294967296) - 2147483648;

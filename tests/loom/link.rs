@@ -158,6 +158,25 @@ fn the_io_thread_hears_of_every_failure() {
 }
 
 #[test]
+fn a_failure_is_told_although_more_was_written_since() {
+    model(2, || {
+        let link = Arc::new(Link::default());
+        drop(link.attach(Arc::new(Socket::new(MOST).failing(1))));
+        let other = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || {
+                link.push(message(1, 1));
+                link.flush(MOST);
+            })
+        };
+        link.push(message(2, 1));
+        link.flush(MOST);
+        other.join().unwrap();
+        assert!(link.take_failure().is_some());
+    });
+}
+
+#[test]
 fn whoever_asks_for_a_failure_keeps_nobody_from_writing() {
     model(3, || {
         let (link, socket) = link(MOST);

@@ -61,26 +61,32 @@ pub mod socket {
         room: usize,
         /// A write was refused since the last read.
         refused: bool,
-        broken: bool,
+        /// So many writes fail.
+        failures: usize,
     }
 
     impl Socket {
         /// Takes so many bytes before its peer reads.
         pub fn new(room: usize) -> Socket {
-            let state = State { unread: Vec::new(), room, refused: false, broken: false };
+            let state = State { unread: Vec::new(), room, refused: false, failures: 0 };
             Socket { state: Mutex::new(state), changed: Condvar::new() }
         }
 
         /// Every write fails.
         pub fn broken() -> Socket {
-            let socket = Socket::new(0);
-            socket.state.lock().broken = true;
-            socket
+            Socket::new(0).failing(usize::MAX)
+        }
+
+        /// The next writes fail.
+        pub fn failing(self, writes: usize) -> Socket {
+            self.state.lock().failures = writes;
+            self
         }
 
         pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
             let mut state = self.state.lock();
-            if state.broken {
+            if state.failures > 0 {
+                state.failures -= 1;
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             let n = bytes.len().min(state.room - state.unread.len());
