@@ -165,17 +165,10 @@ public:
   /// The value as a T, or nothing if it is not one.
   template <class T>
   std::optional<T> get_if() const {
-    if constexpr (detail::is_small<T>) {
-      T out{};
-      if (!detail::convert(*this, out))
-        return std::nullopt;
-      return std::optional<T>(std::move(out));
-    } else {
-      std::optional<T> out(std::in_place);
-      if (!detail::convert(*this, *out))
-        out.reset();
-      return out;
-    }
+    if constexpr (detail::is_small<T>)
+      return copied<T>();
+    else
+      return made_in_place<T>();
   }
   /// The value as a T, or `otherwise` if it is not one.
   template <class T>
@@ -208,6 +201,19 @@ public:
   json_text to_json(json_style style = json_style::plain, error *err = nullptr) const;
 
 private:
+  template <class T>
+  std::optional<T> copied() const {
+    T small{};
+    return detail::convert(*this, small) ? std::optional<T>(small) : std::nullopt;
+  }
+  // A function of its own, so that compilers make it in its final place: it may be too large for the stack.
+  template <class T>
+  std::optional<T> made_in_place() const {
+    std::optional<T> out(std::in_place);
+    if (!detail::convert(*this, *out))
+      out.reset();
+    return out;
+  }
   // By value, so that a view that is only read stays in registers.
   template <class T>
   static void fail_get(value from, error *err);

@@ -213,7 +213,7 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
 /// Apart, so that nothing is saved for it where the key is the next one.
 #[inline(never)]
 fn search(value: wslink_value, key: &[u8], out: *mut wslink_value) -> bool {
-    get(value.whole(), out, |v| v.get_bytes(key).map(|found| value.other(found)))
+    get(value.whole(), out, |v| v.search(key).map(|found| value.other(found)))
 }
 
 /// Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long

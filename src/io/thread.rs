@@ -250,9 +250,10 @@ impl IoThread {
                     watch: Watch::default(),
                 });
                 self.unless_dropped(|core| core.opened(now));
-                let (step, todo) = match tail[..] {
-                    [] => (Step::Fine, None),
-                    _ => process(&self.shared, &mut receiving),
+                let mut todo = None;
+                let step = match tail[..] {
+                    [] => Step::Fine,
+                    _ => process(&self.shared, &mut receiving, &mut todo),
                 };
                 *self.shared.receiving.lock() = Some(receiving);
                 if let Some(todo) = todo {
@@ -349,7 +350,8 @@ impl IoThread {
 
     fn read(&mut self) -> Step {
         for _ in 0..READS_IN_A_ROW {
-            let (step, todo) = self.read_once();
+            let mut todo = None;
+            let step = self.read_once(&mut todo);
             // Whoever waits for a reply may read the next one itself: so it is woken when it can.
             if let Some(todo) = todo {
                 self.shared.carry_out(todo);
@@ -371,9 +373,10 @@ impl IoThread {
         Step::Fine
     }
 
-    fn read_once(&mut self) -> (Step, Option<Todo>) {
+    /// Reads the socket once. `todo`: what is left to do, if there is anything.
+    fn read_once(&mut self, todo: &mut Option<Todo>) -> Step {
         let Some(connection) = &mut self.connection else {
-            return (Step::Fine, None);
+            return Step::Fine;
         };
         let Some(mut receiving) = self.shared.receiving.try_lock() else {
             // A caller has it and reads; after that, the socket tells again what there is. Or one only looks.
@@ -381,24 +384,24 @@ impl IoThread {
             if connection.readable {
                 thread::yield_now();
             }
-            return (Step::Fine, None);
+            return Step::Fine;
         };
         let Some(receiving) = &mut *receiving else {
-            return (Step::Fine, None);
+            return Step::Fine;
         };
         receiving.ending |= std::mem::take(&mut connection.ending);
         // To look is much cheaper than to swap; whoever sets this wakes the thread then, so that it looks again.
         if self.shared.left.load(SeqCst) && self.shared.left.swap(false, SeqCst) {
             connection.readable = true;
             if let Some(failure) = self.shared.interest.take_failure() {
-                return (ended(format!("the socket cannot be watched: {failure}")), None);
+                return ended(format!("the socket cannot be watched: {failure}"));
             }
             return match receiving.over.take() {
                 Some(step) => {
                     receiving.count(&self.shared);
-                    (step, None)
+                    step
                 }
-                None => process(&self.shared, receiving),
+                None => process(&self.shared, receiving, todo),
             };
         }
         if receiving.flows {
@@ -411,18 +414,18 @@ impl IoThread {
         match read {
             Read::Data => {
                 connection.heard = receiving.heard;
-                let done = process(&self.shared, receiving);
+                let step = process(&self.shared, receiving, todo);
                 self.clock = None;
-                done
+                step
             }
-            Read::Nothing => (Step::Fine, None),
-            Read::Over(step) => (step, None),
+            Read::Nothing => Step::Fine,
+            Read::Over(step) => step,
         }
     }
 }
 
-/// Handles what was received.
-fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
+/// Handles what was received. What is left to do after that is put in `todo`, which is large: it is not returned for nothing.
+fn process(shared: &Shared, receiving: &mut Receiving, todo: &mut Option<Todo>) -> Step {
     let now = receiving.heard;
     receiving.prepare(shared);
     let on_this_thread = shared.config.delivery == Delivery::IoThread;
@@ -437,7 +440,7 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
                 if on_this_thread && batch.is_empty() && direct.takes(shared, &to) =>
             {
                 if !direct.give(&outcome) && shared.dropped() {
-                    return (Step::Fine, None);
+                    return Step::Fine;
                 }
                 if let Ok(document) = outcome {
                     keep_spare(receiving.inbound.spares(), document);
@@ -459,7 +462,7 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
                     } else if on_this_thread {
                         let _ = shared.queue.dispatch(usize::MAX, Some(now));
                         if shared.dropped() {
-                            return (Step::Fine, None);
+                            return Step::Fine;
                         }
                     } else {
                         shared.queue.spares().take(receiving.inbound.spares());
@@ -496,9 +499,11 @@ fn process(shared: &Shared, receiving: &mut Receiving) -> (Step, Option<Todo>) {
     receiving.count(shared);
     // Before what it is the progress of.
     receiving.tell_progress(shared);
-    let todo = (!batch.is_empty()).then(|| shared.take_in(now, &mut batch, &mut receiving.inbound));
+    if !batch.is_empty() {
+        *todo = Some(shared.take_in(now, &mut batch, &mut receiving.inbound));
+    }
     receiving.batch = batch;
-    (step, todo)
+    step
 }
 
 /// The short way of publications on the I/O thread: straight to the callback, as long as nothing waits that

@@ -275,7 +275,7 @@ impl<'a> Value<'a> {
 
     /// Looks at one key after the other.
     #[inline(never)]
-    fn search(self, key: &[u8]) -> Option<Value<'a>> {
+    pub(crate) fn search(self, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
         let map = document.entry(self.node);
         if !map.is_map() {
