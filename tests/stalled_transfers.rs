@@ -189,7 +189,6 @@ fn what_is_to_be_answered_is_answered_before_the_thread_sleeps_in_a_read() {
 
 /// Bytes that come one by one keep the thread in reads that sleep. How many come between the wish to end the session and the
 /// end is counted, and not how long it takes.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_session_that_is_freed_does_not_wait_for_a_trickle() {
     const TRIES: usize = 20;

@@ -151,8 +151,7 @@ impl<'a> Reading<'a> {
             return None;
         }
         let mut receiving = shared.receiving.try_lock()?;
-        let half =
-            receiving.as_mut().filter(|half| half.settled.is_some() && matches!(*half.socket, Socket::Plain(_)))?;
+        let half = receiving.as_mut().filter(|half| half.settled && matches!(*half.socket, Socket::Plain(_)))?;
         if half.left.is_some() || half.over.is_some() {
             // The I/O thread may have come for that in this very moment.
             drop(receiving);

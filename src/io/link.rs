@@ -124,7 +124,7 @@ impl Link {
     /// Writes what waits, unless another thread does it already; then that one goes on with it. Writes
     /// about `most` bytes at most.
     pub fn flush(&self, most: usize) -> Report {
-        // Asked after each read, and mostly there is nothing.
+        // Asked after each row of reads, and mostly there is nothing.
         if self.is_at_rest() { Report::default() } else { self.write(most, false) }
     }
 

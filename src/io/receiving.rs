@@ -11,7 +11,6 @@ use super::websocket::close_code;
 use super::websocket::reader::{Incoming, Reader};
 use crate::error::{Code, Error, Result, Stage};
 use crate::session::inbound::Inbound;
-use crate::wire::Protocol;
 use crate::wire::buffer::BufferPool;
 use crate::wire::limits::Limits;
 use std::io::ErrorKind;
@@ -35,8 +34,8 @@ pub struct Receiving {
     pub left: Option<Result<Option<Incoming<Arc<Subscription>>>>>,
     /// The same for the end of the connection.
     pub over: Option<Step>,
-    /// Which generation the server speaks, as soon as that is known.
-    pub settled: Option<Protocol>,
+    /// Which generation the server speaks is known.
+    pub settled: bool,
     /// Where a waiting caller sleeps; made for the first one.
     pub sleep: Option<Sleep>,
     /// So many callers had better not read themselves, because the last one came upon something else than its reply.
@@ -89,7 +88,7 @@ impl Receiving {
             batch: Batch::default(),
             left: None,
             over: None,
-            settled: None,
+            settled: false,
             sleep: None,
             discouraged: 0,
             unread: true,
@@ -157,12 +156,13 @@ impl Receiving {
 
     /// What was found out about the server counts for the messages that follow.
     pub fn settle(&mut self, shared: &Shared) {
-        if self.settled.is_none() {
-            self.settled = shared.look(|locked| {
+        if !self.settled {
+            let protocol = shared.look(|locked| {
                 self.inbound.set_call_prefix(locked.core.call_prefix());
                 locked.core.settled()
             });
-            self.inbound.set_protocol(self.settled);
+            self.inbound.set_protocol(protocol);
+            self.settled = protocol.is_some();
         }
     }
 

@@ -452,11 +452,11 @@ fn process(shared: &Shared, receiving: &mut Receiving, todo: &mut Option<Todo>) 
                 if let Some(to) = batch.push(message, &mut receiving.inbound) {
                     receiving.inbound.take_back(to);
                 }
-                if receiving.settled.is_none() || batch.len() == most {
+                if !receiving.settled || batch.len() == most {
                     // Before whoever gets a reply can look at the counts.
                     receiving.count(shared);
                     shared.receive(now, &mut batch, &mut receiving.inbound);
-                    if receiving.settled.is_none() {
+                    if !receiving.settled {
                         // Which generation the next frames are in depends on this one.
                         receiving.settle(shared);
                     } else if on_this_thread {
