@@ -1,9 +1,10 @@
-// The least that a client of generation 2 does: what no library can do without. It understands nothing: prepared
-// messages, frame headers, payload into memory that is used again. No decoding, no checks, no callbacks, no pool.
+// A minimal client of generation 2, which does only what every client must. It sends prepared messages, reads frame
+// headers, and receives payloads into reused memory. It does not decode or check anything, and has no callbacks and no
+// pool.
 //
 //   bare <url> <workload> <parameters...>
-//   connect N        connect, hello, close; with a thread that sleeps until it is told to end
-//   blob BYTES N     N publications of so many bytes, each in one frame, read in place; it sleeps in the read
+//   connect N        connect, hello, close; with a thread that sleeps until the end
+//   blob BYTES N     N publications of BYTES bytes, each in one frame, read in place; it sleeps in the read
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -28,7 +29,7 @@ namespace {
 using bench::die;
 using bench::meter;
 
-// A thread sleeps here until another one wakes it.
+// One thread sleeps here until another one wakes it.
 class sleeper {
 public:
   sleeper() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -91,7 +92,7 @@ public:
         '\x82', char(0x80 | (message.size() + 12)), 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, char(message.size()), 0, 0, 0};
     put(frame.append(message));
   }
-  // The header of the next frame; how much payload follows.
+  // Reads the header of the next frame; returns the size of its payload.
   std::size_t next() {
     for (;;) {
       const auto *head = reinterpret_cast<const unsigned char *>(input_ + begin_);
@@ -107,7 +108,8 @@ public:
       get();
     }
   }
-  // The payload in place, and with its end the beginning of the next frame, for which there is room behind it.
+  // Reads the payload in place. The same read may bring the beginning of the next frame, for which there is room after
+  // the payload.
   void read(char *to, std::size_t size) {
     std::size_t have = std::min(size, end_ - begin_);
     std::memcpy(to, input_ + begin_, have);

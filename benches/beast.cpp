@@ -1,6 +1,6 @@
-// What a C++ program would do without a client library: protocol 2 with Boost.Beast and msgpack-cxx. One thread runs
-// the io_context, so that publications are taken while nobody waits; calls wait for a future. Same command line as
-// client.cpp. `decode` with WSLINK_PROTOCOL=1 is that of nlohmann::json.
+// A C++ client without a client library: protocol 2 with Boost.Beast and msgpack-cxx. One thread runs the io_context,
+// so that publications are received while no call waits; calls wait for a future. The command line is that of
+// client.cpp. `decode` with WSLINK_PROTOCOL=1 uses nlohmann::json.
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -39,7 +39,7 @@ const object &at(const object &map, std::string_view key) {
 }
 std::string_view text(const object &value) { return {value.via.str.ptr, value.via.str.size}; }
 
-// The sum of all numbers, of the sizes of all strings and of the keys.
+// The sum of all numbers, string sizes and key sizes.
 double see(const object &value) {
   double sum = 0;
   switch (value.type) {
@@ -80,7 +80,7 @@ double see(const nlohmann::json &value) {
   return sum;
 }
 
-// Strings and binary data stay where they are in the message.
+// Strings and binary data refer to the message.
 bool by_reference(msgpack::type::object_type, std::size_t, void *) { return true; }
 
 class client {
@@ -128,7 +128,7 @@ public:
     });
     done.get_future().wait();
   }
-  // On the thread of the context `done` gets the result.
+  // `done` gets the result on the thread of the io_context.
   void send(const std::string &id, const char *method, std::uint32_t count, const pack_fn &args, reply_fn done) {
     msgpack::sbuffer bytes;
     msgpack::packer<msgpack::sbuffer> to(bytes);

@@ -1,18 +1,18 @@
-// One workload through the C ABI, as an application would do it: attachments by a value view, publications by a
-// subscription callback, calls by completions. Prints one line of JSON.
+// One workload through the C ABI, as in an application: attachments as views, publications by subscription callback,
+// calls by completion. Prints one line of JSON.
 //
 //   client <url> <workload> <parameters...>     (WSLINK_PROTOCOL=1|2, WSLINK_DELIVERY=io|queue, WSLINK_ONE_BY_ONE=1)
 //
 //   latency N            blocking calls, one after the other
-//   latencycb N          the next call is made in the completion of the one before
+//   latencycb N          each completion makes the next call
 //   pipeline N DEPTH     DEPTH calls outstanding
 //   fanin N              N small publications to a subscription
-//   fanin-nobody N       the same without a subscription
+//   fanin-nobody N       N small publications without a subscription
 //   blob SIZE N          N publications of SIZE bytes
-//   structured KIND N R  R replies with N floats, records or strings, every value read: floats one by one, strings many
-//                        in one step (WSLINK_ONE_BY_ONE: one by one), the fields of records by key
-//   bulk N R             the same for floats, copied in one call
-//   decode KIND N R      decodes such a reply R times from memory and reads every value, floats in one call; no server
+//   structured KIND N R  R replies with N floats, records or strings, every value read: floats one per call, fields of
+//                        records by key, strings many per call (WSLINK_ONE_BY_ONE: one per call)
+//   bulk N R             R replies with N floats, copied in one call
+//   decode KIND N R      decodes a reply R times from memory and reads every value, floats in one call; no server
 //   upload SIZE N        N uploads of SIZE bytes, by reference
 //   connect N            connect, hello, close
 #include <wslink.h>
@@ -45,7 +45,7 @@ int wanted_protocol() {
   return text ? std::atoi(text) : 0;
 }
 
-// A session, and the arguments of its calls.
+// A session, and the reused arguments of its calls.
 class client {
 public:
   client(const char *url, bool io_thread) {
@@ -97,7 +97,7 @@ public:
     wslink_args_add_string(args, str("ping"), nullptr);
     wslink_args_end(args, nullptr);
   }
-  // Runs callbacks until one of them calls finish(); on the I/O thread they run by themselves.
+  // Runs callbacks until one of them calls finish(). With delivery on the I/O thread it only waits.
   void run() {
     if (!queued_)
       return over_.get_future().wait();
@@ -125,7 +125,7 @@ std::int64_t member(const wslink_document *message, const char *key) {
   return number;
 }
 
-// The sum of all numbers, of the sizes of all strings and of the keys.
+// The sum of all numbers, string sizes and key sizes.
 double see_floats(wslink_value list) {
   double sum = 0, v;
   wslink_value each;
@@ -210,7 +210,7 @@ double see_in_bulk(wslink_value list, std::vector<double> &to) {
   return sum;
 }
 
-// Calls of which some are outstanding at any time.
+// Calls with DEPTH of them in flight.
 struct pipeline {
   client &to;
   meter &times;
@@ -239,7 +239,7 @@ struct pipeline {
   }
 };
 
-// Publications, until the reply to the call that asked for them.
+// Receives publications until the reply to the call that requested them.
 struct stream {
   client &from;
   meter &times;
@@ -342,7 +342,7 @@ int main(int argc, char **argv) {
     } else if (workload == "latencycb" || workload == "pipeline") {
       pipeline calls{c, times, number(0), workload == "pipeline" ? number(1) : 1};
       times.begin();
-      // The calls begin on the thread that also completes them.
+      // The thread that completes the calls also makes them.
       c.echo_args(0);
       c.call("bench.echo", &pipeline::begin, &calls);
       c.run();

@@ -1,4 +1,5 @@
-// The workloads of client.cpp through wslink.hpp: what the C++ wrapper costs above the C ABI. Same command line.
+// The workloads of client.cpp through wslink.hpp, to measure what the C++ wrapper adds. The command line is that of
+// client.cpp.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -33,14 +34,14 @@ wslink::session open(const char *url, bool io_thread) {
   return session;
 }
 
-// The end of what runs in callbacks. It outlives the session, whose thread may still be in finish().
+// Signals the end of work in callbacks. It outlives the session, whose thread may still be in finish().
 class ending {
 public:
   void finish() {
     finished_ = true;
     over_.set_value();
   }
-  // Runs callbacks until one of them calls finish(); on the I/O thread they run by themselves.
+  // Runs callbacks until one of them calls finish(). With delivery on the I/O thread it only waits.
   void run(const wslink::session &session) {
     const char *where = std::getenv("WSLINK_DELIVERY");
     if (!where || std::string_view(where) == "io")
@@ -54,7 +55,7 @@ private:
   std::promise<void> over_;
 };
 
-// The sum of all numbers, of the sizes of all strings and of the keys.
+// The sum of all numbers, string sizes and key sizes.
 double see(std::string_view kind, wslink::value list) {
   double sum = 0;
   if (kind == "floats") {
@@ -73,7 +74,7 @@ double see(std::string_view kind, wslink::value list) {
   } else {
     constexpr double keys = 2 + 4 + 7 + 7 + 8 + 6 + 5 + 4;
     for (wslink::value record : list) {
-      // Added up in the end, as in client.cpp.
+      // Added up at the end, as in client.cpp.
       const auto id = record["id"].get<double>();
       const auto name = record["name"].get<std::string_view>();
       const auto visible = record["visible"].get<bool>();
@@ -107,7 +108,7 @@ struct pipeline {
   meter &times;
   ending &end;
   long total, depth, sent = 0, done = 0;
-  // Filled again for each call, as client.cpp does with its arguments.
+  // Refilled for each call, like the arguments in client.cpp.
   wslink::request echo = session.request("bench.echo");
 
   void next() {
@@ -183,7 +184,7 @@ int main(int argc, char **argv) {
     } else if (workload == "latencycb" || workload == "pipeline") {
       pipeline calls{session, times, end, number(0), workload == "pipeline" ? number(1) : 1};
       times.begin();
-      // The calls begin on the thread that also completes them.
+      // The thread that completes the calls also makes them.
       session.request("bench.echo", 0).then([&calls](wslink::outcome &&) {
         while (calls.sent < std::min(calls.depth, calls.total))
           calls.next();

@@ -1,10 +1,10 @@
-// What sessions cost that do little, and an upload that meets a slow reader; through the C ABI.
+// The cost of idle sessions, and an upload to a slow reader, through the C ABI.
 //
-//   footprint <url> idle SECONDS        how often the threads of a connected session were woken meanwhile
-//   footprint <url> sessions N          memory of a process for each of N connected sessions, after a call by each
+//   footprint <url> idle SECONDS        how often the threads of a connected session woke up
+//   footprint <url> sessions N          memory of a process for each of N connected sessions, after one call by each
 //   footprint <url> slow-upload SIZE N  N uploads of SIZE bytes in one piece, with a send buffer of 64 KiB
 //
-// Protocol as WSLINK_PROTOCOL says. Linux only.
+// WSLINK_PROTOCOL chooses the protocol. Linux only.
 #include <dirent.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -43,7 +43,7 @@ void call(wslink_session *session, const char *method, wslink_args *args) {
   wslink_document_unref(reply);
 }
 
-// A number from a file of the kernel, such as "VmRSS:	 1234 kB".
+// A number from a file in /proc, such as "VmRSS:	 1234 kB".
 long number_in(const std::string &path, const char *name) {
   std::FILE *file = std::fopen(path.c_str(), "r");
   if (!file)
@@ -57,7 +57,7 @@ long number_in(const std::string &path, const char *name) {
   return number;
 }
 
-// How often all threads but this one gave the processor up by themselves, which is how often they were woken.
+// The voluntary context switches of all other threads, which is the number of their wake-ups.
 long wake_ups() {
   long sum = 0;
   DIR *tasks = opendir("/proc/self/task");
@@ -69,7 +69,7 @@ long wake_ups() {
   return sum;
 }
 
-// The library has no option for it: every socket of this process gets it.
+// Limits the send buffer of every socket of this process, because the library has no option for it.
 void limit_send_buffers(int bytes) {
   for (int fd = 3; fd < 256; fd++)
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
@@ -87,7 +87,7 @@ int main(int argc, char **argv) {
   std::vector<wslink_session *> sessions;
   if (workload == "idle") {
     sessions.push_back(open(argv[1]));
-    // What connecting left to do is done once the session answers.
+    // When the session answers, the work of connecting is over.
     wslink_args_add_int(args, 1, nullptr);
     call(sessions[0], "bench.echo", args);
     usleep(200000);

@@ -1,5 +1,5 @@
-// The data of the workloads: blobs, and replies whose result is a list of floats, records or strings, as the servers of
-// both protocols encode them.
+// The data of the workloads: blobs, and replies whose result is a list of floats, records or strings, encoded as the
+// servers of both protocols do.
 #ifndef WSLINK_BENCH_MESSAGES_HPP
 #define WSLINK_BENCH_MESSAGES_HPP
 
@@ -15,7 +15,7 @@
 
 namespace bench {
 
-// The byte at a place of every blob.
+// A byte of a blob, by its position.
 inline std::uint8_t pattern(std::size_t place) {
   place %= std::size_t(1) << 20;
   return std::uint8_t(place * 31 + place / 251);
@@ -33,10 +33,10 @@ inline void check_blob(const std::uint8_t *data, std::size_t size, std::size_t w
     die("wrong blob");
 }
 
-// Whether strings are asked for one after the other, and not many in one step.
+// Whether strings are read one per call instead of many per call.
 inline bool one_by_one() { return std::getenv("WSLINK_ONE_BY_ONE") != nullptr; }
 
-// Full mantissas, as data of simulations has.
+// Full mantissas, like the data of simulations.
 inline double float_at(size_t i) { return std::sin(double(i) * 0.001) * 1000.0 + 1e-7 * double(i % 97); }
 
 inline std::string_view word_at(size_t i) {
@@ -98,11 +98,11 @@ struct Msgpack {
   void end_map() {}
 };
 
-// Writes values as JSON, the way Python does.
+// Writes values as JSON, in Python's format.
 struct Json {
   std::string out;
 
-  // Before a value or key: what separates it from the one before.
+  // The separator before a value or key.
   void next() {
     char last = out.empty() ? '[' : out.back();
     if (last != '[' && last != '{' && last != ' ')
@@ -123,7 +123,7 @@ struct Json {
     if (written.find_first_of(".e") == std::string_view::npos)
       out += ".0";
   }
-  void string(std::string_view v) { // none of ours needs an escape
+  void string(std::string_view v) { // none of the benchmark's strings needs an escape
     next();
     out += '"';
     out += v;

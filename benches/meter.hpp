@@ -19,7 +19,7 @@ namespace bench {
   std::exit(4);
 }
 
-// Times what lies between begin() and end(), or report() where nothing has to be kept out.
+// Measures the time from begin() to end(), or to report() if nothing has to be excluded.
 class meter {
 public:
   double ops = 0, bytes = 0, check = 0;
@@ -31,14 +31,14 @@ public:
     lap_ = begun_;
     cpu_ = cpu();
   }
-  // An operation begins or has ended.
+  // An operation begins or ends.
   void start_lap() { lap_ = clock::now(); }
   void end_lap() {
     const clock::time_point now = clock::now();
     laps_.push_back(seconds(now - lap_));
     lap_ = now;
   }
-  // Laps of the same work, after one that does not count: its memory is new.
+  // Repeats the work, after a first time that does not count because its memory is new.
   template <class Work>
   void repeat(long laps, Work &&once) {
     once();

@@ -1,4 +1,4 @@
-"""Tables of the results of scripts/bench, in Markdown. Ratios are taken within each round, and of those the median."""
+"""Tables of the results of scripts/bench, in Markdown. A ratio is the median of the ratios of the rounds."""
 
 from statistics import median
 
@@ -38,7 +38,7 @@ def spread(values):
 
 
 class Results:
-    """What was measured of one row: client -> round -> result."""
+    """The results of one row: client -> round -> result."""
 
     def __init__(self, row, results):
         self.row = row
@@ -55,7 +55,7 @@ class Results:
         return median(values) if values else None
 
     def best_peer(self, what=value):
-        """By its median, so that the same one is compared in each round."""
+        """The peer with the best median. One peer is compared in all rounds, also where another one won a round."""
         peers = [c for c in self.of if c in PEERS and c not in self.row.not_compared]
         best = min if self.row.less_is_better or what is cpu else max
         return best(peers, key=lambda c: self.median(c, what), default=None)
@@ -74,20 +74,17 @@ class Results:
     def quantity(self, name):
         if name == "value":
             return self.median("wslink")
-        what = cpu if name.startswith("cpu/") else value
-        # CPU is compared with that of the peer that is fastest.
-        other = "raw" if name.endswith("raw") else self.best_peer()
-        return self.ratio("wslink", other, what)
+        return self.ratio("wslink", self.best_peer() if name == "peer" else name)
 
-    def marks(self):
+    def limits(self):
         cells = []
-        for what, sign, limit in self.row.marks:
-            got = self.quantity(what)
+        for name, sign, limit in self.row.limits:
+            got = self.quantity(name)
             if got is None:
                 continue
             met = got <= limit if sign == "<=" else got >= limit
-            what = {"value": self.row.unit, "cpu/raw": "CPU of raw", "cpu/peer": "CPU of the peer"}.get(what, what)
-            cells.append(f"{'met' if met else '**not met**'}: {'≤' if sign == '<=' else '≥'} {limit:g} {'x ' if what != self.row.unit else ''}{what}")
+            unit = self.row.unit if name == "value" else f"x {name}"
+            cells.append(f"{'met' if met else '**not met**'}: {'≤' if sign == '<=' else '≥'} {limit:g} {unit}")
         return "; ".join(cells) or "-"
 
 
@@ -97,7 +94,7 @@ def x(ratio):
 
 def summary(results):
     lines = [
-        "| row | unit | ours | spread | x raw | best peer | x peer | CPU x raw | CPU x peer | wrapper: time, CPU | mark |",
+        "| row | unit | ours | spread | x raw | best peer | x peer | CPU x raw | CPU x peer | wrapper: time, CPU | limit |",
         "|---|---|---:|---:|---:|---|---:|---:|---:|---:|---|",
     ]
     for row in ROWS:
@@ -112,7 +109,7 @@ def summary(results):
         cells = [
             row.title, {"us": "µs"}.get(row.unit, row.unit), number(got.median("wslink")), spread(got.values("wslink")),
             x(got.ratio("wslink", "raw")), peer or "-", x(got.ratio("wslink", peer)), x(got.ratio("wslink", "raw", cpu)),
-            x(got.ratio("wslink", peer, cpu)), both, got.marks(),
+            x(got.ratio("wslink", peer, cpu)), both, got.limits(),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -133,7 +130,7 @@ def details(results):
 
 
 def facts(results):
-    """What is counted once: system calls and sizes."""
+    """System calls and sizes, which are counted once per run."""
     lines = []
     calls = [r for r in results if "syscalls" in r]
     if calls:
@@ -149,7 +146,7 @@ def facts(results):
 
 
 def codecs(measured):
-    """What criterion measured, as pairs of a benchmark and its estimates: our time, and how many times as long others take."""
+    """The results of criterion, given as pairs of a benchmark and its estimates. Columns of others: their time divided by ours."""
     others = ("rmpv", "rmpv-ref", "rmp-serde", "serde_json")
     messages = {}
     for benchmark, estimates in measured:

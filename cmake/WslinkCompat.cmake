@@ -1,5 +1,5 @@
 # The target wslink::compat: the class of Kitware's C++ client, in include/wslink/compat, with the nlohmann_json and the
-# threads that it needs.
+# threads library that it needs.
 set(wslink_found "")
 if(NOT TARGET nlohmann_json::nlohmann_json)
   find_package(nlohmann_json 3.8 REQUIRED)
@@ -9,7 +9,7 @@ if(NOT TARGET Threads::Threads)
   find_package(Threads REQUIRED)
   list(APPEND wslink_found Threads::Threads)
 endif()
-# Seen by a project around this one too, as wslink::compat is. What FetchContent provides is not imported: it is seen.
+# A surrounding project must see it too, like wslink::compat. Targets from FetchContent are visible already.
 foreach(wslink_target IN LISTS wslink_found)
   get_target_property(wslink_imported ${wslink_target} IMPORTED)
   if(wslink_imported)

@@ -1,5 +1,5 @@
-# wslink_options: how the examples and tests are compiled. A target to link to, so that nothing is changed for the
-# targets of a project around this one.
+# wslink_options: the compile options of the examples and tests. They link to this target, so that the targets of a
+# surrounding project are not affected.
 add_library(wslink_options INTERFACE)
 if(MSVC)
   target_compile_options(wslink_options INTERFACE /W4 $<$<BOOL:${WSLINK_WERROR}>:/WX>)

@@ -5,11 +5,11 @@ include(CMakePackageConfigHelpers)
 set(WSLINK_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/wslink" CACHE STRING "Where the CMake package is installed")
 mark_as_advanced(WSLINK_CMAKE_DIR)
 
-# The library, then the links: install() keeps links as they are.
+# The library, then the links, which install() does not resolve.
 set(wslink_runtime ${WSLINK_FILE})
 set(wslink_links_dev ${WSLINK_LINKS})
 if(NOT WIN32)
-  # The link with the number belongs to programs, the one without it to the linker.
+  # Programs use the link with the number, the linker the one without it.
   list(APPEND wslink_runtime ${WSLINK_SONAME})
   list(REMOVE_ITEM wslink_links_dev ${WSLINK_SONAME})
 endif()
@@ -24,7 +24,7 @@ if(CMAKE_INSTALL_SO_NO_EXE)
 else()
   install(PROGRAMS ${wslink_runtime} DESTINATION "${wslink_library_dir}" COMPONENT runtime)
 endif()
-# `cmake --install --strip` and cpack know only what was built by CMake itself.
+# `cmake --install --strip` and cpack strip only files that CMake itself has built.
 if(CMAKE_STRIP AND NOT WIN32)
   set(wslink_installed "\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${wslink_library_dir}")
   if(IS_ABSOLUTE "${wslink_library_dir}")
@@ -57,12 +57,17 @@ install(
   PATTERN "*.h"
   PATTERN "*.hpp")
 
+# Not on Windows, whose compilers have no ThreadSanitizer.
+if(NOT WIN32)
+  install(FILES "${PROJECT_SOURCE_DIR}/cmake/tsan.supp" DESTINATION "${CMAKE_INSTALL_DATADIR}/wslink" COMPONENT dev)
+endif()
+
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/wslink-config.cmake.in" "${PROJECT_BINARY_DIR}/wslink-config.cmake"
   INSTALL_DESTINATION "${WSLINK_CMAKE_DIR}"
   PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_BINDIR
   NO_CHECK_REQUIRED_COMPONENTS_MACRO)
-# Before 1.0 each minor version has an ABI and an API of its own.
+# Before 1.0 each minor version has its own ABI and API.
 if(PROJECT_VERSION_MAJOR EQUAL 0)
   set(wslink_compatibility SameMinorVersion)
 else()
@@ -75,7 +80,7 @@ install(
   DESTINATION "${WSLINK_CMAKE_DIR}"
   COMPONENT dev)
 
-# The paths of wslink.pc start at the file itself, so that the installed tree can be moved.
+# The paths in wslink.pc are relative to the file, so that the installed tree can be moved.
 set(wslink_pc_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
   set(WSLINK_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
@@ -92,7 +97,7 @@ else()
   set(WSLINK_PC_INCLUDEDIR "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 endif()
 if(WSLINK_BUILD_STATIC)
-  # Its native libraries are known when it has been built, so the line that names them is written at the end.
+  # The native libraries are known only after the build, so installation writes the line that names them.
   set(WSLINK_PC_LIBS_PRIVATE "Libs.private: @WSLINK_NATIVE_LIBS@")
   configure_file("${PROJECT_SOURCE_DIR}/cmake/wslink.pc.in" "${PROJECT_BINARY_DIR}/wslink.pc.in" @ONLY)
   install(
@@ -105,7 +110,7 @@ else()
 endif()
 install(FILES "${PROJECT_BINARY_DIR}/wslink.pc" DESTINATION "${wslink_pc_dir}" COMPONENT dev)
 
-# What Debian's packages say about their license, each in a folder of its own.
+# The license file of each Debian package, in its own folder.
 if(CMAKE_INSTALL_SO_NO_EXE)
   foreach(package IN ITEMS "runtime:libwslink${WSLINK_ABI}" dev:libwslink-dev tools:wslink-cli)
     string(REPLACE ":" ";" package "${package}")
@@ -118,6 +123,21 @@ if(CMAKE_INSTALL_SO_NO_EXE)
 endif()
 
 if(TARGET wslink-cli)
+  # It finds the library relative to its own place, so it starts from every prefix, and the installed tree can be moved.
+  # Packagers who do not want this set CMAKE_SKIP_INSTALL_RPATH.
+  if(NOT WIN32)
+    if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_BINDIR}")
+      set(wslink_rpath "${CMAKE_INSTALL_FULL_LIBDIR}")
+    else()
+      set(wslink_rpath "\$ORIGIN")
+      if(APPLE)
+        set(wslink_rpath "@loader_path")
+      endif()
+      file(RELATIVE_PATH wslink_to_lib "/prefix/${CMAKE_INSTALL_BINDIR}" "/prefix/${CMAKE_INSTALL_LIBDIR}")
+      string(APPEND wslink_rpath "/${wslink_to_lib}")
+    endif()
+    set_property(TARGET wslink-cli APPEND PROPERTY INSTALL_RPATH "${wslink_rpath}")
+  endif()
   install(TARGETS wslink-cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT tools)
 endif()
 

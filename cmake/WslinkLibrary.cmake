@@ -1,5 +1,5 @@
-# The targets wslink::wslink, wslink::cpp and, if asked for, wslink::static. Cargo builds the libraries; a command
-# puts them into lib/ of the build tree, with the names and links that they will have when installed.
+# The targets wslink::wslink, wslink::cpp and, if enabled, wslink::static. Cargo builds the libraries; a command copies
+# them to lib/ of the build tree, with the names and links that they will have when installed.
 
 find_program(
   WSLINK_CARGO
@@ -11,14 +11,14 @@ if(NOT WSLINK_CARGO)
                       "Install Rust (https://rustup.rs), or set WSLINK_CARGO to the path of cargo.")
 endif()
 
-# What the files are called. WSLINK_FILE is the library itself, the others are links to it.
+# File names. WSLINK_FILE is the library, the others are links to it.
 set(WSLINK_IMPLIB "")
 set(WSLINK_STATIC_FILE libwslink.a)
 if(WIN32)
   set(WSLINK_BUILT wslink.dll)
   set(WSLINK_FILE wslink.dll)
   set(WSLINK_LINKS "")
-  # By the environment of the compiler, as cargo's targets *-msvc and *-gnu name them.
+  # Cargo's targets *-msvc and *-gnu name the files differently.
   set(WSLINK_IMPLIB libwslink.dll.a)
   if(MSVC)
     set(WSLINK_IMPLIB wslink.dll.lib)
@@ -32,7 +32,7 @@ elseif(APPLE)
 else()
   set(WSLINK_BUILT libwslink.so)
   set(WSLINK_FILE libwslink.so.${WSLINK_ABI}.${PROJECT_VERSION})
-  # libwslink.so.0.1.0, not .so.0.0.1.0: before 1.0 the number of the ABI is the major version.
+  # libwslink.so.0.1.0, not .so.0.0.1.0: before 1.0 the ABI number is the major version.
   if(WSLINK_ABI EQUAL PROJECT_VERSION_MAJOR)
     set(WSLINK_FILE libwslink.so.${PROJECT_VERSION})
   endif()
@@ -77,7 +77,7 @@ add_custom_command(
   USES_TERMINAL VERBATIM)
 add_custom_target(wslink_cargo ALL DEPENDS "${wslink_stamp}")
 
-# Multi-config generators ask for the location by configuration.
+# Multi-config generators need the location of each configuration.
 function(wslink_locations target property path)
   if(wslink_multi_config)
     foreach(config IN LISTS CMAKE_CONFIGURATION_TYPES)
@@ -96,7 +96,7 @@ add_dependencies(wslink::wslink wslink_cargo)
 set_target_properties(wslink::wslink PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_SOURCE_DIR}/include"
                                                 INTERFACE_COMPILE_DEFINITIONS "$<$<BOOL:${WIN32}>:WSLINK_SHARED>")
 if(wslink_top_level)
-  # Elsewhere compilers keep silent about the headers of an imported library; here they shall speak (CMake 3.23).
+  # Compilers do not warn about headers of an imported library by default; in this project they should (CMake 3.23).
   set_property(TARGET wslink::wslink PROPERTY IMPORTED_NO_SYSTEM ON)
 endif()
 wslink_locations(wslink::wslink IMPORTED_LOCATION "${WSLINK_LIB_DIR}/${WSLINK_FILE}")
@@ -109,14 +109,14 @@ endif()
 if(WSLINK_BUILD_STATIC)
   add_library(wslink::static STATIC IMPORTED GLOBAL)
   add_dependencies(wslink::static wslink_cargo)
-  # The native libraries that it needs are known only when it has been built: the linker reads them from a file.
+  # The native libraries that it needs are known only after it was built, so the linker reads them from a file.
   set_target_properties(
     wslink::static PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_SOURCE_DIR}/include"
                               INTERFACE_LINK_LIBRARIES "-Wl,@${WSLINK_LIB_DIR}/native-libs.txt")
   wslink_locations(wslink::static IMPORTED_LOCATION "${WSLINK_LIB_DIR}/${WSLINK_STATIC_FILE}")
 endif()
 
-# Set as properties and not by target_compile_features(), which wants a C++ compiler even from a project in C.
+# Set as properties, because target_compile_features() needs a C++ compiler even in a project in C.
 add_library(wslink_cpp INTERFACE)
 set_target_properties(wslink_cpp PROPERTIES INTERFACE_LINK_LIBRARIES wslink::wslink INTERFACE_COMPILE_FEATURES
                                                                                     cxx_std_17)

@@ -1,7 +1,7 @@
-# Packages, by cpack: .deb and .tar.gz, each with the components apart.
+# Packages by cpack: .deb and .tar.gz, one for each component.
 set(CPACK_PACKAGE_NAME wslink)
 set(CPACK_PACKAGE_VENDOR "wslink")
-# The maintainer of a package is who makes it, named as Debian's own tools expect.
+# The maintainer is the builder of the package, from the variables that Debian's tools use.
 set(wslink_maintainer "$ENV{DEBFULLNAME} <$ENV{DEBEMAIL}>")
 if(NOT DEFINED ENV{DEBEMAIL})
   set(wslink_maintainer "unnamed builder of wslink <nobody@localhost>")
@@ -29,7 +29,7 @@ set(CPACK_COMPONENT_TOOLS_DESCRIPTION
 set(CPACK_GENERATOR TGZ)
 set(CPACK_ARCHIVE_COMPONENT_INSTALL ON)
 
-# A package that is not made on a Debian has nothing to find out its dependencies with.
+# Only Debian has the tool that finds the dependencies of a package.
 find_program(WSLINK_SHLIBDEPS dpkg-shlibdeps)
 mark_as_advanced(WSLINK_SHLIBDEPS)
 if(WSLINK_SHLIBDEPS)

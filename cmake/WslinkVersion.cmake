@@ -1,5 +1,5 @@
-# Reads WSLINK_VERSION from Cargo.toml and WSLINK_ABI, the number in the SONAME, from build.rs, so that neither
-# can differ from what cargo builds.
+# Reads WSLINK_VERSION from Cargo.toml, and WSLINK_ABI, the number in the SONAME, from build.rs, so that neither can
+# differ from what cargo builds.
 get_filename_component(wslink_root "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 
 file(STRINGS "${wslink_root}/Cargo.toml" wslink_line REGEX "^version = \"[0-9]+\\.[0-9]+\\.[0-9]+\"" LIMIT_COUNT 1)

@@ -1,7 +1,7 @@
-# Runs cargo and puts what it built into LIB_DIR; see WslinkLibrary.cmake for the variables.
+# Runs cargo and copies its libraries to LIB_DIR; see WslinkLibrary.cmake for the variables.
 cmake_minimum_required(VERSION 3.20)
 
-# Only what is asked for: each further crate type would be optimised once more.
+# Only the requested crate types, because each further type is optimised separately.
 set(types cdylib)
 set(arguments --profile ${PROFILE} --target-dir "${TARGET_DIR}" --manifest-path "${SOURCE_DIR}/Cargo.toml")
 if(TARGET)
@@ -17,12 +17,12 @@ if(STATIC)
   set(rustc_arguments -- --print "native-static-libs=${native}")
 endif()
 
-# The file descriptors of make's job server are closed for commands that are not make; cargo would complain.
+# make closes the descriptors of its job server for other commands, and cargo would complain.
 unset(ENV{MAKEFLAGS})
 unset(ENV{MFLAGS})
 
 file(MAKE_DIRECTORY "${LIB_DIR}")
-# The messages tell where the library is, whatever target or directory the user's own configuration of cargo sets.
+# The messages contain the path of the library, whatever target or directory the user's cargo configuration sets.
 execute_process(
   COMMAND "${CARGO}" rustc --locked --lib --crate-type ${types} --message-format json-render-diagnostics ${arguments}
           ${ARGS} ${rustc_arguments}
@@ -50,7 +50,7 @@ take(${BUILT} ${FILE})
 if(IMPLIB)
   take(${IMPLIB} ${IMPLIB})
 endif()
-# Each link points to the one before, as ldconfig makes them.
+# Each link points to the previous one, like those of ldconfig.
 set(to ${FILE})
 foreach(link IN LISTS LINKS)
   file(CREATE_LINK ${to} "${LIB_DIR}/${link}" SYMBOLIC)

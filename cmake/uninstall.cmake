@@ -1,4 +1,4 @@
-# Removes the files that `cmake --install` wrote down in MANIFEST_DIR, and the folders that are of wslink alone.
+# Removes the files that `cmake --install` listed in MANIFEST_DIR, and the folders that belong to wslink alone.
 cmake_minimum_required(VERSION 3.20)
 file(GLOB manifests "${MANIFEST_DIR}/install_manifest*.txt")
 if(NOT manifests)
@@ -12,7 +12,7 @@ foreach(manifest IN LISTS manifests)
       message(STATUS "Removing ${path}")
       file(REMOVE "${path}")
     endif()
-    # The folders of wslink alone, from the innermost to the outermost, once they are empty.
+    # Empty folders that belong to wslink alone, from the innermost to the outermost.
     get_filename_component(folder "${path}" DIRECTORY)
     while(folder MATCHES "/(wslink|wslink-cli|libwslink[^/]*)(/[^/]+)?$" AND IS_DIRECTORY "${folder}")
       file(GLOB left "${folder}/*")

@@ -1,5 +1,5 @@
-// The client of wslink's own example chat-rpc-pub-sub: prints what is said on the channel, says each line of stdin, and
-// asks the server to stop talking at the end.
+// A client of wslink's own example chat-rpc-pub-sub: prints the publications on the channel, sends each line of stdin,
+// and asks the server to stop talking at the end.
 //
 //     chat ws://localhost:8080/ws
 
@@ -12,10 +12,10 @@
 int main(int argc, char **argv) {
   const char *url = argc > 1 ? argv[1] : "ws://localhost:8080/ws";
   try {
-    // The main thread waits for stdin, so that messages are printed by the I/O thread, as they come.
+    // The main thread waits for stdin, so the I/O thread prints the messages as they arrive.
     wslink::session session(wslink::config(url).delivery(wslink::delivery::io_thread));
 
-    // Kept in a variable: the subscription ends with it.
+    // Kept in a variable, because the subscription ends when this object is destroyed.
     const wslink::subscription channel =
         session.subscribe("wslink.communication.channel", [](const wslink::publication &said) {
           std::printf("heard: %s\n", said.get<std::string>().c_str());

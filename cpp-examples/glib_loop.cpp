@@ -1,5 +1,6 @@
-// A client in a GLib main loop: prints what the server of chat-rpc-pub-sub says, so many messages (default 5), beside
-// whatever else the loop does - here a clock. Nothing blocks, nothing is locked: all runs on this one thread.
+// A client in a GLib main loop: prints a number of publications of the chat-rpc-pub-sub server (default 5), while the
+// loop also runs other sources, here a clock. Nothing blocks and nothing is locked: all callbacks run on this one
+// thread.
 //
 //     glib_loop ws://localhost:8080/ws [MESSAGES]
 
@@ -15,24 +16,24 @@ namespace {
 
 class listener {
 public:
-  listener(const char *url, int messages) : config_(url), left_(messages) {
+  listener(const char *url, int messages) : config_(url), remaining_(messages) {
     config_.on_state([this](const wslink::state_change &now) { state_changed(now); });
     session_ = dispatcher_.make_session(config_);
     channel_ = session_.subscribe("wslink.communication.channel", [this](const wslink::publication &said) {
       std::printf("heard: %s\n", said.get<std::string>().c_str());
-      if (--left_ == 0)
+      if (--remaining_ == 0)
         stop();
     });
     session_.begin_connect();
   }
 
-  // Until all was heard, or the connection has ended; the exit status.
+  // Runs the loop until all messages have arrived or the connection has ended. Returns the exit status.
   int run() {
     const guint clock = g_timeout_add(100, tick, &ticks_);
     g_main_loop_run(loop_.get());
     g_source_remove(clock);
-    std::printf("%s; the clock ticked %d times\n", left_ <= 0 ? "all heard" : "the connection ended", ticks_);
-    return left_ <= 0 ? 0 : 1;
+    std::printf("%s; the clock ticked %d times\n", remaining_ <= 0 ? "all heard" : "the connection ended", ticks_);
+    return remaining_ <= 0 ? 0 : 1;
   }
 
 private:
@@ -40,7 +41,7 @@ private:
     if (now.reason)
       std::fprintf(stderr, "glib_loop: %s\n", now.reason.message());
     if (now.state == wslink::state::ready)
-      session_.request("wslink.start.talking").then([](wslink::outcome &&) {});
+      session_.request("wslink.start.talking").send();
     if (now.state == wslink::state::closed)
       g_main_loop_quit(loop_.get());
   }
@@ -58,14 +59,14 @@ private:
 
   std::unique_ptr<GMainLoop, decltype(&g_main_loop_unref)> loop_{g_main_loop_new(nullptr, FALSE), g_main_loop_unref};
   wslink::config config_;
-  int left_;
+  int remaining_;
   int ticks_ = 0;
   wslink::glib::dispatcher dispatcher_;
-  wslink::session session_ = wslink::session::from_c(nullptr);
+  wslink::session session_;
   wslink::subscription channel_;
 };
 
-// Exceptions of callbacks end here, because GLib cannot pass them on.
+// The hook for exceptions of callbacks, because they cannot propagate through GLib.
 void report(std::exception_ptr thrown) {
   try {
     std::rethrow_exception(std::move(thrown));

@@ -1,5 +1,5 @@
-// One thread, one poll() for everything: says each line of stdin to the server of chat-rpc-pub-sub, and prints what is
-// said on the channel and what is answered, as it comes. Ends with stdin, when all is answered. For POSIX systems.
+// One thread with one poll() for stdin and the session: sends each line of stdin to the server of chat-rpc-pub-sub, and
+// prints publications and replies as they arrive. Ends at the end of stdin, after the last reply. For POSIX systems.
 //
 //     poll_loop ws://localhost:8080/ws
 
@@ -14,7 +14,7 @@
 
 namespace {
 
-// The lines that are on stdin now; false at its end.
+// Calls `line` for each line that can be read from stdin now; false at the end of stdin.
 template <class Line>
 bool read_lines(std::string &rest, Line &&line) {
   char piece[4096];
@@ -28,7 +28,7 @@ bool read_lines(std::string &rest, Line &&line) {
 }
 
 void run(const char *url) {
-  const wslink::session session{wslink::config(url)};
+  const wslink::session session(url);
   const auto channel = session.subscribe("wslink.communication.channel", [](const wslink::publication &said) {
     std::printf("heard: %s\n", said.get<std::string>().c_str());
   });
@@ -41,13 +41,13 @@ void run(const char *url) {
     session.request("wslink.say.hello", line).timeout(std::chrono::seconds(10)).then([&](wslink::outcome &&answer) {
       --unanswered;
       std::printf("answer: %s\n",
-                  answer.get<std::string>().c_str()); // a failure is thrown, and comes out of dispatch()
+                  answer.get<std::string>().c_str()); // throws a failure, which dispatch() rethrows
     });
     ++unanswered;
   };
 
   while (more || unanswered > 0) {
-    // Readable as long as there is something to dispatch. A negative descriptor is left out by poll().
+    // The descriptor is readable while there are events to dispatch. poll() ignores a negative descriptor.
     pollfd watched[] = {{session.descriptor(), POLLIN, 0}, {more ? STDIN_FILENO : -1, POLLIN, 0}};
     if (poll(watched, 2, -1) < 0)
       continue; // a signal

@@ -1,7 +1,8 @@
-// A viewer for image streams with Qt: subscribes, shows the latest image, and says in its title how it goes. A window
-// that is slow loses images, not time: with keep_latest() only the newest waits.
+// A viewer for image streams with Qt: subscribes, shows the latest image, and shows the state and the counters in its
+// title. If the window is slow, images are dropped and it does not lag behind: with keep_latest() only the newest is
+// queued.
 //
-//     qt_viewer ws://localhost:8080/ws [--frames N]    --frames: end after so many images
+//     qt_viewer ws://localhost:8080/ws [--frames N]    --frames: end after N images
 
 #include <QtCore/QCommandLineParser>
 #include <QtGui/QCloseEvent>
@@ -18,7 +19,7 @@ using namespace std::chrono_literals;
 
 class viewer : public QLabel {
 public:
-  // `frames`: the application ends after so many; 0: never.
+  // The application ends after `frames` images; 0: never.
   viewer(const QString &url, int frames) : config_(url.toStdString()), frames_(frames) {
     resize(320, 240);
     setAlignment(Qt::AlignCenter);
@@ -39,16 +40,15 @@ private:
   void state_changed(const wslink::state_change &now) {
     setWindowTitle(QString::fromUtf8(now.reason ? now.reason.message() : to_text(now.state)));
     if (now.state == wslink::state::ready) {
-      session_.request("myprotocol.stream", "image").then([this](wslink::outcome &&o) {
-        if (!o)
-          fail(o.failure().message());
+      session_.request("myprotocol.stream", "image").send(this, [this](const wslink::error &why) { //
+        fail(why.message());
       });
     }
     if (now.state == wslink::state::closed && now.reason)
       fail(now.reason.message());
   }
   void show_image(const wslink::publication &p) {
-    // A view is enough: the PNG is decoded here and not kept. Raw pixels would be shown where they arrived, by
+    // A view is enough, because the PNG is decoded here and not kept. Raw pixels can be shown without a copy, by
     // wslink::qt::image(...get<wslink::buffer>(), width, height, bytes_per_line, QImage::Format_RGB888).
     const auto png = p.result()["blob"].get<wslink::bytes_view>();
     const QImage image = QImage::fromData(png.data(), static_cast<int>(png.size()));
@@ -64,7 +64,7 @@ private:
       QCoreApplication::exit(0);
     }
   }
-  // Other clients may watch the stream: it ends when the last one has said so.
+  // Other clients may watch the stream: the server ends it when the last one has called stop.
   void finish() {
     images_.reset();
     wslink::error ignored;
@@ -82,11 +82,11 @@ private:
   int frames_;
   int shown_ = 0;
   wslink::qt::dispatcher dispatcher_;
-  wslink::session session_ = wslink::session::from_c(nullptr);
+  wslink::session session_;
   wslink::subscription images_;
 };
 
-// Exceptions of callbacks end here, because Qt cannot pass them on.
+// The hook for exceptions of callbacks, because they cannot propagate through Qt.
 void report(std::exception_ptr thrown) {
   try {
     std::rethrow_exception(std::move(thrown));
@@ -104,8 +104,8 @@ int main(int argc, char **argv) {
   options.setApplicationDescription(QStringLiteral("Shows the image stream of a wslink server."));
   options.addHelpOption();
   options.addPositionalArgument(QStringLiteral("url"), QStringLiteral("ws://localhost:8080/ws if not given"));
-  const QCommandLineOption frames(QStringLiteral("frames"), QStringLiteral("End after so many images."),
-                                  QStringLiteral("N"), QStringLiteral("0"));
+  const QCommandLineOption frames(QStringLiteral("frames"), QStringLiteral("End after N images."), QStringLiteral("N"),
+                                  QStringLiteral("0"));
   options.addOption(frames);
   options.process(application);
   const QStringList given = options.positionalArguments();

@@ -1,5 +1,5 @@
 /*
- * A client of upstream's examples/simple server, in C99: every method that it has, and its image stream.
+ * A client of upstream's examples/simple server, in C99: calls all its methods, and receives its image stream.
  *
  *     simple <url> [folder]        for example: simple ws://localhost:8080/ws
  *
@@ -15,7 +15,7 @@ enum { CALL_TIMEOUT_MS = 10000, STREAMED_IMAGES = 5 };
 
 static const char *folder = ".";
 
-/* Says what went wrong, and ends the program. */
+/* Prints the error and ends the program. */
 static void fail(const char *what, wslink_error *error) {
   fprintf(stderr, "simple: %s: %s\n", what, wslink_error_message(error));
   wslink_error_free(error);
@@ -39,7 +39,7 @@ static const wslink_document *call(const wslink_session *session, const char *me
   return reply;
 }
 
-/* The same with positional arguments as JSON text. */
+/* Calls a method with positional arguments as JSON text, and waits for the reply. */
 static const wslink_document *call_json(const wslink_session *session, const char *method, const char *json) {
   wslink_args *args = wslink_args_new();
   const wslink_document *reply;
@@ -51,7 +51,7 @@ static const wslink_document *call_json(const wslink_session *session, const cha
   return reply;
 }
 
-/* Shows any value as JSON text. */
+/* Prints any value as JSON text. */
 static void show(const char *title, wslink_value value) {
   wslink_json *json = NULL;
   wslink_error *error = NULL;
@@ -70,7 +70,7 @@ static void show_reply(const wslink_session *session, const char *method, const 
   wslink_document_unref(reply);
 }
 
-/* Saves a value that is binary data; the bytes are where they arrived, nothing is copied. */
+/* Saves a value that is binary data, without a copy in memory. */
 static void save(const char *title, wslink_value value, const char *name) {
   wslink_bytes data;
   char path[4096];
@@ -92,7 +92,7 @@ static void save(const char *title, wslink_value value, const char *name) {
   printf("%-28s %lu bytes, saved as %s\n", title, (unsigned long)data.len, path);
 }
 
-/* A member of a map, which must be there. */
+/* A member of a map; ends the program if there is none. */
 static wslink_value member(wslink_value map, const char *key) {
   wslink_value value;
 
@@ -185,7 +185,7 @@ static void post_binary(const wslink_session *session) {
   wslink_args_free(args);
 }
 
-/* Calls what the server does not have: the error tells where and why. */
+/* Calls a method that the server does not have, and prints the error. */
 static void mistake(const wslink_session *session) {
   const wslink_document *reply = NULL;
   wslink_error *error = NULL;

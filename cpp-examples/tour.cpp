@@ -1,5 +1,5 @@
-// A walk through the library against the server of this project's tests (tests/servers/app.py): every part says what it
-// does, and checks what it got. The same program for both protocols.
+// A tour of the library with the server of this project's tests (tests/servers/app.py): every part prints what it
+// does, and checks the results. The same program works with both protocols.
 //
 //     tour ws://localhost:8080/ws [--out DIR]
 
@@ -49,7 +49,7 @@ void remote_errors(const wslink::session &session) {
     std::printf("   %s\n", e.what());
     expect(e.why().remote_code() == -32601, "the code of an unknown method");
   }
-  // Or as a value, for those who do not want exceptions:
+  // Or as a value, without exceptions:
   wslink::error failure;
   session.call("test.raise", "KeyError", &failure);
   const auto exception = failure.remote_data()["exception"].get_or<std::string>("?");
@@ -119,7 +119,7 @@ void tour(const char *url, const std::string &folder) {
   config.connect_timeout(20s).on_progress([&](const wslink::progress &now) {
     if (!now.incoming)
       return;
-    // One line for each quarter: a terminal would get a bar.
+    // One line for each quarter, instead of a progress bar.
     if (now.bytes * 4 / now.total != arrived * 4 / now.total || now.bytes == now.total) {
       std::printf("   %3d%% of %d MiB\n", static_cast<int>(now.bytes * 100 / now.total),
                   static_cast<int>(now.total >> 20));

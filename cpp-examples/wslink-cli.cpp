@@ -1,4 +1,4 @@
-// The curl of wslink servers: calls methods, shows publications, and finds out what a server is.
+// A command line client for wslink servers: calls methods, prints publications, and probes servers.
 //
 //     wslink-cli --help
 
@@ -26,10 +26,10 @@ double milliseconds_since(clock::time_point begun) {
   return std::chrono::duration<double, std::milli>(clock::now() - begun).count();
 }
 
-// To microseconds, more is noise.
+// Rounded to microseconds.
 double rounded(double milliseconds) { return std::round(milliseconds * 1000) / 1000; }
 
-// Waits for a reply, with the progress bar going on meanwhile.
+// Waits for a reply, and updates the progress bar meanwhile.
 wslink::document wait(const wslink::session &session, wslink::request request) {
   auto reply = request.future();
   session.dispatch_until(reply);
@@ -89,7 +89,7 @@ void probe(const wslink::session &session, const cli::probe_options &options, do
   for (unsigned i = 0; i < options.count; ++i) {
     const auto begun = clock::now();
     wslink::error err;
-    // Every server answers this: that it has no such method.
+    // Every server replies with the error that it has no such method.
     session.request("wslink.cli.probe").timeout(cli::milliseconds(options.timeout)).wait(&err);
     if (err.code() != wslink::code::remote)
       throw wslink::exception(std::move(err));
@@ -122,13 +122,13 @@ int main(int argc, char **argv) {
   app.set_version_flag("--version", std::string("wslink ") + wslink_version_text());
   app.footer(std::string(cli::examples_help) + cli::exit_codes_help);
   app.require_subcommand(1);
-  app.fallthrough(); // options of the connection may stand after the command too
+  app.fallthrough(); // options of the connection are also allowed after the command
   cli::add_connection(app, connection);
   CLI::App *call_command = app.add_subcommand("call", "Call a method and print its result");
   cli::add_call(*call_command, call_options);
   CLI::App *subscribe_command = app.add_subcommand("subscribe", "Print what is published on topics");
   cli::add_subscribe(*subscribe_command, subscribe_options);
-  CLI::App *probe_command = app.add_subcommand("probe", "Tell protocol, address, chunk size and round trip");
+  CLI::App *probe_command = app.add_subcommand("probe", "Print protocol, address, chunk size and round trip time");
   probe_command->add_option("-n,--count", probe_options.count, "How many round trips")
       ->check(CLI::Range(1U, 1000000U).description(""))
       ->capture_default_str();
@@ -152,7 +152,7 @@ int main(int argc, char **argv) {
     wslink::config config = cli::make_config(connection);
     if (bar.is_shown())
       config.on_progress([&](const wslink::progress &now) { bar.show(now); });
-    // Before connecting: mistakes in them need no server.
+    // Before connecting, so that invalid arguments are reported without a server.
     wslink::args arguments = cli::make_arguments(call_options);
 
     const wslink::session session(config);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes src/c.rs: the functions of include/wslink.h as Rust declarations, so that targets call them as C does.
+"""Writes src/c.rs: the functions of include/wslink.h as Rust declarations, so that targets call them like C.
 
   fuzz/declare.py            writes it
-  fuzz/declare.py --check    fails if it is not up to date
+  fuzz/declare.py --check    fails if src/c.rs is not up to date
 """
 
 import re
@@ -15,7 +15,7 @@ NUMBERS = {
     "size_t": "usize", "bool": "bool", "double": "f64", "float": "f32", "char": "c_char", "void": "c_void",
     "int": "c_int",
 }  # fmt: skip
-# Everything else is a handle, of which C knows nothing.
+# All other types are opaque handles.
 header = (HERE.parent / "include" / "wslink.h").read_text()
 header = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
 structs = {

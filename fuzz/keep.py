@@ -3,7 +3,7 @@
 
   fuzz/keep.py FROM TO BYTES
 
-Inputs are named by their content. Those in TO whose name begins with "regression-" stay.
+The name of an input is a hash of its content. Inputs in TO whose names begin with "regression-" stay.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Shows that fuzzing can find something: breaks the library in one way after the other in a copy of the sources, and
-lets the target run that is there for it, on the corpus and then on new inputs, for 60 seconds at most.
+"""Shows that fuzzing can find defects: inserts defects into a copy of the sources, one at a time, and runs the fuzz target
+of that part, on the corpus and then on new inputs, for at most 60 seconds.
 
     fuzz/mutations.py [NAME...]     all, or those whose name or target contains one of the words
 
-WSLINK_FUZZ_SECONDS is how long each may run. Takes some minutes. Ends with a table of what noticed; the exit status is 1
-if something stayed unnoticed.
+WSLINK_FUZZ_SECONDS is the time for each. Takes some minutes. Prints what detects each defect; the exit status is 1 if a
+defect is not detected.
 """
 
 import os
@@ -17,11 +17,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Before this folder, which has a file of the same name.
+# First in the path, because this folder has a mutations.py too.
 sys.path.insert(0, str(ROOT / "tests"))
 from mutations import COMPLETE, copy_of_the_tree  # noqa: E402
 
-# Name, target, file in src, what stands there exactly once, what is put in its place.
+# Name, target, file in src, text that occurs there exactly once, its replacement.
 MUTATIONS = [
     ("a 16-bit number loses its sign", "msgpack", "wire/msgpack/decode.rs",
      "i64::from(i16::from_be_bytes(", "i64::from(u16::from_be_bytes("),
@@ -62,7 +62,7 @@ MUTATIONS = [
 
 
 def fuzz(tree, target, seconds):
-    """What the target found, and by which inputs; nothing if it found nothing."""
+    """The finding of the target, and the inputs that led to it; None without a finding."""
     shutil.rmtree(tree / "target", ignore_errors=True)
     env = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target" / "fuzz-mutations"), "RUST_BACKTRACE": "0"}
     command = ["scripts/fuzz", target, str(seconds)]
@@ -78,7 +78,7 @@ def fuzz(tree, target, seconds):
 
 
 def main():
-    """Each mutation by itself."""
+    """Test the mutations one by one."""
     words, seconds = sys.argv[1:], int(os.environ.get("WSLINK_FUZZ_SECONDS", "60"))
     wanted = [m for m in MUTATIONS if not words or any(word in m[0] or word in m[1] for word in words)]
     unnoticed = 0

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes seeds for the fuzz targets from the recordings in tests/captures, into the folder that is given:
+"""Makes seeds for the fuzz targets from the recordings in tests/captures, into the given folder:
 
   fuzz/seeds.py FOLDER
 
-`scripts/fuzz --corpus` calls it and keeps the smallest set with the same coverage. The forms of the inputs are those
-that the targets describe.
+`scripts/fuzz --corpus` calls it and keeps the smallest set with the same coverage. The targets describe the forms of
+their inputs.
 """
 
 import json
@@ -70,7 +70,7 @@ def main(folder):
         for generation, hello in HELLO.items():
             ended = bytes([4, 0, 0, 6, 6, 1, 0, 16, 1, 16, 0, 0, 2, 14, 0, 10, 5])
             add("session", bytes([options + generation, 9]), hello[2:], calls, ended)
-    # What no recording has.
+    # Messages that no recording has.
     for text in (r'["\ud83d\ude00\ude00\ud83d", "\u00e9\n\/"]', "[-0, 0.1e-5, 1E400, 18446744073709551616, NaN]"):
         add("json", text.encode())
         add("values", b"\x51\0\0\0", text.encode())

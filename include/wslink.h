@@ -5,21 +5,26 @@
  * Conventions
  *   - Functions that can fail return WSLINK_OK or a negative code (WSLINK_ERR_...), and store an error object
  *     in their last parameter `err`, which the caller frees; `err` may be NULL. Out-parameters are written
- *     only on success. Positive returns are states, not errors.
- *   - Every pointer is checked for NULL. Every _free and _unref takes NULL.
- *   - Strings in: configuration takes NUL-terminated ones, everything else a wslink_str, made by
+ *     only on success. Positive return values are not errors.
+ *   - Every pointer is checked for NULL. Every _free and _unref function ignores NULL.
+ *   - String parameters: functions of the configuration take NUL-terminated strings, all others a wslink_str, made by
  *     wslink_str_from("text") or {pointer, length}. All are copied. Strings must be UTF-8.
- *   - Strings and bytes out are views into the object they come from, and live as long as that.
- *   - A callback comes with `user`, the pointer it is called with, and `drop`, which is called exactly once with
- *     `user` after the last call of the callback, and also if the function that was to register it failed.
- *     `drop` may be NULL. A callback returns: neither C++ exceptions nor longjmp may leave it, because the library
- *     would be left in the middle of what it does.
- *   - Threads: a session may be used by any thread. Configurations and arguments by one thread at a time.
- *     Documents, buffers and errors are immutable: any thread may read them and change their count.
+ *   - Strings and bytes that a function returns are views into the object they come from, and valid as long as it.
+ *   - A callback is passed with `user`, a pointer that is passed to each call of it, and `drop`, which is called exactly once
+ *     with `user`: after the last call of the callback, or when the function that registers it fails.
+ *     `drop` may be NULL. A callback must return: neither C++ exceptions nor longjmp may leave it, because they would skip
+ *     code of the library.
+ *   - Threads: a session may be used by any thread, configurations and arguments by one thread at a time.
+ *     Documents, buffers and errors are immutable: any thread may read them and change their reference counts.
  *   - Callbacks run inside wslink_session_dispatch, on the thread that calls it, or on the I/O thread
- *     (WSLINK_DELIVERY_IO_THREAD). No lock is held meanwhile: every function may be called, except that those
- *     which wait refuse on the I/O thread with WSLINK_ERR_REENTRANT.
- *   - The library installs no signal handlers, raises no SIGPIPE, reads no environment, prints nothing.
+ *     (WSLINK_DELIVERY_IO_THREAD). No lock is held while a callback runs, so it may call every function. On the I/O thread,
+ *     functions that wait fail with WSLINK_ERR_REENTRANT.
+ *   - Signals: the threads of the library block all signals except SIGPROF and those that the thread itself causes (SIGSEGV
+ *     and the like). The signal masks of the application's threads are not changed.
+ *   - pthread_cancel (of the default type, deferred) takes effect when the function of the library has returned,
+ *     also for functions that wait and for the callbacks that they run: use timeouts there.
+ *   - Numbers do not depend on the rounding mode of the thread (fesetround), which is not changed.
+ *   - The library installs no signal handlers, raises no SIGPIPE, reads no environment variables, prints nothing.
  */
 
 #ifndef WSLINK_H
@@ -34,14 +39,14 @@
 #define WSLINK_API
 #endif
 
-/** Begins the options of a call. */
+/** Initialises the options of a call. */
 #define WSLINK_CALL_OPTIONS_INIT { sizeof(wslink_call_options), 0 }
-/** Begins the options of a subscription. */
+/** Initialises the options of a subscription. */
 #define WSLINK_SUBSCRIBE_OPTIONS_INIT { sizeof(wslink_subscribe_options), 0, 0 }
-/** Begins the options of reconnecting. */
+/** Initialises the options of reconnecting. */
 #define WSLINK_RECONNECT_OPTIONS_INIT { sizeof(wslink_reconnect_options), 0, 500, 30000, 0, 0 }
-/** Begins the statistics of a session. */
-#define WSLINK_STATS_INIT { sizeof(wslink_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/** Initialises the counters of a session. */
+#define WSLINK_STATS_INIT { sizeof(wslink_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Version of the header: the first number.
@@ -64,12 +69,67 @@
 #define WSLINK_VERSION_NUMBER 1000
 
 /**
+ * Elements of `int8_t`.
+ */
+#define WSLINK_TYPE_INT8 1
+
+/**
+ * Elements of `uint8_t`.
+ */
+#define WSLINK_TYPE_UINT8 2
+
+/**
+ * Elements of `int16_t`.
+ */
+#define WSLINK_TYPE_INT16 3
+
+/**
+ * Elements of `uint16_t`.
+ */
+#define WSLINK_TYPE_UINT16 4
+
+/**
+ * Elements of `int32_t`.
+ */
+#define WSLINK_TYPE_INT32 5
+
+/**
+ * Elements of `uint32_t`.
+ */
+#define WSLINK_TYPE_UINT32 6
+
+/**
+ * Elements of `int64_t`.
+ */
+#define WSLINK_TYPE_INT64 7
+
+/**
+ * Elements of `uint64_t`.
+ */
+#define WSLINK_TYPE_UINT64 8
+
+/**
+ * Elements of `float`.
+ */
+#define WSLINK_TYPE_FLOAT32 9
+
+/**
+ * Elements of `double`.
+ */
+#define WSLINK_TYPE_FLOAT64 10
+
+/**
+ * A call with this timeout waits until the connection ends, whatever the configuration says.
+ */
+#define WSLINK_NO_TIMEOUT UINT32_MAX
+
+/**
  * Success.
  */
 #define WSLINK_OK 0
 
 /**
- * An argument is not acceptable; the message says which and why.
+ * An argument is invalid; the message says which and why.
  */
 #define WSLINK_ERR_ARGUMENT -100
 
@@ -94,7 +154,7 @@
 #define WSLINK_ERR_STATE -104
 
 /**
- * Not allowed from inside a callback or on the I/O thread, where it would wait for itself.
+ * Not allowed inside a callback or on the I/O thread, because the function would wait for its own thread.
  */
 #define WSLINK_ERR_REENTRANT -105
 
@@ -114,12 +174,12 @@
 #define WSLINK_ERR_UNSUPPORTED -108
 
 /**
- * The header of the program and the library do not fit together.
+ * The program was compiled with a header that is not compatible with the library.
  */
 #define WSLINK_ERR_VERSION -109
 
 /**
- * A defect of this library was stopped at its border; please report it.
+ * A panic inside this library was caught before it reached the caller; please report it.
  */
 #define WSLINK_ERR_PANIC -110
 
@@ -129,7 +189,7 @@
 #define WSLINK_ERR_NOT_FOUND -111
 
 /**
- * The value has another kind than the one asked for.
+ * The value is of another kind than requested.
  */
 #define WSLINK_ERR_KIND -112
 
@@ -154,17 +214,17 @@
 #define WSLINK_ERR_PROXY -202
 
 /**
- * TLS failed: no TLS there, or a certificate that is not trusted.
+ * The TLS handshake failed: the server does not speak TLS, or its certificate is not trusted.
  */
 #define WSLINK_ERR_TLS -203
 
 /**
- * The server answered the WebSocket upgrade with something else than 101.
+ * The server answered the WebSocket upgrade with another HTTP status than 101.
  */
 #define WSLINK_ERR_UPGRADE -204
 
 /**
- * Connected, but the wslink hello got no usable answer.
+ * Connected, but the server sent no valid reply to the wslink hello.
  */
 #define WSLINK_ERR_HELLO -205
 
@@ -179,7 +239,7 @@
 #define WSLINK_ERR_MISMATCH -207
 
 /**
- * The connection ended; the call may or may not have been executed.
+ * The connection ended; the server may or may not have executed the call.
  */
 #define WSLINK_ERR_CONNECTION_LOST -300
 
@@ -199,17 +259,17 @@
 #define WSLINK_ERR_PROTOCOL -303
 
 /**
- * A configured bound was hit; the message names it.
+ * A configured limit was exceeded; the message names it.
  */
 #define WSLINK_ERR_LIMIT -304
 
 /**
- * The server answered the call with an error; see `wslink_error_remote_code`.
+ * The server replied with an error; see `wslink_error_remote_code`.
  */
 #define WSLINK_ERR_REMOTE -400
 
 /**
- * Not part of a connection: arguments, state.
+ * Outside of a connection: arguments, state.
  */
 #define WSLINK_STAGE_LOCAL 0
 
@@ -254,38 +314,38 @@
 #define WSLINK_STAGE_CALL 8
 
 /**
- * Not asked to connect yet.
+ * Not connected yet.
  */
 #define WSLINK_STATE_IDLE 0
 
 /**
- * On the way: resolving, connecting, TLS, upgrade, hello.
+ * Connecting: resolving, TCP, TLS, upgrade, hello.
  */
 #define WSLINK_STATE_CONNECTING 1
 
 /**
- * Open: calls are possible.
+ * Connected: calls are possible.
  */
 #define WSLINK_STATE_READY 2
 
 /**
- * The connection ended without being asked to; `WSLINK_STATE_RECONNECTING` or `WSLINK_STATE_CLOSED` follows.
+ * The connection ended, and the application has not closed it. `WSLINK_STATE_RECONNECTING` or `WSLINK_STATE_CLOSED`
+ * follows.
  */
 #define WSLINK_STATE_LOST 3
 
 /**
- * Waiting for the next attempt to connect (`wslink_config_set_reconnect`), which `wslink_session_connect` begins at
- * once.
+ * Waiting for the next attempt to connect (`wslink_config_set_reconnect`). `wslink_session_connect` begins it at once.
  */
 #define WSLINK_STATE_RECONNECTING 4
 
 /**
- * Closing in agreement with the server.
+ * The closing handshake is in progress.
  */
 #define WSLINK_STATE_CLOSING 5
 
 /**
- * Over; `wslink_session_connect` may be called again.
+ * Closed; `wslink_session_connect` may be called again.
  */
 #define WSLINK_STATE_CLOSED 6
 
@@ -295,7 +355,7 @@
 #define WSLINK_KIND_NULL 0
 
 /**
- * A truth value.
+ * A boolean.
  */
 #define WSLINK_KIND_BOOL 1
 
@@ -340,12 +400,12 @@
 #define WSLINK_KIND_EXT 9
 
 /**
- * An integer beyond 64 bit, as decimal text (protocol 1 only).
+ * An integer of more than 64 bits, as decimal text (protocol 1 only).
  */
 #define WSLINK_KIND_BIGINT 10
 
 /**
- * Find out which protocol the server speaks.
+ * Detect which protocol the server speaks.
  */
 #define WSLINK_PROTOCOL_AUTO 0
 
@@ -355,7 +415,7 @@
 #define WSLINK_PROTOCOL_V1 1
 
 /**
- * msgpack in chunks: wslink 2.
+ * msgpack, split into chunks: wslink 2.
  */
 #define WSLINK_PROTOCOL_V2 2
 
@@ -365,22 +425,23 @@
 #define WSLINK_DELIVERY_QUEUED 0
 
 /**
- * Callbacks run on the I/O thread, at once. They must be short: the server is not answered meanwhile.
+ * Callbacks run on the I/O thread, immediately. They must be short, because the connection is not served while they
+ * run.
  */
 #define WSLINK_DELIVERY_IO_THREAD 1
 
 /**
- * Something failed.
+ * Failures.
  */
 #define WSLINK_LOG_ERROR 1
 
 /**
- * Something is odd.
+ * Unexpected events that are not failures.
  */
 #define WSLINK_LOG_WARNING 2
 
 /**
- * Connections come and go.
+ * The beginning and the end of connections.
  */
 #define WSLINK_LOG_INFO 3
 
@@ -390,23 +451,23 @@
 #define WSLINK_LOG_DEBUG 4
 
 /**
- * Keep every publication; when `capacity` wait to be dispatched, new ones are dropped. The default.
+ * Overflow policy: when `capacity` publications are in the queue, new ones are dropped. The default.
  */
 #define WSLINK_POLICY_ALL 0
 
 /**
- * Keep the last `capacity` publications; older ones are dropped. With capacity 1 only the latest, which
- * is right for image streams.
+ * Overflow policy: when `capacity` publications are in the queue, the oldest is dropped for a new one. Capacity 1
+ * keeps only the latest, as image streams need it.
  */
 #define WSLINK_POLICY_LAST 1
 
 /**
- * Strict JSON for any library; what JSON cannot say is made readable (NaN becomes null).
+ * Strict JSON for any library. Values that JSON cannot express are converted (NaN to null).
  */
 #define WSLINK_JSON_PLAIN 0
 
 /**
- * Nothing is lost: `{"$float": "NaN"}`, `{"$bytes": hex}`, `{"$ext": ...}`, `{"$map": [[key, value], ...]}`.
+ * Lossless: `{"$float": "NaN"}`, `{"$bytes": hex}`, `{"$ext": ...}`, `{"$map": [[key, value], ...]}`.
  */
 #define WSLINK_JSON_TAGGED 1
 
@@ -421,67 +482,86 @@
 #define WSLINK_ENCODING_MSGPACK 2
 
 /**
- * How large the buffer for the key of an attachment must be, NUL included.
+ * The size of the buffer for the key of an attachment, including the NUL.
  */
 #define WSLINK_ATTACHMENT_KEY_SIZE 32
 
 /**
- * The arguments of one call: positional ones in order, keyword arguments by name, binary data of any size.
- * Used by one thread at a time. A call takes the content out and leaves the handle empty, to be filled
+ * The arguments of one call: positional arguments in order, keyword arguments by name, binary data of any size.
+ * Used by one thread at a time. A call takes the content and leaves the handle empty, to be filled
  * again or freed.
  */
 typedef struct wslink_args wslink_args;
 
 /**
- * Binary data with a count of its owners. Immutable; any thread may read, ref and unref it. The memory is
- * where the message arrived: nothing is copied.
+ * An attempt to connect that is about to begin. Valid during the callback that it is given to, on its thread.
+ */
+typedef struct wslink_attempt wslink_attempt;
+
+/**
+ * Binary data with a reference count. Immutable; any thread may read, ref and unref it. The memory is
+ * that of the received message: nothing is copied.
  */
 typedef struct wslink_buffer wslink_buffer;
 
 /**
- * The options of a session. Used by one thread at a time; a session copies it, so that it can be changed,
- * used for more sessions, or freed at once.
+ * The options of a session. Used by one thread at a time. A session copies the configuration, which can then be
+ * changed, used for other sessions, or freed.
  */
 typedef struct wslink_config wslink_config;
 
 /**
- * A message that arrived: its bytes and an index of the values in them. Immutable, with a count of its
- * owners; any thread may read, ref and unref it. In a callback it is borrowed: to keep it, or a value or
- * view of it, beyond the callback, take a reference.
+ * A received message: its bytes and an index of the values in them. Immutable, with a reference
+ * count; any thread may read, ref and unref it. In a callback it is borrowed: to use it, or a value or
+ * view of it, after the callback, add a reference.
  */
 typedef struct wslink_document wslink_document;
 
 /**
- * What went wrong. From an `err` out-parameter it belongs to the caller, who frees it; in a callback it is
+ * A failure. From an `err` out-parameter it belongs to the caller, who frees it; in a callback it is
  * borrowed for the duration of the callback. Immutable: any thread may read it.
  */
 typedef struct wslink_error wslink_error;
 
 /**
- * JSON text made of a value, with the binary data of the value beside it.
+ * JSON text made of a value, and the binary data of the value.
  */
 typedef struct wslink_json wslink_json;
 
 /**
- * A connection to one server, with the thread that serves it. Any thread may use it, also inside callbacks.
+ * A connection to one server, and its I/O thread. Any thread may use it, also inside callbacks.
  */
 typedef struct wslink_session wslink_session;
 
 /**
- * A view of one value: small, passed and copied by value, never freed. Valid as long as its document; the
+ * A view of one value: passed by value, never freed. Valid as long as its document. The
  * members are private.
  */
 typedef struct wslink_value {
   /**
-   * The document that holds the value; NULL in a view of nothing.
+   * The document of the value; NULL in the empty view.
    */
   const struct wslink_document *document;
   /**
-   * Private: where in the document. One number, because two halves that are written one by one and read at once
-   * make the processor wait.
+   * Private: the position in the document. One number, because a processor stalls if it reads as one word what was
+   * written in two halves.
    */
   uint64_t place;
 } wslink_value;
+
+/**
+ * A borrowed view of binary data.
+ */
+typedef struct wslink_bytes {
+  /**
+   * The first byte; may be NULL if `len` is 0.
+   */
+  const uint8_t *ptr;
+  /**
+   * The size in bytes.
+   */
+  size_t len;
+} wslink_bytes;
 
 /**
  * A borrowed view of UTF-8 text; not necessarily NUL-terminated. A NULL `ptr` with `len` 0 is the empty
@@ -493,28 +573,14 @@ typedef struct wslink_str {
    */
   const char *ptr;
   /**
-   * How many bytes.
+   * The length in bytes.
    */
   size_t len;
 } wslink_str;
 
 /**
- * A borrowed view of binary data.
- */
-typedef struct wslink_bytes {
-  /**
-   * The first byte; may be NULL if `len` is 0.
-   */
-  const uint8_t *ptr;
-  /**
-   * How many bytes.
-   */
-  size_t len;
-} wslink_bytes;
-
-/**
- * Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
- * as the document; the members are private.
+ * An iterator over the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
+ * as the document. The members are private.
  */
 typedef struct wslink_iter {
   /**
@@ -532,13 +598,13 @@ typedef struct wslink_iter {
 } wslink_iter;
 
 /**
- * Frees user data. Called exactly once for every callback that was handed to the library, after its last
- * call, and also when the function it was handed to failed.
+ * Frees user data. Called exactly once for every callback that was passed to the library: after the last call of the
+ * callback, or when the function to which it was passed fails.
  */
 typedef void (*wslink_drop_fn)(void *user);
 
 /**
- * When a session connects again by itself. Begin with `WSLINK_RECONNECT_OPTIONS_INIT`, so that members of later
+ * When and how often a session reconnects. Initialise with `WSLINK_RECONNECT_OPTIONS_INIT`, so that members of later
  * versions have their defaults.
  */
 typedef struct wslink_reconnect_options {
@@ -547,34 +613,50 @@ typedef struct wslink_reconnect_options {
    */
   size_t size;
   /**
-   * So many attempts in a row, from one loss to the next ready session. 0 (default): without end.
+   * The maximum number of attempts in a row. The count begins again after a connection that was ready for ten
+   * seconds, or for `longest_delay_ms` or `total_ms` if one of them is shorter. 0 (default): unlimited.
    */
   uint32_t attempts;
   /**
-   * Milliseconds before the first attempt, at least 1; doubled with every further one. What is really waited is
-   * chosen by chance between half of it and all of it. Default 500.
+   * The backoff before the first attempt in milliseconds, at least 1. It doubles for every further attempt. The
+   * actual delay is random, between half of the backoff and all of it. Default 500.
    */
   uint32_t first_delay_ms;
   /**
-   * The delay grows to this, in milliseconds. Default 30000.
+   * The maximum backoff in milliseconds. Default 30000.
    */
   uint32_t longest_delay_ms;
   /**
-   * The whole time for attempts since the loss, in milliseconds. 0 (default): without end.
+   * The maximum time for all attempts since the connection was lost, in milliseconds. 0 (default): unlimited.
    */
   uint32_t total_ms;
   /**
-   * Not 0: also if the very first connection fails, so that `wslink_session_connect` and
+   * Not 0: attempts are also made if the first connection fails, so that `wslink_session_connect` and
    * `wslink_session_connect_wait` wait for a server that is not up yet. Default 0.
    */
   int32_t at_first;
 } wslink_reconnect_options;
 
 /**
- * Asked before every attempt to reconnect whether the failure is worth it: true to try again. `attempt` is the number
- * that the attempt would have. Runs on the I/O thread, must answer at once, and must not use the session.
+ * Decides before every attempt to reconnect whether it is made: true to try again. `reason` is the failure, `attempt`
+ * the number of the attempt. Runs on the I/O thread, must return quickly, and must not use the session.
  */
 typedef bool (*wslink_reconnect_filter_fn)(void *user, const struct wslink_error *reason, uint32_t attempt);
+
+/**
+ * Called before each attempt to connect, including the first, to renew credentials that may have expired, by
+ * `wslink_attempt_set_...`. New values stay for the following attempts. For an attempt that the application has
+ * requested, `number` is 0 and `reason` is NULL. For an attempt to reconnect, `number` is its number and `reason` the
+ * failure, borrowed. If the callback returns false, the session is closed (`WSLINK_ERR_CANCELLED`) and may be
+ * connected again.
+ *
+ * Runs on the I/O thread, which is idle at this time. The callback may take long, but its time counts for the connect
+ * timeout. `wslink_session_free` waits for the callback, so it must not wait for a thread that may free the session.
+ */
+typedef bool (*wslink_attempt_fn)(void *user,
+                                  struct wslink_attempt *attempt,
+                                  uint32_t number,
+                                  const struct wslink_error *reason);
 
 /**
  * Receives a line of the log, NUL-terminated, borrowed. Runs on any thread, and must not use the session.
@@ -582,73 +664,74 @@ typedef bool (*wslink_reconnect_filter_fn)(void *user, const struct wslink_error
 typedef void (*wslink_log_fn)(void *user, int32_t level, const char *line);
 
 /**
- * A state that was entered, and why. Later versions may add members at the end.
+ * A change of state, and its reason. Later versions may add members at the end.
  */
 typedef struct wslink_state_change {
   /**
-   * One of `WSLINK_STATE_...`.
+   * The new state: one of `WSLINK_STATE_...`.
    */
   int32_t state;
   /**
    * For `WSLINK_STATE_RECONNECTING`, and for `WSLINK_STATE_CONNECTING` after it: the number of the attempt,
-   * counted from the last time the session was ready. Otherwise 0.
+   * see `wslink_reconnect_options.attempts`. Otherwise 0.
    */
   uint32_t attempt;
   /**
-   * For `WSLINK_STATE_RECONNECTING`: milliseconds until that attempt. Otherwise 0.
+   * For `WSLINK_STATE_RECONNECTING`: milliseconds until the attempt. Otherwise 0.
    */
   uint64_t delay_ms;
   /**
-   * Why, for `WSLINK_STATE_LOST`, `WSLINK_STATE_RECONNECTING`, and a `WSLINK_STATE_CLOSED` that was not asked
-   * for; otherwise NULL. Borrowed for the callback.
+   * The reason of `WSLINK_STATE_LOST`, `WSLINK_STATE_RECONNECTING`, and `WSLINK_STATE_CLOSED` unless the application
+   * has closed the session; otherwise NULL. Borrowed for the callback.
    */
   const struct wslink_error *reason;
 } wslink_state_change;
 
 /**
- * Told about every change of state; `change` is borrowed for the callback.
+ * Called for every change of state; `change` is borrowed for the callback.
  */
 typedef void (*wslink_state_fn)(void *user, const struct wslink_state_change *change);
 
 /**
- * How far a large message is.
+ * The progress of a large message. If the call of an outgoing message ends before the message is sent, and sending
+ * stops, there are no further reports.
  */
 typedef struct wslink_progress {
   /**
-   * From the server; otherwise to it.
+   * True for a message from the server, false for a message to the server.
    */
   bool incoming;
   /**
-   * Tells transfers apart; never used again in a session.
+   * The number of the transfer, unique in the session.
    */
   uint64_t transfer;
   /**
-   * The id of the call that an outgoing message belongs to, or 0.
+   * The id of the call to which an outgoing message belongs, or 0.
    */
   uint64_t call;
   /**
-   * Bytes so far.
+   * How many bytes were transferred.
    */
   uint64_t bytes;
   /**
-   * Bytes in total. The last report of a transfer that arrives or is sent whole has `bytes` equal to it.
+   * The size of the message in bytes. In the last report of a complete transfer, `bytes` is equal to it.
    */
   uint64_t total;
 } wslink_progress;
 
 /**
- * Told how far large messages are (256 KiB and more).
+ * Receives the progress of large messages (256 KiB and more).
  */
 typedef void (*wslink_progress_fn)(void *user, const struct wslink_progress *progress);
 
 /**
- * Called when `wslink_session_dispatch` has something to do after it had nothing. Runs on any thread, often
- * the I/O thread: it must only wake the application's event loop (post an event, set a flag) and return.
+ * Called when the queue of `wslink_session_dispatch` is no longer empty. Runs on any thread, often
+ * the I/O thread: it must only wake the event loop of the application (post an event, set a flag) and return.
  */
 typedef void (*wslink_wakeup_fn)(void *user);
 
 /**
- * What a session has done so far. Set `size` to `sizeof(wslink_stats)` before asking.
+ * Counters of a session. Set `size` to `sizeof(wslink_stats)`, or initialise with `WSLINK_STATS_INIT`.
  */
 typedef struct wslink_stats {
   /**
@@ -656,7 +739,7 @@ typedef struct wslink_stats {
    */
   size_t size;
   /**
-   * Replies and wanted publications received.
+   * Replies received, and publications on topics with a subscription.
    */
   uint64_t messages_in;
   /**
@@ -664,11 +747,11 @@ typedef struct wslink_stats {
    */
   uint64_t messages_out;
   /**
-   * Bytes received, framing included.
+   * Bytes received, including framing.
    */
   uint64_t bytes_in;
   /**
-   * Bytes sent, framing included.
+   * Bytes sent, including framing.
    */
   uint64_t bytes_out;
   /**
@@ -676,12 +759,11 @@ typedef struct wslink_stats {
    */
   uint64_t unsubscribed;
   /**
-   * Messages without meaning. Small publications that wait for wslink_session_dispatch() count when they are dispatched,
-   * and not at all if they never are.
+   * Malformed messages, including replies and publications whose content cannot be read.
    */
   uint64_t malformed;
   /**
-   * Unfinished messages and kept attachments given up for the limits.
+   * Unfinished messages, and attachments to which no message had referred, that were dropped because of the limits.
    */
   uint64_t evicted;
   /**
@@ -689,7 +771,7 @@ typedef struct wslink_stats {
    */
   uint64_t late_replies;
   /**
-   * Replies to nothing that was asked.
+   * Replies whose id belongs to no call.
    */
   uint64_t unknown_replies;
   /**
@@ -697,17 +779,22 @@ typedef struct wslink_stats {
    */
   uint64_t calls;
   /**
-   * Calls that wait for their reply.
+   * Calls in flight: their reply has not arrived.
    */
   uint64_t calls_in_flight;
   /**
-   * Events that wait for `wslink_session_dispatch`.
+   * Events in the queue of `wslink_session_dispatch`.
    */
   uint64_t events_waiting;
+  /**
+   * Bytes of calls in the send queue. They wait if calls are made faster than the server or the network accepts
+   * them.
+   */
+  uint64_t bytes_waiting;
 } wslink_stats;
 
 /**
- * Options of one call. Begin with `WSLINK_CALL_OPTIONS_INIT`, so that members of later versions have their
+ * Options of one call. Initialise with `WSLINK_CALL_OPTIONS_INIT`, so that members of later versions have their
  * defaults.
  */
 typedef struct wslink_call_options {
@@ -716,15 +803,16 @@ typedef struct wslink_call_options {
    */
   size_t size;
   /**
-   * How long to wait for the reply, in milliseconds. 0: as long as the connection lives.
+   * How long to wait for the reply, in milliseconds. 0 (default): as set by `wslink_config_set_call_timeout`.
+   * `WSLINK_NO_TIMEOUT`: until the connection ends.
    */
   uint32_t timeout_ms;
 } wslink_call_options;
 
 /**
  * Receives the outcome of a call, exactly once: `reply` (its value is `wslink_document_result(reply)`) or
- * `error`; the other is NULL. Both are borrowed for the callback: keep `reply` by `wslink_document_ref`.
- * Never runs inside the function that made the call. Runs where callbacks run; if the session is freed
+ * `error`; the other is NULL. Both are borrowed for the callback; `wslink_document_ref` keeps `reply`.
+ * Runs where callbacks run (`wslink_config_set_delivery`), never inside `wslink_session_call`; if the session is freed
  * before, inside `wslink_session_free`.
  */
 typedef void (*wslink_completion_fn)(void *user,
@@ -732,7 +820,7 @@ typedef void (*wslink_completion_fn)(void *user,
                                      const struct wslink_error *error);
 
 /**
- * Options of one subscription. Begin with `WSLINK_SUBSCRIBE_OPTIONS_INIT`.
+ * Options of one subscription. Initialise with `WSLINK_SUBSCRIBE_OPTIONS_INIT`.
  */
 typedef struct wslink_subscribe_options {
   /**
@@ -740,20 +828,21 @@ typedef struct wslink_subscribe_options {
    */
   size_t size;
   /**
-   * `WSLINK_POLICY_ALL` (default) or `WSLINK_POLICY_LAST`: what happens to publications that are not
-   * dispatched as fast as they come.
+   * The overflow policy, `WSLINK_POLICY_ALL` (default) or `WSLINK_POLICY_LAST`: what is dropped if publications
+   * arrive faster than they are dispatched.
    */
   int32_t policy;
   /**
-   * How many may wait. 0: the default, 65536 for `WSLINK_POLICY_ALL` and 1 for `WSLINK_POLICY_LAST`.
+   * How many publications the queue may hold. 0: the default, 65536 for `WSLINK_POLICY_ALL` and 1 for
+   * `WSLINK_POLICY_LAST`.
    */
   uint32_t capacity;
 } wslink_subscribe_options;
 
 /**
  * Receives a publication: `message` (its value is `wslink_document_result(message)`), or the `error` that the
- * server sent instead (it could not serialise what was published); the other is NULL. All are borrowed for
- * the callback. Runs where callbacks run.
+ * server sent because it could not serialise the value; the other is NULL. All are borrowed for
+ * the callback. Runs where callbacks run (`wslink_config_set_delivery`).
  */
 typedef void (*wslink_publication_fn)(void *user,
                                       struct wslink_str topic,
@@ -765,31 +854,31 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The version of the library that is loaded, as `WSLINK_VERSION_NUMBER`.
+ * The version of the loaded library, as `WSLINK_VERSION_NUMBER`.
  */
 WSLINK_API uint32_t wslink_version(void);
 
 /**
- * The version of the library that is loaded, as text such as "0.1.0". Never freed.
+ * The version of the loaded library as text, such as "0.1.0". Never freed.
  */
 WSLINK_API const char *wslink_version_text(void);
 
 /**
- * Whether a program that was compiled with this header can use the library that is loaded. Pass
+ * Checks whether a program that was compiled with this header can use the loaded library. Pass
  * `WSLINK_VERSION_NUMBER`. Returns `WSLINK_OK`, or `WSLINK_ERR_VERSION` if the library is older than
- * the header or its ABI is another one (before 1.0 each minor version is).
+ * the header or has another ABI (before 1.0 every minor version has its own).
  */
 WSLINK_API int32_t wslink_check_version(uint32_t header_version);
 
 /**
  * Whether the library has a capability: "v1", "v2", "tls", "proxy", "client-certificate",
- * "descriptor". False for anything that it does not know, and for NULL.
+ * "descriptor". False for an unknown name and for NULL.
  */
 WSLINK_API bool wslink_has(const char *capability);
 
 /**
  * A short English name of a code, such as "connection lost" for `WSLINK_ERR_CONNECTION_LOST`; "unknown
- * code" for a number that is none. Never NULL, never freed.
+ * code" for any other number. Never NULL, never freed.
  */
 WSLINK_API const char *wslink_code_text(int32_t code);
 
@@ -814,12 +903,12 @@ WSLINK_API const char *wslink_kind_text(int32_t kind);
 WSLINK_API int32_t wslink_error_code(const struct wslink_error *error);
 
 /**
- * Where it failed: one of `WSLINK_STAGE_...`.
+ * The step that failed: one of `WSLINK_STAGE_...`.
  */
 WSLINK_API int32_t wslink_error_stage(const struct wslink_error *error);
 
 /**
- * A sentence for a person, NUL-terminated; lives as long as the error. Never contains the secret. Empty
+ * A sentence for a person, NUL-terminated; valid as long as the error. Never contains the secret. Empty
  * for NULL.
  */
 WSLINK_API const char *wslink_error_message(const struct wslink_error *error);
@@ -835,72 +924,105 @@ WSLINK_API int32_t wslink_error_http_status(const struct wslink_error *error);
 WSLINK_API bool wslink_error_is_retriable(const struct wslink_error *error);
 
 /**
- * The number that the server gave its error: -32601 unknown method, -32000 not authenticated, -32001
- * exception in the method, -32002 result not serialisable; applications may use others. False, and `code`
- * untouched, if this is no error of the server.
+ * The number of the server's error: -32601 unknown method, -32000 not authenticated, -32001 exception in the method,
+ * -32002 result not serialisable; applications may use others. 0 if the server sent no number, or one that is not an
+ * integer of 64 bits: see wslink_error_remote_value() then. False, and `code` untouched, if the error did not come
+ * from the server.
  */
-WSLINK_API bool wslink_error_remote_code(const struct wslink_error *error, int64_t *code);
+WSLINK_API
+bool wslink_error_remote_code(const struct wslink_error *error,
+                              int64_t *code);
 
 /**
- * The server's words, NUL-terminated; lives as long as the error. Empty if this is no error of the server.
+ * The message of the server's error, NUL-terminated; valid as long as the error. If the server's error has no message,
+ * the beginning of it as JSON text. Empty if the error did not come from the server.
  */
-WSLINK_API const char *wslink_error_remote_message(const struct wslink_error *error);
+WSLINK_API
+const char *wslink_error_remote_message(const struct wslink_error *error);
 
 /**
- * What the server sent along with its error: for an exception a map with `method`, `exception` and `trace`
- * (which holds paths and source lines of the server: show it on request). The value lives as long as the
- * error. False, and `data` untouched, if there is none.
+ * The data of the server's error: for an exception a map with `method`, `exception` and `trace`.
+ * The trace contains paths and source lines of the server: show it only on request. The value is valid as long as the
+ * error. False, and `data` untouched, if there is no data.
  */
-WSLINK_API bool wslink_error_remote_data(const struct wslink_error *error, struct wslink_value *data);
+WSLINK_API
+bool wslink_error_remote_data(const struct wslink_error *error,
+                              struct wslink_value *data);
 
 /**
- * A copy that lives on its own, for keeping an error beyond a callback. NULL for NULL.
+ * The whole error as the server sent it: wslink sends a map with `code`, `message` and mostly `data`; other servers
+ * may send any value, for example a text. The value is valid as long as the error. False, and `value` untouched, if
+ * the error did not come from the server.
+ */
+WSLINK_API
+bool wslink_error_remote_value(const struct wslink_error *error,
+                               struct wslink_value *value);
+
+/**
+ * A copy that belongs to the caller, to keep an error after a callback. NULL for NULL.
  */
 WSLINK_API struct wslink_error *wslink_error_clone(const struct wslink_error *error);
 
 /**
- * Frees an error. NULL is nothing.
+ * Frees an error. NULL is ignored.
  */
 WSLINK_API void wslink_error_free(struct wslink_error *error);
 
 /**
- * One more owner. Returns `buffer`.
+ * Adds a reference. Returns `buffer`.
  */
 WSLINK_API const struct wslink_buffer *wslink_buffer_ref(const struct wslink_buffer *buffer);
 
 /**
- * One owner less; the last one frees the memory. NULL is nothing. Has the type of a deleter for buffers
- * of other libraries.
+ * Releases a reference; the last one frees the memory. NULL is ignored. Other libraries can use this function as
+ * the deleter of a buffer.
  */
-WSLINK_API void wslink_buffer_unref(const struct wslink_buffer *buffer);
+WSLINK_API
+void wslink_buffer_unref(const struct wslink_buffer *buffer);
 
 /**
- * The first byte. Lives as long as the buffer has an owner. NULL for NULL.
+ * The first byte. Valid until the last reference is released. NULL for NULL.
  */
 WSLINK_API const uint8_t *wslink_buffer_data(const struct wslink_buffer *buffer);
 
 /**
- * How many bytes. 0 for NULL.
+ * The size in bytes. 0 for NULL.
  */
 WSLINK_API size_t wslink_buffer_size(const struct wslink_buffer *buffer);
 
 /**
- * One more owner. Returns `document`.
+ * Binary data as an array of little-endian numbers, as VTK and vtk.js send them. `element` is one of
+ * `WSLINK_TYPE_...`. Received data begins at any address, but a pointer to numbers must be aligned for their type. If
+ * the data is aligned, `*array` points to the data, `*copy` is NULL, and the array is valid as long as the data.
+ * Otherwise `*array` points to a copy in the buffer `*copy`, which belongs to the caller, who unrefs it when the array
+ * is not needed any more. `wslink_buffer_unref(copy)` is correct in both cases. `*count` is the number of elements.
+ * Fails with `WSLINK_ERR_KIND` if the size of the data is not a multiple of that of an element.
+ */
+WSLINK_API
+int32_t wslink_bytes_as_array(struct wslink_bytes data,
+                              int32_t element,
+                              const void **array,
+                              size_t *count,
+                              const struct wslink_buffer **copy,
+                              struct wslink_error **err);
+
+/**
+ * Adds a reference. Returns `document`.
  */
 WSLINK_API const struct wslink_document *wslink_document_ref(const struct wslink_document *document);
 
 /**
- * One owner less; the last one frees the message. NULL is nothing.
+ * Releases a reference; the last one frees the message. NULL is ignored.
  */
 WSLINK_API void wslink_document_unref(const struct wslink_document *document);
 
 /**
- * Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value.
- * `encoding` is `WSLINK_ENCODING_JSON` or `WSLINK_ENCODING_MSGPACK`. The `size` bytes at `data` are copied; they
- * must be one value and nothing else, at most 4 GiB. Attachments that JSON text names stay strings. On success
+ * Decodes a recorded message, or any other JSON text or msgpack value.
+ * `encoding` is `WSLINK_ENCODING_JSON` or `WSLINK_ENCODING_MSGPACK`. The `size` bytes at `data` are copied. They
+ * must be exactly one value, of at most 4 GiB. Keys of attachments in JSON text stay strings. On success
  * `*document` belongs to the caller, who unrefs it. Fails with `WSLINK_ERR_JSON`, `WSLINK_ERR_UTF8`,
- * `WSLINK_ERR_PROTOCOL` (malformed msgpack) or `WSLINK_ERR_LIMIT`. Any thread may call this; memory of earlier
- * documents of this function, at most 64 MiB in the process, is used again.
+ * `WSLINK_ERR_PROTOCOL` (malformed msgpack) or `WSLINK_ERR_LIMIT`. Any thread may call this. The memory of released
+ * documents is pooled, at most 64 MiB in the process.
  */
 WSLINK_API
 int32_t wslink_document_decode(const uint8_t *data,
@@ -910,25 +1032,25 @@ int32_t wslink_document_decode(const uint8_t *data,
                                struct wslink_error **err);
 
 /**
- * The value that a reply or publication brought (the `result` of the message; the whole message if it has none).
- * Lives as long as the document. For NULL a view of nothing, of which every getter says so.
+ * The value of a reply or publication: the `result` member of the message, or the whole message if it has none.
+ * Valid as long as the document. For NULL the empty view, for which every getter returns false.
  */
 WSLINK_API
 struct wslink_value wslink_document_result(const struct wslink_document *document);
 
 /**
- * The whole message as it came, a map with `id` and `result`.
+ * The whole message, a map with `id` and `result`.
  */
 WSLINK_API struct wslink_value wslink_document_root(const struct wslink_document *document);
 
 /**
- * How many bytes the message had on the wire, attachments included.
+ * How many bytes the message had on the wire, including its attachments.
  */
 WSLINK_API size_t wslink_document_wire_size(const struct wslink_document *document);
 
 /**
- * Writes a value as JSON text. `style` is `WSLINK_JSON_PLAIN` (binary data becomes the key of an
- * attachment, such as "wslink_bin0") or `WSLINK_JSON_TAGGED` (nothing is lost, no attachments). On success
+ * Writes a value as JSON text. `style` is `WSLINK_JSON_PLAIN` (binary data is replaced by the key of an
+ * attachment, such as "wslink_bin0") or `WSLINK_JSON_TAGGED` (lossless, without attachments). On success
  * `*json` belongs to the caller, who frees it with `wslink_json_free`.
  */
 WSLINK_API
@@ -938,17 +1060,17 @@ int32_t wslink_value_to_json(struct wslink_value value,
                              struct wslink_error **err);
 
 /**
- * The text, also NUL-terminated; lives as long as `json`.
+ * The text, also NUL-terminated; valid as long as `json`.
  */
 WSLINK_API struct wslink_str wslink_json_text(const struct wslink_json *json);
 
 /**
- * How many attachments the text names.
+ * The number of attachments of the text.
  */
 WSLINK_API size_t wslink_json_attachment_count(const struct wslink_json *json);
 
 /**
- * One attachment: its key and its data, which live as long as `json`. False if there is none with this
+ * One attachment: its key and its data, which are valid as long as `json`. False if there is no attachment with this
  * index.
  */
 WSLINK_API
@@ -958,19 +1080,19 @@ bool wslink_json_attachment(const struct wslink_json *json,
                             struct wslink_bytes *data);
 
 /**
- * One attachment as a buffer of its own, at no copy; the caller unrefs it. NULL if there is none.
+ * One attachment as a buffer, without a copy; the caller unrefs it. NULL if there is no attachment with this index.
  */
 WSLINK_API
 const struct wslink_buffer *wslink_json_attachment_buffer(const struct wslink_json *json,
                                                           size_t index);
 
 /**
- * Frees JSON text. NULL is nothing.
+ * Frees JSON text. NULL is ignored.
  */
 WSLINK_API void wslink_json_free(struct wslink_json *json);
 
 /**
- * What the value is: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for a view of nothing.
+ * The kind of the value: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for the empty view.
  */
 WSLINK_API int32_t wslink_value_kind(struct wslink_value value);
 
@@ -980,10 +1102,12 @@ WSLINK_API int32_t wslink_value_kind(struct wslink_value value);
 WSLINK_API bool wslink_value_is_null(struct wslink_value value);
 
 /**
- * The truth value. Like every getter: returns whether the value is of that kind and fits, and writes `*out`
+ * The boolean. Like every getter, this function returns whether the value is of the kind and fits, and writes `*out`
  * only then; `out` may be NULL.
  */
-WSLINK_API bool wslink_value_get_bool(struct wslink_value value, bool *out);
+WSLINK_API
+bool wslink_value_get_bool(struct wslink_value value,
+                           bool *out);
 
 /**
  * The integer, if it is one and fits.
@@ -996,23 +1120,23 @@ WSLINK_API bool wslink_value_get_int(struct wslink_value value, int64_t *out);
 WSLINK_API bool wslink_value_get_uint(struct wslink_value value, uint64_t *out);
 
 /**
- * The number as a double: a float as it is, an integer of any size rounded to the nearest double.
+ * The number as a double: a float unchanged, an integer of any size rounded to the nearest double.
  */
 WSLINK_API bool wslink_value_get_double(struct wslink_value value, double *out);
 
 /**
- * The text of a string, UTF-8, not NUL-terminated; it may contain NUL. Lives as long as the document.
+ * The text of a string: UTF-8, not NUL-terminated, and it may contain NUL. Valid as long as the document.
  */
 WSLINK_API bool wslink_value_get_string(struct wslink_value value, struct wslink_str *out);
 
 /**
- * The binary data, where it arrived. Lives as long as the document; to keep it longer, use
+ * The binary data, without a copy. Valid as long as the document; to keep it longer, use
  * `wslink_value_get_buffer` or `wslink_document_ref`.
  */
 WSLINK_API bool wslink_value_get_bytes(struct wslink_value value, struct wslink_bytes *out);
 
 /**
- * The binary data as a buffer that keeps itself alive, at no copy. The caller unrefs it.
+ * The binary data as a buffer with a reference of its own, without a copy. The caller unrefs it.
  */
 WSLINK_API bool wslink_value_get_buffer(struct wslink_value value, const struct wslink_buffer **out);
 
@@ -1022,33 +1146,35 @@ WSLINK_API bool wslink_value_get_buffer(struct wslink_value value, const struct 
 WSLINK_API bool wslink_value_get_ext(struct wslink_value value, int8_t *ext_type, struct wslink_bytes *data);
 
 /**
- * The decimal digits of an integer beyond 64 bit, with its sign.
+ * The decimal digits of an integer of more than 64 bits, with its sign.
  */
 WSLINK_API bool wslink_value_get_bigint(struct wslink_value value, struct wslink_str *out);
 
 /**
- * How many elements an array has, pairs a map, bytes a string, binary data or an extension; 0 for others.
+ * The number of elements of an array, of pairs of a map, or of bytes of a string, binary data or extension. 0 for
+ * other kinds.
  */
-WSLINK_API size_t wslink_value_size(struct wslink_value value);
+WSLINK_API
+size_t wslink_value_size(struct wslink_value value);
 
 /**
- * The element of an array. Steps over the elements before it: to visit all of them use `wslink_iter`.
+ * An element of an array. Takes time in proportion to `index`; to visit all elements, use `wslink_iter`.
  */
 WSLINK_API bool wslink_value_at(struct wslink_value value, size_t index, struct wslink_value *out);
 
 /**
- * The value of a string key of a map. Of equal keys the last one counts, as in Python.
+ * The value of a string key of a map. The last of several equal keys counts, as in Python.
  */
 WSLINK_API bool wslink_value_find(struct wslink_value value, struct wslink_str key, struct wslink_value *out);
 
 /**
- * An iterator before the first element of an array or pair of a map; at the end for other kinds.
+ * An iterator at the first element of an array or pair of a map; at the end for other kinds.
  */
 WSLINK_API struct wslink_iter wslink_value_iter(struct wslink_value value);
 
 /**
  * The next element, or the next pair of a map (`key` is written for maps only and may be NULL). False at
- * the end. Visiting all takes time in proportion to the size of the container.
+ * the end. Visiting all elements takes time in proportion to the size of the container.
  */
 WSLINK_API
 bool wslink_iter_next(struct wslink_iter *iter,
@@ -1056,10 +1182,10 @@ bool wslink_iter_next(struct wslink_iter *iter,
                       struct wslink_value *value);
 
 /**
- * The texts of the next strings of an array, at most `capacity` of them, in one call: much quicker than one by one. Like
- * that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`, the rest of
- * which is left as it was; the iterator is behind them then. 0 at the end, and if the next element is no string:
- * `wslink_iter_next` tells which by false, or gives that element. 0 for a map, for NULL and for no capacity, too.
+ * Reads at most `capacity` strings from an array, up to the first element that is not a string. Much faster than one
+ * call for each. The texts are valid as long as the document. Returns how many were written to `out`, and moves the
+ * iterator behind them. Returns 0 at the end of the array, and if the next element is not a string: `wslink_iter_next`
+ * returns false at the end, and otherwise that element. Also returns 0 for a map, for NULL, and if `capacity` is 0.
  */
 WSLINK_API
 size_t wslink_iter_next_strings(struct wslink_iter *iter,
@@ -1067,9 +1193,10 @@ size_t wslink_iter_next_strings(struct wslink_iter *iter,
                                 size_t capacity);
 
 /**
- * Copies an array of numbers, at most `capacity` of them, and writes how many there are to `*count` (may
- * be NULL). False if the value is not an array, or one of the elements that would be copied is no number; `out`
- * is then partly written. Integers are rounded to the nearest double.
+ * Copies at most `capacity` numbers of an array to `out`, and writes the number of its elements to `*count` (may
+ * be NULL). False if the value is not an array, or one of the elements that would be copied is not a number; `out`
+ * is then partly written. Also false if `out` is not aligned for its type. Integers are rounded to the nearest
+ * double.
  */
 WSLINK_API
 bool wslink_value_copy_doubles(struct wslink_value value,
@@ -1078,7 +1205,7 @@ bool wslink_value_copy_doubles(struct wslink_value value,
                                size_t *count);
 
 /**
- * The same to `float`, rounded.
+ * As `wslink_value_copy_doubles`, rounded to `float`.
  */
 WSLINK_API
 bool wslink_value_copy_floats(struct wslink_value value,
@@ -1087,7 +1214,7 @@ bool wslink_value_copy_floats(struct wslink_value value,
                               size_t *count);
 
 /**
- * The same for integers; false if an element is a float or does not fit.
+ * As `wslink_value_copy_doubles`, to `int64_t`; false if an element is a float or does not fit.
  */
 WSLINK_API
 bool wslink_value_copy_int64s(struct wslink_value value,
@@ -1096,7 +1223,7 @@ bool wslink_value_copy_int64s(struct wslink_value value,
                               size_t *count);
 
 /**
- * The same for integers; false if an element is a float or does not fit.
+ * As `wslink_value_copy_doubles`, to `uint64_t`; false if an element is a float or does not fit.
  */
 WSLINK_API
 bool wslink_value_copy_uint64s(struct wslink_value value,
@@ -1105,7 +1232,7 @@ bool wslink_value_copy_uint64s(struct wslink_value value,
                                size_t *count);
 
 /**
- * The same for integers; false if an element is a float or does not fit.
+ * As `wslink_value_copy_doubles`, to `int32_t`; false if an element is a float or does not fit.
  */
 WSLINK_API
 bool wslink_value_copy_int32s(struct wslink_value value,
@@ -1114,7 +1241,7 @@ bool wslink_value_copy_int32s(struct wslink_value value,
                               size_t *count);
 
 /**
- * The same for integers; false if an element is a float or does not fit.
+ * As `wslink_value_copy_doubles`, to `uint8_t`; false if an element is a float or does not fit.
  */
 WSLINK_API
 bool wslink_value_copy_uint8s(struct wslink_value value,
@@ -1123,12 +1250,12 @@ bool wslink_value_copy_uint8s(struct wslink_value value,
                               size_t *count);
 
 /**
- * Empty arguments. The caller frees them. NULL only if there is no memory.
+ * Creates empty arguments. The caller frees them. NULL only if memory is exhausted.
  */
 WSLINK_API struct wslink_args *wslink_args_new(void);
 
 /**
- * Frees arguments, and releases what was added by reference and not sent. NULL is nothing.
+ * Frees arguments, and releases data that was added by reference and not sent. NULL is ignored.
  */
 WSLINK_API void wslink_args_free(struct wslink_args *args);
 
@@ -1143,7 +1270,7 @@ WSLINK_API void wslink_args_clear(struct wslink_args *args);
 WSLINK_API int32_t wslink_args_add_null(struct wslink_args *args, struct wslink_error **err);
 
 /**
- * Adds a truth value.
+ * Adds a boolean.
  */
 WSLINK_API int32_t wslink_args_add_bool(struct wslink_args *args, bool v, struct wslink_error **err);
 
@@ -1153,12 +1280,12 @@ WSLINK_API int32_t wslink_args_add_bool(struct wslink_args *args, bool v, struct
 WSLINK_API int32_t wslink_args_add_int(struct wslink_args *args, int64_t v, struct wslink_error **err);
 
 /**
- * Adds an integer.
+ * Adds an unsigned integer.
  */
 WSLINK_API int32_t wslink_args_add_uint(struct wslink_args *args, uint64_t v, struct wslink_error **err);
 
 /**
- * Adds a float; NaN and the infinities arrive as such.
+ * Adds a double. NaN and the infinities are allowed.
  */
 WSLINK_API int32_t wslink_args_add_double(struct wslink_args *args, double v, struct wslink_error **err);
 
@@ -1180,9 +1307,9 @@ int32_t wslink_args_add_bytes(struct wslink_args *args,
                               struct wslink_error **err);
 
 /**
- * Adds binary data by reference: it must stay valid and unchanged until `release(user)` is called, exactly
- * once, on any thread, when the library needs it no more (also if this function fails). `release` must not
- * wait for the session. NULL for memory that lives longer than the session.
+ * Adds binary data by reference: it must stay valid and unchanged until the library calls `release(user)`. It does so
+ * exactly once, on any thread, when it does not need the data any more, also if this function fails. `release` must
+ * not wait for the session. It may be NULL for memory that outlives the session.
  */
 WSLINK_API
 int32_t wslink_args_add_buffer(struct wslink_args *args,
@@ -1193,7 +1320,7 @@ int32_t wslink_args_add_buffer(struct wslink_args *args,
                                struct wslink_error **err);
 
 /**
- * Adds a msgpack extension (protocol 2 only; on protocol 1 the call will fail).
+ * Adds a msgpack extension (protocol 2 only; with protocol 1 the call fails).
  */
 WSLINK_API
 int32_t wslink_args_add_ext(struct wslink_args *args,
@@ -1203,7 +1330,7 @@ int32_t wslink_args_add_ext(struct wslink_args *args,
                             struct wslink_error **err);
 
 /**
- * Adds an array of doubles in one step.
+ * Adds an array of doubles.
  */
 WSLINK_API
 int32_t wslink_args_add_doubles(struct wslink_args *args,
@@ -1212,7 +1339,7 @@ int32_t wslink_args_add_doubles(struct wslink_args *args,
                                 struct wslink_error **err);
 
 /**
- * Adds an array of floats in one step.
+ * Adds an array of floats.
  */
 WSLINK_API
 int32_t wslink_args_add_floats(struct wslink_args *args,
@@ -1221,7 +1348,7 @@ int32_t wslink_args_add_floats(struct wslink_args *args,
                                struct wslink_error **err);
 
 /**
- * Adds an array of integers in one step.
+ * Adds an array of integers.
  */
 WSLINK_API
 int32_t wslink_args_add_int64s(struct wslink_args *args,
@@ -1230,7 +1357,7 @@ int32_t wslink_args_add_int64s(struct wslink_args *args,
                                struct wslink_error **err);
 
 /**
- * Adds an array of integers in one step.
+ * Adds an array of unsigned integers.
  */
 WSLINK_API
 int32_t wslink_args_add_uint64s(struct wslink_args *args,
@@ -1239,7 +1366,7 @@ int32_t wslink_args_add_uint64s(struct wslink_args *args,
                                 struct wslink_error **err);
 
 /**
- * Adds an array of integers in one step.
+ * Adds an array of integers.
  */
 WSLINK_API
 int32_t wslink_args_add_int32s(struct wslink_args *args,
@@ -1248,7 +1375,7 @@ int32_t wslink_args_add_int32s(struct wslink_args *args,
                                struct wslink_error **err);
 
 /**
- * Adds a copy of a value that was received, binary data by reference where it is a buffer of its own.
+ * Adds a copy of a received value. Attachments of protocol 1 are added by reference, other binary data is copied.
  */
 WSLINK_API
 int32_t wslink_args_add_value(struct wslink_args *args,
@@ -1256,17 +1383,17 @@ int32_t wslink_args_add_value(struct wslink_args *args,
                               struct wslink_error **err);
 
 /**
- * Begins an array; what is added goes into it until `wslink_args_end`.
+ * Begins an array. Values are added to it until `wslink_args_end`.
  */
 WSLINK_API int32_t wslink_args_begin_array(struct wslink_args *args, struct wslink_error **err);
 
 /**
- * Begins a map; keys and values are added in turn until `wslink_args_end`.
+ * Begins a map. Keys (`wslink_args_key`) and values are added to it in turn until `wslink_args_end`.
  */
 WSLINK_API int32_t wslink_args_begin_map(struct wslink_args *args, struct wslink_error **err);
 
 /**
- * The key of the next value of a map.
+ * Adds the key of the next value of a map.
  */
 WSLINK_API
 int32_t wslink_args_key(struct wslink_args *args,
@@ -1274,12 +1401,12 @@ int32_t wslink_args_key(struct wslink_args *args,
                         struct wslink_error **err);
 
 /**
- * Ends the array or map that was begun last.
+ * Ends the innermost array or map.
  */
 WSLINK_API int32_t wslink_args_end(struct wslink_args *args, struct wslink_error **err);
 
 /**
- * The next value that is added is the keyword argument `name`; the values after it are positional again.
+ * Makes the next value that is added the keyword argument `name`. The values after it are positional again.
  */
 WSLINK_API
 int32_t wslink_args_keyword(struct wslink_args *args,
@@ -1287,9 +1414,9 @@ int32_t wslink_args_keyword(struct wslink_args *args,
                             struct wslink_error **err);
 
 /**
- * Adds binary data by reference, as `wslink_args_add_buffer` does, not as a value but under a key that is
- * written to `key` (NUL-terminated, `WSLINK_ATTACHMENT_KEY_SIZE` bytes): JSON text that is added afterwards
- * names it wherever the data belongs, as in every wslink client.
+ * Adds binary data by reference, as `wslink_args_add_buffer` does, but not as a value. Its key is
+ * written to `key` (NUL-terminated, `WSLINK_ATTACHMENT_KEY_SIZE` bytes). In JSON text that is added afterwards,
+ * each string that equals the key stands for the data, as in every wslink client.
  */
 WSLINK_API
 int32_t wslink_args_attach(struct wslink_args *args,
@@ -1301,7 +1428,7 @@ int32_t wslink_args_attach(struct wslink_args *args,
                            struct wslink_error **err);
 
 /**
- * Adds one value as JSON text; `NaN`, `Infinity` and `-Infinity` are understood.
+ * Adds one value as JSON text. `NaN`, `Infinity` and `-Infinity` are accepted.
  */
 WSLINK_API
 int32_t wslink_args_add_json(struct wslink_args *args,
@@ -1325,8 +1452,8 @@ int32_t wslink_args_add_json_keywords(struct wslink_args *args,
                                       struct wslink_error **err);
 
 /**
- * The defaults, for a server at a URL: `ws://host:port/path?query`, or `wss://` for TLS. wslink servers
- * listen at the path `/ws` unless told otherwise. On success `*config` belongs to the caller, who frees it.
+ * Creates a configuration with the defaults, for the server at a URL: `ws://host:port/path?query`, or `wss://` for
+ * TLS. The default path of wslink servers is `/ws`. On success `*config` belongs to the caller, who frees it.
  */
 WSLINK_API
 int32_t wslink_config_new(const char *url,
@@ -1334,12 +1461,22 @@ int32_t wslink_config_new(const char *url,
                           struct wslink_error **err);
 
 /**
- * Frees a configuration. NULL is nothing.
+ * Copies a configuration. Callbacks are shared by the copies: several sessions may run them at the same
+ * time, and their user data is dropped once, when all configurations and sessions that share it are freed. On success
+ * `*copy` belongs to the caller, who frees it.
+ */
+WSLINK_API
+int32_t wslink_config_clone(const struct wslink_config *config,
+                            struct wslink_config **copy,
+                            struct wslink_error **err);
+
+/**
+ * Frees a configuration. NULL is ignored.
  */
 WSLINK_API void wslink_config_free(struct wslink_config *config);
 
 /**
- * The secret of the hello; "wslink-secret" if not set, as for servers that were started without one.
+ * Sets the secret of the hello. Default: "wslink-secret", which servers use that were started without a secret.
  */
 WSLINK_API
 int32_t wslink_config_set_secret(struct wslink_config *config,
@@ -1347,7 +1484,7 @@ int32_t wslink_config_set_secret(struct wslink_config *config,
                                  struct wslink_error **err);
 
 /**
- * A further member of the hello's map, its value as JSON text, for servers with a validation of their own.
+ * Adds a member to the map of the hello, with its value as JSON text, for servers that validate more than the secret.
  */
 WSLINK_API
 int32_t wslink_config_add_hello_member(struct wslink_config *config,
@@ -1356,7 +1493,7 @@ int32_t wslink_config_add_hello_member(struct wslink_config *config,
                                        struct wslink_error **err);
 
 /**
- * `WSLINK_PROTOCOL_AUTO` (default), `WSLINK_PROTOCOL_V1` or `WSLINK_PROTOCOL_V2`.
+ * Sets the protocol: `WSLINK_PROTOCOL_AUTO` (default), `WSLINK_PROTOCOL_V1` or `WSLINK_PROTOCOL_V2`.
  */
 WSLINK_API
 int32_t wslink_config_set_protocol(struct wslink_config *config,
@@ -1364,7 +1501,7 @@ int32_t wslink_config_set_protocol(struct wslink_config *config,
                                    struct wslink_error **err);
 
 /**
- * Adds a header to the upgrade request, for proxies before the server (`Authorization`, `Cookie`, ...).
+ * Adds a header to the upgrade request (`Authorization`, `Cookie`, ...), for proxies in front of the server.
  */
 WSLINK_API
 int32_t wslink_config_add_header(struct wslink_config *config,
@@ -1373,7 +1510,8 @@ int32_t wslink_config_add_header(struct wslink_config *config,
                                  struct wslink_error **err);
 
 /**
- * Time for everything from the host name to the reply to the hello, in milliseconds; 20000 if not set.
+ * Sets the time for one attempt to connect, from resolving the host name to the reply to the hello, in milliseconds.
+ * Default: 20000.
  */
 WSLINK_API
 int32_t wslink_config_set_connect_timeout(struct wslink_config *config,
@@ -1381,9 +1519,10 @@ int32_t wslink_config_set_connect_timeout(struct wslink_config *config,
                                           struct wslink_error **err);
 
 /**
- * Ping when nothing was heard for this many milliseconds, and give the connection up when nothing is heard
- * for as long again. Suspended while calls are in flight, because servers do not answer then; TCP is asked
- * instead, which finds a server that cannot be reached, not one that stands still. 0 (default): never.
+ * Sets the heartbeat: after this many milliseconds without data from the server, a Ping is sent. After the same time
+ * again without data, the connection is considered lost. While calls are in flight, no Pings are sent, because servers
+ * do not answer during a call; instead the TCP connection is checked, which detects an unreachable server, but not one
+ * that hangs. 0 (default): no heartbeat.
  */
 WSLINK_API
 int32_t wslink_config_set_heartbeat(struct wslink_config *config,
@@ -1391,9 +1530,9 @@ int32_t wslink_config_set_heartbeat(struct wslink_config *config,
                                     struct wslink_error **err);
 
 /**
- * Connect again by itself when the connection is lost: calls in flight are completed as
- * `WSLINK_ERR_CONNECTION_LOST` and never repeated, subscriptions stay, the server sees a new client. NULL (default):
- * not. A refused secret is never tried again.
+ * Makes the session reconnect when the connection is lost. Calls in flight complete with `WSLINK_ERR_CONNECTION_LOST`
+ * and are never repeated, subscriptions stay, and for the server it is a new client. NULL (default): no reconnecting.
+ * After a refused secret an attempt is made only if `wslink_config_before_attempt` is set.
  */
 WSLINK_API
 int32_t wslink_config_set_reconnect(struct wslink_config *config,
@@ -1401,8 +1540,8 @@ int32_t wslink_config_set_reconnect(struct wslink_config *config,
                                     struct wslink_error **err);
 
 /**
- * Asked before every attempt to reconnect; without it, attempts are made after failures for which
- * `wslink_error_is_retriable` is true.
+ * Sets a callback that decides before every attempt to reconnect whether it is made. Default: attempts are made after
+ * failures for which `wslink_error_is_retriable` is true.
  */
 WSLINK_API
 int32_t wslink_config_set_reconnect_filter(struct wslink_config *config,
@@ -1412,10 +1551,60 @@ int32_t wslink_config_set_reconnect_filter(struct wslink_config *config,
                                            struct wslink_error **err);
 
 /**
- * Largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Memory is
- * taken as it arrives, not as it is announced. 1 GiB if not set. The index of the values in a message may take as much again,
- * and 16 MiB in any case. It counts 8 bytes for most values, 16 for a float of JSON and a float32, 24 for an extension and for an
- * integer of JSON beyond 60 bits. Whatever the limit, a msgpack message or JSON text ends at 4 GiB, and its index at 2 GiB.
+ * Sets a callback that runs before each attempt to connect, to renew a secret, a header or a URL that expires. With
+ * this callback, a refused secret and the HTTP statuses 401 and 403 are retriable (`wslink_config_set_reconnect`):
+ * after a refusal, the next attempt is made if the callback has changed anything; otherwise the session is closed with
+ * the refusal as its failure.
+ */
+WSLINK_API
+int32_t wslink_config_before_attempt(struct wslink_config *config,
+                                     wslink_attempt_fn callback,
+                                     void *user,
+                                     wslink_drop_fn drop,
+                                     struct wslink_error **err);
+
+/**
+ * Sets the secret of the hello for this and all following attempts. The library wipes its copy when it is not needed
+ * any more.
+ */
+WSLINK_API
+int32_t wslink_attempt_set_secret(struct wslink_attempt *attempt,
+                                  const char *secret,
+                                  struct wslink_error **err);
+
+/**
+ * Sets the URL for this and all following attempts, for example another server, or a new token in the query.
+ */
+WSLINK_API
+int32_t wslink_attempt_set_url(struct wslink_attempt *attempt,
+                               const char *url,
+                               struct wslink_error **err);
+
+/**
+ * Sets a header of the upgrade request for this and all following attempts. It replaces all headers of this name. If
+ * `value` is NULL, they are removed.
+ */
+WSLINK_API
+int32_t wslink_attempt_set_header(struct wslink_attempt *attempt,
+                                  const char *name,
+                                  const char *value,
+                                  struct wslink_error **err);
+
+/**
+ * Sets the timeout of calls without a timeout of their own (`wslink_call_options`), in milliseconds. 0
+ * (default): calls wait until the connection ends.
+ */
+WSLINK_API
+int32_t wslink_config_set_call_timeout(struct wslink_config *config,
+                                       uint32_t milliseconds,
+                                       struct wslink_error **err);
+
+/**
+ * Sets the largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Default: 1
+ * GiB. Memory is allocated as data arrives, not as it is announced. The index of the values in a message has a limit
+ * of the same size, but of at least 16 MiB. In the index most values take 8 bytes, a JSON float and a float32 16, an
+ * extension and a JSON integer of more than 60 bits 24. In any case, a msgpack message or JSON text has at most 4 GiB,
+ * and its index at most 2 GiB.
  */
 WSLINK_API
 int32_t wslink_config_set_max_message_size(struct wslink_config *config,
@@ -1423,8 +1612,10 @@ int32_t wslink_config_set_max_message_size(struct wslink_config *config,
                                            struct wslink_error **err);
 
 /**
- * How many messages may be unfinished (chunked) at a time, and how many bytes of them are held. 64 and 2 GiB
- * if not set. Beyond the count the oldest is given up; beyond the bytes the connection ends.
+ * Sets how many messages may be unfinished, that is, some of their chunks are missing, and how many bytes of them are
+ * stored. Default: 64 and 2 GiB. Beyond the count the oldest message is dropped; beyond the bytes the connection ends.
+ * In protocol 1, `bytes` limits the attachments to which no message has referred yet: the oldest are dropped, the
+ * newest always stays.
  */
 WSLINK_API
 int32_t wslink_config_set_max_unfinished(struct wslink_config *config,
@@ -1433,8 +1624,11 @@ int32_t wslink_config_set_max_unfinished(struct wslink_config *config,
                                          struct wslink_error **err);
 
 /**
- * How many attachments, and how many bytes of them, are kept for later messages (protocol 1). 256 and 512 MiB
- * if not set; the oldest are given up, the newest always stays.
+ * Sets how many attachments, and how many bytes of them, are kept after a message has referred to them (protocol 1).
+ * Default: 64 and 32 MiB. A server of protocol 1 sends an attachment once, even if several messages refer to it. If a
+ * message refers to an attachment that is not kept any more, its value is the key, a string, instead of the data. The
+ * least recently used attachments are dropped first. Raise the limits for servers that refer to attachments
+ * repeatedly. 0 keeps none.
  */
 WSLINK_API
 int32_t wslink_config_set_attachment_store(struct wslink_config *config,
@@ -1443,8 +1637,8 @@ int32_t wslink_config_set_attachment_store(struct wslink_config *config,
                                            struct wslink_error **err);
 
 /**
- * How many bytes of publications may wait for `wslink_session_dispatch`, over all subscriptions; 1 GiB if not
- * set. Beyond it publications are dropped as their subscription says, and counted.
+ * Sets how many bytes of publications the queue of `wslink_session_dispatch` may hold, for all subscriptions together.
+ * Default: 1 GiB. Beyond it, publications are dropped by the overflow policy of their subscription, and counted.
  */
 WSLINK_API
 int32_t wslink_config_set_queue_bytes(struct wslink_config *config,
@@ -1452,7 +1646,7 @@ int32_t wslink_config_set_queue_bytes(struct wslink_config *config,
                                       struct wslink_error **err);
 
 /**
- * How many bytes of calls may wait to be sent; 1 GiB if not set. Beyond it calls are refused with
+ * Sets how many bytes of calls the send queue may hold. Default: 1 GiB. Beyond it, calls fail with
  * `WSLINK_ERR_LIMIT`.
  */
 WSLINK_API
@@ -1461,7 +1655,7 @@ int32_t wslink_config_set_send_queue_bytes(struct wslink_config *config,
                                            struct wslink_error **err);
 
 /**
- * How many bytes of receive buffers are kept for the next large messages; 160 MiB if not set. 0: none.
+ * Sets how many bytes of free receive buffers the pool holds for large messages. Default: 160 MiB. 0: no pool.
  */
 WSLINK_API
 int32_t wslink_config_set_buffer_pool_bytes(struct wslink_config *config,
@@ -1469,8 +1663,8 @@ int32_t wslink_config_set_buffer_pool_bytes(struct wslink_config *config,
                                             struct wslink_error **err);
 
 /**
- * Largest message that a protocol 1 server takes, in bytes; 4194303 if not set (a server's
- * `WSLINK_MAX_MSG_SIZE` - 1). Larger ones are refused here instead of losing the connection.
+ * Sets the largest message that a protocol 1 server accepts, in bytes. Default: 4194303 (the server's default
+ * `WSLINK_MAX_MSG_SIZE` - 1). A call with a larger message fails, because the server would close the connection.
  */
 WSLINK_API
 int32_t wslink_config_set_v1_upload_limit(struct wslink_config *config,
@@ -1478,7 +1672,7 @@ int32_t wslink_config_set_v1_upload_limit(struct wslink_config *config,
                                           struct wslink_error **err);
 
 /**
- * Whether small messages leave at once (TCP_NODELAY). True if not set.
+ * Sets TCP_NODELAY: whether small messages are sent without delay. Default: true.
  */
 WSLINK_API
 int32_t wslink_config_set_nodelay(struct wslink_config *config,
@@ -1486,8 +1680,8 @@ int32_t wslink_config_set_nodelay(struct wslink_config *config,
                                   struct wslink_error **err);
 
 /**
- * Connects through an HTTP proxy, with `CONNECT`: `http://user:password@host:port`. NULL (default): directly.
- * The environment is not looked at.
+ * Sets an HTTP proxy, which is used by `CONNECT`: `http://user:password@host:port`. NULL (default): no proxy.
+ * Environment variables are not used.
  */
 WSLINK_API
 int32_t wslink_config_set_proxy(struct wslink_config *config,
@@ -1495,7 +1689,8 @@ int32_t wslink_config_set_proxy(struct wslink_config *config,
                                 struct wslink_error **err);
 
 /**
- * Trusts the certificates of a PEM file, of authorities or of the server itself.
+ * Trusts the certificates in a file: of authorities, of intermediate authorities, or of the server itself. The file is
+ * PEM, where text between the certificates is ignored, or one certificate in DER.
  */
 WSLINK_API
 int32_t wslink_config_add_ca_file(struct wslink_config *config,
@@ -1511,7 +1706,7 @@ int32_t wslink_config_add_ca_pem(struct wslink_config *config,
                                  struct wslink_error **err);
 
 /**
- * Whether the certificate authorities of the platform are trusted. True if not set.
+ * Sets whether the certificate authorities of the platform are trusted. Default: true.
  */
 WSLINK_API
 int32_t wslink_config_set_platform_roots(struct wslink_config *config,
@@ -1519,9 +1714,9 @@ int32_t wslink_config_set_platform_roots(struct wslink_config *config,
                                          struct wslink_error **err);
 
 /**
- * Accepts exactly the certificate with this SHA-256 fingerprint (64 hexadecimal digits, colons allowed),
- * whatever name, date and issuer are in it; further calls accept further ones. For servers that were started
- * with `--ssl adhoc`, whose certificate no authority has signed.
+ * Accepts only the certificate with this SHA-256 fingerprint (64 hexadecimal digits, colons allowed),
+ * whatever its name, dates and issuer are. Further calls accept further certificates. For servers that were started
+ * with `--ssl adhoc`, whose certificate is not signed by an authority.
  */
 WSLINK_API
 int32_t wslink_config_add_certificate_pin(struct wslink_config *config,
@@ -1529,8 +1724,7 @@ int32_t wslink_config_add_certificate_pin(struct wslink_config *config,
                                           struct wslink_error **err);
 
 /**
- * Accepts any certificate: whoever sits between can read and change everything, the secret included. False
- * if not set.
+ * Accepts any certificate: a man in the middle can read and change everything, including the secret. Default: false.
  */
 WSLINK_API
 int32_t wslink_config_danger_accept_any_certificate(struct wslink_config *config,
@@ -1538,7 +1732,8 @@ int32_t wslink_config_danger_accept_any_certificate(struct wslink_config *config
                                                     struct wslink_error **err);
 
 /**
- * Shows a certificate of the client: a PEM file with its chain and one with its PKCS #8 key.
+ * Sets the client certificate: a PEM file with its chain, and a PEM file with its key, which must not be encrypted
+ * (PKCS #8 everywhere; OpenSSL also reads PKCS #1 and SEC 1).
  */
 WSLINK_API
 int32_t wslink_config_set_client_certificate(struct wslink_config *config,
@@ -1547,7 +1742,7 @@ int32_t wslink_config_set_client_certificate(struct wslink_config *config,
                                              struct wslink_error **err);
 
 /**
- * Where callbacks run: `WSLINK_DELIVERY_QUEUED` (default) or `WSLINK_DELIVERY_IO_THREAD`.
+ * Sets where callbacks run: `WSLINK_DELIVERY_QUEUED` (default) or `WSLINK_DELIVERY_IO_THREAD`.
  */
 WSLINK_API
 int32_t wslink_config_set_delivery(struct wslink_config *config,
@@ -1555,7 +1750,8 @@ int32_t wslink_config_set_delivery(struct wslink_config *config,
                                    struct wslink_error **err);
 
 /**
- * Where the log goes, up to this level (`WSLINK_LOG_...`). Nothing is logged if not set; secrets never are.
+ * Sets the callback that receives the log, up to this level (`WSLINK_LOG_...`). Default: no log. Secrets are never
+ * logged.
  */
 WSLINK_API
 int32_t wslink_config_set_log(struct wslink_config *config,
@@ -1566,7 +1762,7 @@ int32_t wslink_config_set_log(struct wslink_config *config,
                               struct wslink_error **err);
 
 /**
- * Told about every change of state. Runs where callbacks run.
+ * Sets the callback for every change of state. It runs where callbacks run, see `wslink_config_set_delivery`.
  */
 WSLINK_API
 int32_t wslink_config_on_state(struct wslink_config *config,
@@ -1576,8 +1772,8 @@ int32_t wslink_config_on_state(struct wslink_config *config,
                                struct wslink_error **err);
 
 /**
- * Told how far large messages are, in both directions. Runs where callbacks run; reports that were not
- * dispatched yet are replaced by later ones of the same transfer.
+ * Sets the callback for the progress of large messages, in both directions. It runs where callbacks run, see
+ * `wslink_config_set_delivery`. In the queue, a later report of a transfer replaces an earlier one.
  */
 WSLINK_API
 int32_t wslink_config_on_progress(struct wslink_config *config,
@@ -1587,7 +1783,7 @@ int32_t wslink_config_on_progress(struct wslink_config *config,
                                   struct wslink_error **err);
 
 /**
- * Called when there is something to dispatch; see `wslink_wakeup_fn`.
+ * Sets the callback that wakes the event loop of the application; see `wslink_wakeup_fn`.
  */
 WSLINK_API
 int32_t wslink_config_on_wakeup(struct wslink_config *config,
@@ -1597,7 +1793,7 @@ int32_t wslink_config_on_wakeup(struct wslink_config *config,
                                 struct wslink_error **err);
 
 /**
- * Makes a session that is not connected yet, and starts its I/O thread. The configuration is copied. On
+ * Creates a session that is not connected, and starts its I/O thread. The configuration is copied. On
  * success `*session` belongs to the caller, who frees it.
  */
 WSLINK_API
@@ -1606,56 +1802,62 @@ int32_t wslink_session_new(const struct wslink_config *config,
                            struct wslink_error **err);
 
 /**
- * Ends a session at once, in any state, on any thread, also inside its callbacks. Calls in flight are
- * completed as `WSLINK_ERR_CLOSED` before this returns; it waits for callbacks that run on other threads; no
- * callback runs after it, and all user data was dropped: that of the callback it is called from when that
- * returns, that of callbacks of the configuration when the configuration is freed too. NULL is nothing.
+ * Frees a session at once, in any state, on any thread, also inside its callbacks. Calls in flight complete with
+ * `WSLINK_ERR_CLOSED` before this function returns, and it waits for callbacks on other threads. After it, no callback
+ * runs, and all user data was dropped, with two exceptions: that of a callback that calls this function is dropped
+ * when the callback returns, and that of callbacks of the configuration when the configuration is freed, too. NULL is
+ * ignored.
  */
-WSLINK_API void wslink_session_free(struct wslink_session *session);
+WSLINK_API
+void wslink_session_free(struct wslink_session *session);
 
 /**
- * Begins to connect and returns at once; the state callback tells how it goes. Allowed when the session is
- * idle or closed, and while it waits to reconnect: then the attempt begins now.
+ * Begins to connect and returns at once; the state callback reports the progress. Allowed when the session is
+ * idle or closed, and while it waits to reconnect: then the next attempt begins at once.
  */
 WSLINK_API int32_t wslink_session_connect(const struct wslink_session *session, struct wslink_error **err);
 
 /**
- * Connects and waits until the session is ready or has failed; the connect timeout of the configuration
- * applies, to each attempt if `wslink_reconnect_options.at_first` asks for several. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+ * Connects and waits until the session is ready or has failed. The connect timeout of the configuration
+ * applies to each attempt (there may be several if `wslink_reconnect_options.at_first` is set). Not on the I/O thread
+ * (`WSLINK_ERR_REENTRANT`).
  */
 WSLINK_API
 int32_t wslink_session_connect_wait(const struct wslink_session *session,
                                     struct wslink_error **err);
 
 /**
- * The state now: one of `WSLINK_STATE_...`; closed for NULL.
+ * The current state: one of `WSLINK_STATE_...`; `WSLINK_STATE_CLOSED` for NULL.
  */
 WSLINK_API int32_t wslink_session_state(const struct wslink_session *session);
 
 /**
- * Why the session is closed, if that was not asked for: the code is returned, and `*err` set as by a function
- * that failed. `WSLINK_OK` otherwise.
+ * Why the session is closed, if the application has not closed it: returns the code and sets `*err`, like a function
+ * that fails. Otherwise returns `WSLINK_OK`.
  */
-WSLINK_API int32_t wslink_session_failure(const struct wslink_session *session, struct wslink_error **err);
+WSLINK_API
+int32_t wslink_session_failure(const struct wslink_session *session,
+                               struct wslink_error **err);
 
 /**
- * The protocol that was negotiated: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session is ready.
+ * The detected protocol: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session is ready.
  */
 WSLINK_API int32_t wslink_session_protocol(const struct wslink_session *session);
 
 /**
- * The size of the largest chunk that a protocol 2 server announced (`maxMsgSize`); 0 if it did not.
+ * The largest chunk size that a protocol 2 server announced (`maxMsgSize`), in bytes; 0 if it announced none.
  */
 WSLINK_API uint64_t wslink_session_max_msg_size(const struct wslink_session *session);
 
 /**
- * Copies the name that the server gave this client into `buffer`, as `snprintf` does: cut to `size` and
- * NUL-terminated. Returns the length of the whole name. Empty before the session is ready.
+ * Copies the client id that the server has assigned to `buffer`, as `snprintf` does: truncated to `size` and
+ * NUL-terminated. Returns the length of the whole id. Empty before the session is ready.
  */
 WSLINK_API size_t wslink_session_client_id(const struct wslink_session *session, char *buffer, size_t size);
 
 /**
- * Copies the address of the server or proxy, such as "127.0.0.1:8080", as `wslink_session_client_id` does.
+ * Copies the address of the server or proxy, such as "127.0.0.1:8080", to `buffer`, as `wslink_session_client_id`
+ * does.
  */
 WSLINK_API
 size_t wslink_session_peer_address(const struct wslink_session *session,
@@ -1663,7 +1865,7 @@ size_t wslink_session_peer_address(const struct wslink_session *session,
                                    size_t size);
 
 /**
- * What the session has done so far.
+ * Copies the counters of the session to `*stats`.
  */
 WSLINK_API
 int32_t wslink_session_stats(const struct wslink_session *session,
@@ -1671,8 +1873,8 @@ int32_t wslink_session_stats(const struct wslink_session *session,
                              struct wslink_error **err);
 
 /**
- * Begins to close: calls in flight are completed as closed, and the server is told. After `timeout_ms` the
- * connection ends without its agreement.
+ * Begins to close: calls in flight complete with `WSLINK_ERR_CLOSED`, and the closing handshake begins. After
+ * `timeout_ms` the connection ends without an answer of the server.
  */
 WSLINK_API
 int32_t wslink_session_close(const struct wslink_session *session,
@@ -1680,7 +1882,7 @@ int32_t wslink_session_close(const struct wslink_session *session,
                              struct wslink_error **err);
 
 /**
- * Closes and waits until the session is closed, `timeout_ms` at most. Not on the I/O thread.
+ * Closes and waits until the session is closed, at most `timeout_ms`. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
  */
 WSLINK_API
 int32_t wslink_session_close_wait(const struct wslink_session *session,
@@ -1688,9 +1890,10 @@ int32_t wslink_session_close_wait(const struct wslink_session *session,
                                   struct wslink_error **err);
 
 /**
- * Calls a method of the server. `args` may be NULL for none; on success its content is taken, on failure it
- * is left as it was. `options` may be NULL. The completion receives the outcome; `user` is dropped after it,
- * or now if this function fails. `*call` (may be NULL) is the id of the call, for `wslink_session_cancel`.
+ * Calls a method of the server. `args` may be NULL for no arguments. On success its content is taken, on failure it is
+ * unchanged. `options` may be NULL. The completion receives the outcome; `user` is dropped after it, or at once if
+ * this function fails. `*call` (may be NULL) is the id of the call, for `wslink_session_cancel`; on failure it is
+ * unchanged or 0. The call can end while this function still encodes the arguments, for example by a timeout.
  */
 WSLINK_API
 int32_t wslink_session_call(const struct wslink_session *session,
@@ -1704,9 +1907,9 @@ int32_t wslink_session_call(const struct wslink_session *session,
                             struct wslink_error **err);
 
 /**
- * Calls a method and waits for the outcome. `args` may be NULL for none; on success its content is taken, on
- * failure it is left as it was. On success `*reply` belongs to the caller, who unrefs it. Not on
- * the I/O thread (`WSLINK_ERR_REENTRANT`); inside callbacks of `wslink_session_dispatch` it is allowed.
+ * Calls a method and waits for the outcome. `args` may be NULL for no arguments. On success its content is taken, on
+ * failure it is unchanged. On success `*reply` belongs to the caller, who unrefs it. Not on
+ * the I/O thread (`WSLINK_ERR_REENTRANT`); allowed inside callbacks of `wslink_session_dispatch`.
  */
 WSLINK_API
 int32_t wslink_session_call_wait(const struct wslink_session *session,
@@ -1717,16 +1920,21 @@ int32_t wslink_session_call_wait(const struct wslink_session *session,
                                  struct wslink_error **err);
 
 /**
- * Completes a call as `WSLINK_ERR_CANCELLED`; false if it is over already or never was. The server goes on
- * with it: wslink has no way to tell it.
+ * Cancels a call: it completes with `WSLINK_ERR_CANCELLED`. False if the call has already ended, or the id is unknown.
+ * If its message is still in the send queue, it is removed from the queue, and data that was added by reference is
+ * released, perhaps inside this function. If a part of the message was sent, sending stops at the end of the chunk
+ * (protocol 2) or of the message (protocol 1), and the data is released then. The server still executes a call that it
+ * has received, because wslink has no message to cancel it. Calls that time out end in the same way.
  */
-WSLINK_API bool wslink_session_cancel(const struct wslink_session *session, uint64_t call);
+WSLINK_API
+bool wslink_session_cancel(const struct wslink_session *session,
+                           uint64_t call);
 
 /**
- * Subscribes to a topic, in any state; subscriptions outlive connections. Any topic is possible, also the
- * empty one; several subscriptions to one topic each get every publication. `options` may be NULL. On success
+ * Subscribes to a topic, in any state. A subscription outlives the connection. Any topic is allowed, also the
+ * empty one. If a topic has several subscriptions, each receives every publication. `options` may be NULL. On success
  * `*subscription` is the id for `wslink_session_unsubscribe`. `user` is dropped after the last callback, or
- * now if this function fails.
+ * at once if this function fails.
  */
 WSLINK_API
 int32_t wslink_session_subscribe(const struct wslink_session *session,
@@ -1739,9 +1947,9 @@ int32_t wslink_session_subscribe(const struct wslink_session *session,
                                  struct wslink_error **err);
 
 /**
- * Ends a subscription: no callback begins after this returns, and none is running on another thread. Allowed
- * inside its own callback, whose `user` is then dropped when it returns. `WSLINK_ERR_NOT_FOUND` for an id
- * that is not (any more) one of a subscription.
+ * Ends a subscription. After this function has returned, no callback of the subscription begins, and none is running
+ * on another thread. Allowed inside its callback; then `user` is dropped when the callback returns.
+ * `WSLINK_ERR_NOT_FOUND` if there is no subscription with this id.
  */
 WSLINK_API
 int32_t wslink_session_unsubscribe(const struct wslink_session *session,
@@ -1749,8 +1957,8 @@ int32_t wslink_session_unsubscribe(const struct wslink_session *session,
                                    struct wslink_error **err);
 
 /**
- * How many publications the callback of a subscription was given, and how many were dropped because they were
- * not dispatched in time. Either out-parameter may be NULL.
+ * How many publications were delivered to the callback of a subscription, and how many were dropped because the queue
+ * was full. Either out-parameter may be NULL.
  */
 WSLINK_API
 int32_t wslink_session_subscription_counts(const struct wslink_session *session,
@@ -1760,11 +1968,11 @@ int32_t wslink_session_subscription_counts(const struct wslink_session *session,
                                            struct wslink_error **err);
 
 /**
- * Runs callbacks that wait, at most `max_events` of them (0: as many as wait), on this thread. Waits up to
- * `timeout_ms` for the first one (0: not at all, negative: without end). Returns how many were run, or a
- * negative code: `WSLINK_ERR_REENTRANT` from inside such a callback, `WSLINK_ERR_STATE` if callbacks run on
- * the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these callbacks:
- * it must not be used again.
+ * Runs the callbacks of queued events on this thread, at most `max_events` (0: all that are in the queue). If the
+ * queue is empty, waits up to `timeout_ms` for the first event (0: does not wait, negative: waits without a limit).
+ * Returns how many were run, or a negative code: `WSLINK_ERR_REENTRANT` inside such a callback, `WSLINK_ERR_STATE` if
+ * callbacks run on the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these
+ * callbacks; then it must not be used again.
  */
 WSLINK_API
 int32_t wslink_session_dispatch(const struct wslink_session *session,
@@ -1773,9 +1981,9 @@ int32_t wslink_session_dispatch(const struct wslink_session *session,
                                 struct wslink_error **err);
 
 /**
- * A descriptor that is readable as long as `wslink_session_dispatch` has something to do, for `poll`, `epoll`,
- * `QSocketNotifier` and the like. It belongs to the session: do not read from it and do not close it. -1 where
- * there is none (then use the wakeup function), with `*err` set.
+ * A file descriptor that is readable while the queue of `wslink_session_dispatch` is not empty, for `poll`, `epoll`,
+ * `QSocketNotifier` and the like. It belongs to the session: do not read from it and do not close it. Returns -1 and
+ * sets `*err` on platforms without descriptors; use `wslink_config_on_wakeup` there.
  */
 WSLINK_API
 int wslink_session_descriptor(const struct wslink_session *session,
@@ -1789,7 +1997,7 @@ int wslink_session_descriptor(const struct wslink_session *session,
 
 #ifndef WSLINK_STR_FROM
 #define WSLINK_STR_FROM
-/** A view of a NUL-terminated string; of the empty string for NULL. */
+/** A view of a NUL-terminated string; for NULL a view of the empty string. */
 static inline wslink_str wslink_str_from(const char *text)
 {
   wslink_str view;

@@ -4,7 +4,7 @@
 ///
 ///     #include <wslink.hpp>
 ///
-///     wslink::session session{wslink::config{"ws://localhost:8080/ws"}};
+///     wslink::session session("ws://localhost:8080/ws");
 ///     session.connect();
 ///     int sum = session.call("myprotocol.add", {1, 2, 3}).get<int>();
 ///
@@ -13,17 +13,18 @@
 ///     }, wslink::keep_latest());
 ///     session.dispatch(std::chrono::seconds(1));
 ///
-/// What holds for all of it - errors, ownership, threads, exceptions in callbacks - is said at namespace wslink.
+/// Namespace wslink documents the general rules: errors, ownership, threads, exceptions in callbacks.
 
 #ifndef WSLINK_HPP
 #define WSLINK_HPP
 
-#include "wslink/args.hpp"    // IWYU pragma: export
-#include "wslink/buffer.hpp"  // IWYU pragma: export
-#include "wslink/call.hpp"    // IWYU pragma: export
-#include "wslink/config.hpp"  // IWYU pragma: export
-#include "wslink/error.hpp"   // IWYU pragma: export
-#include "wslink/session.hpp" // IWYU pragma: export
-#include "wslink/value.hpp"   // IWYU pragma: export
+#include "wslink/args.hpp"        // IWYU pragma: export
+#include "wslink/buffer.hpp"      // IWYU pragma: export
+#include "wslink/call.hpp"        // IWYU pragma: export
+#include "wslink/config.hpp"      // IWYU pragma: export
+#include "wslink/error.hpp"       // IWYU pragma: export
+#include "wslink/latest_call.hpp" // IWYU pragma: export
+#include "wslink/session.hpp"     // IWYU pragma: export
+#include "wslink/value.hpp"       // IWYU pragma: export
 
 #endif // WSLINK_HPP

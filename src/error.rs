@@ -1,16 +1,20 @@
-//! What can go wrong, as one value: a stable [`Code`], the [`Stage`] that failed, a sentence that a
-//! person can act on, and, where there is one, the HTTP status or the error that the server sent.
+//! Every failure as one type: a stable [`Code`], the [`Stage`] that failed, a sentence that a
+//! person can act on, and, if there is one, the HTTP status or the error that the server sent.
 
-use crate::wire::document::SharedDocument;
+use crate::retry::{self, Facts};
+use std::any::Any;
 use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// What kind of failure this is. The numbers are the ones of the C header; they are grouped in
-/// hundreds, and a number is never used again for something else.
+/// The kind of a failure. The numbers are those of the C header. They are grouped in hundreds; the meaning of a number
+/// never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
 pub enum Code {
-    /// An argument is not acceptable; the message says which and why.
+    /// An argument is invalid; the message says which and why.
     Argument = -100,
     /// A required pointer is null (C only).
     Null = -101,
@@ -20,7 +24,7 @@ pub enum Code {
     Json = -103,
     /// The session is not in a state that allows this (for example a call before ready).
     State = -104,
-    /// Not allowed from inside a callback or on the I/O thread, where it would wait for itself.
+    /// Not allowed inside a callback or on the I/O thread, because the function would wait for its own thread.
     Reentrant = -105,
     /// The session is closed.
     Closed = -106,
@@ -28,13 +32,13 @@ pub enum Code {
     Attachment = -107,
     /// The value cannot be sent by the negotiated protocol.
     Unsupported = -108,
-    /// The header of the program and the library do not fit together.
+    /// The program was compiled with a header that is not compatible with the library.
     Version = -109,
-    /// A defect of this library was stopped at its border; please report it.
+    /// A panic inside this library was caught before it reached the caller; please report it.
     Panic = -110,
     /// No such value, key or index.
     NotFound = -111,
-    /// The value has another kind than the one asked for.
+    /// The value is of another kind than requested.
     Kind = -112,
     /// The operating system refused something (memory, threads, descriptors).
     System = -113,
@@ -45,18 +49,18 @@ pub enum Code {
     Connect = -201,
     /// The HTTP proxy refused or failed.
     Proxy = -202,
-    /// TLS failed: no TLS there, or a certificate that is not trusted.
+    /// The TLS handshake failed: the server does not speak TLS, or its certificate is not trusted.
     Tls = -203,
-    /// The server answered the WebSocket upgrade with something else than 101.
+    /// The server answered the WebSocket upgrade with another HTTP status than 101.
     Upgrade = -204,
-    /// Connected, but the wslink hello got no usable answer.
+    /// Connected, but the server sent no valid reply to the wslink hello.
     Hello = -205,
     /// The server refused the secret.
     Auth = -206,
     /// The server speaks the other protocol generation.
     Mismatch = -207,
 
-    /// The connection ended; the call may or may not have been executed.
+    /// The connection ended; the server may or may not have executed the call.
     ConnectionLost = -300,
     /// The deadline passed.
     Timeout = -301,
@@ -64,15 +68,15 @@ pub enum Code {
     Cancelled = -302,
     /// The peer broke the WebSocket or wslink protocol.
     Protocol = -303,
-    /// A configured bound was hit; the message names it.
+    /// A configured limit was exceeded; the message names it.
     Limit = -304,
 
-    /// The server answered the call with an error; see [`Error::remote`].
+    /// The server replied with an error; see [`Error::remote`].
     Remote = -400,
 }
 
 impl Code {
-    /// Every code, in the order of the numbers.
+    /// Every code, in descending order of the numbers.
     pub const ALL: &'static [Code] = &[
         Code::Argument,
         Code::Null,
@@ -139,12 +143,12 @@ impl Code {
     }
 }
 
-/// Where on the way it failed.
+/// The step at which a failure happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Not part of a connection: arguments, state.
+    /// Outside of a connection: arguments, state.
     Local = 0,
     /// Looking up the host name.
     Resolve = 1,
@@ -181,43 +185,15 @@ impl Stage {
     }
 }
 
-/// The error that a server sent instead of a result.
-#[derive(Clone)]
-pub struct Remote {
-    /// wslink's number: -32601 unknown method, -32000 not authenticated, -32001 exception in the
-    /// method, -32002 result not serialisable; applications may use others.
-    pub code: i64,
-    /// The server's words.
-    pub message: String,
-    /// The whole message that brought the error; its `data` member holds the trace of an exception.
-    pub document: SharedDocument,
-}
-
-impl Remote {
-    /// The `data` member of the error, if the server sent one (for exceptions a map with `method`,
-    /// `exception` and `trace`).
-    pub fn data(&self) -> Option<crate::wire::value::Value<'_>> {
-        self.document.root().get("error")?.get("data")
-    }
-}
-
-impl fmt::Debug for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("code", &self.code).field("message", &self.message).finish()
-    }
-}
-
 #[derive(Debug, Clone)]
 struct Inner {
-    code: Code,
-    stage: Stage,
+    facts: Facts,
     message: String,
-    http_status: Option<u16>,
-    remote: Option<Remote>,
-    retriable: bool,
+    payload: Option<Arc<dyn Any + Send + Sync>>,
+    retry_after: Option<Duration>,
 }
 
-/// A failure: code, stage, message, and what the server said. One pointer wide.
+/// A failure: code, stage, message, and the error that the server sent. As large as one pointer.
 #[derive(Debug, Clone)]
 pub struct Error(Box<Inner>);
 
@@ -228,45 +204,74 @@ impl Error {
     /// A failure outside of any connection.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
-            code,
-            stage: Stage::Local,
+            facts: Facts { code, stage: Stage::Local, io: None, http_status: None, close_code: None },
             message: message.into(),
-            http_status: None,
-            remote: None,
-            retriable: false,
+            payload: None,
+            retry_after: None,
         }))
     }
 
-    /// The same failure, placed at a stage.
+    /// Sets the stage.
     pub fn at(mut self, stage: Stage) -> Error {
-        self.0.stage = stage;
+        self.0.facts.stage = stage;
         self
     }
 
-    /// The same failure, marked as one that a later attempt may not meet.
-    pub fn retriable_if(mut self, retriable: bool) -> Error {
-        self.0.retriable = retriable;
+    /// Sets the error of the socket, if that caused the failure. An orderly end of the connection is
+    /// [`io::ErrorKind::UnexpectedEof`].
+    pub(crate) fn with_io(mut self, kind: impl Into<Option<io::ErrorKind>>) -> Error {
+        self.0.facts.io = kind.into();
         self
     }
 
-    pub(crate) fn with_http_status(mut self, status: u16) -> Error {
-        self.0.http_status = Some(status);
+    /// Replaces the message.
+    pub(crate) fn with_message(mut self, message: String) -> Error {
+        self.0.message = message;
         self
     }
 
-    pub(crate) fn with_remote(mut self, remote: Remote) -> Error {
-        self.0.remote = Some(remote);
+    /// Replaces the code.
+    pub(crate) fn with_code(mut self, code: Code) -> Error {
+        self.0.facts.code = code;
         self
     }
 
-    /// What kind of failure.
+    /// Sets the HTTP status with which the server or proxy refused.
+    pub fn with_http_status(mut self, status: u16) -> Error {
+        self.0.facts.http_status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_close_code(mut self, code: u16) -> Error {
+        self.0.facts.close_code = Some(code);
+        self
+    }
+
+    /// Sets the time that the server asks to wait.
+    pub(crate) fn with_retry_after(mut self, time: Option<Duration>) -> Error {
+        self.0.retry_after = time;
+        self
+    }
+
+    /// Sets what the server sent. Its type belongs to the wire layer, which depends on this file and not the other way
+    /// round: [`Error::remote`] is in `wire/remote.rs`.
+    pub(crate) fn with_payload(mut self, payload: Arc<dyn Any + Send + Sync>) -> Error {
+        self.0.payload = Some(payload);
+        self
+    }
+
+    pub(crate) fn payload(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.0.payload.as_deref()
+    }
+
+    /// The kind of failure.
     pub fn code(&self) -> Code {
-        self.0.code
+        self.0.facts.code
     }
 
-    /// Where it failed.
+    /// The step that failed.
     pub fn stage(&self) -> Stage {
-        self.0.stage
+        self.0.facts.stage
     }
 
     /// A sentence for a person. Never contains the secret.
@@ -276,21 +281,28 @@ impl Error {
 
     /// The HTTP status with which the server or proxy refused, if it did.
     pub fn http_status(&self) -> Option<u16> {
-        self.0.http_status
+        self.0.facts.http_status
     }
 
-    /// The error that the server sent, if this is one.
-    pub fn remote(&self) -> Option<&Remote> {
-        self.0.remote.as_ref()
+    /// How long the server or proxy that refused asked to wait before the next attempt (`Retry-After`, RFC 9110 section
+    /// 10.2.3), at most a day.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
-    /// Whether the same attempt may succeed later without a change by the application.
+    /// The code of the Close frame with which the peer ended the connection, if it sent one (RFC 6455 section 7.4).
+    pub fn close_code(&self) -> Option<u16> {
+        self.0.facts.close_code
+    }
+
+    /// Whether the same attempt may succeed later without a change by the application. The guide lists these errors,
+    /// see "Errors, timeouts, and reconnecting".
     pub fn is_retriable(&self) -> bool {
-        self.0.retriable
+        retry::is_retriable(&self.0.facts)
     }
 }
 
-/// Equal if code and message are.
+/// Two errors are equal if their codes and messages are.
 impl PartialEq for Error {
     fn eq(&self, other: &Error) -> bool {
         self.code() == other.code() && self.message() == other.message()
@@ -301,7 +313,7 @@ impl Eq for Error {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.code.text(), self.0.message)
+        write!(f, "{}: {}", self.0.facts.code.text(), self.0.message)
     }
 }
 

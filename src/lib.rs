@@ -1,6 +1,6 @@
 //! Native client for wslink, the protocol of VTK, ParaView and trame servers: remote procedure calls,
 //! publish/subscribe and binary attachments over a WebSocket. Speaks both generations of the protocol and
-//! finds out which one the server speaks.
+//! detects which one the server speaks.
 //!
 //! ```no_run
 //! use wslink::{Args, Config, Policy, Session, result};
@@ -18,29 +18,49 @@
 //! # Ok::<(), wslink::Error>(())
 //! ```
 //!
-//! Threads: any thread may use a session. It has one thread of its own, which reads and answers the server
-//! whatever the application does. Callbacks run in [`Handle::dispatch`] on the thread that calls it, or on the
-//! session's thread ([`Delivery::IoThread`]); no lock is held meanwhile.
+//! Threads: any thread may use a session. A session has one thread of its own, the I/O thread, which serves the
+//! connection whatever the application does. Callbacks run in [`Handle::dispatch`], on the thread that calls it, or on
+//! the I/O thread ([`Delivery::IoThread`]). No lock is held while a callback runs.
 //!
-//! The house is described in `docs/architecture.md`: [`wire`], [`session`], [`io`] and [`ffi`] are its floors,
-//! and `platform` is what they stand on.
+//! `docs/architecture.md` describes the inside.
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
-pub mod error;
+mod error;
+#[cfg(feature = "internals")]
 pub mod ffi;
-pub mod io;
+#[cfg(not(feature = "internals"))]
+mod ffi;
+mod io;
 mod platform;
+mod retry;
+#[cfg(feature = "internals")]
 pub mod session;
+#[cfg(not(feature = "internals"))]
+mod session;
+#[cfg(feature = "internals")]
 pub mod wire;
+#[cfg(not(feature = "internals"))]
+mod wire;
 
-pub use error::{Code, Error, Remote, Result, Stage};
-pub use io::config::{Config, Delivery};
-pub use io::delivery::{Outcome, Policy, Publication};
-pub use io::session::{Handle, Session, Stats};
-pub use session::core::State;
+pub use error::{Code, Error, Result, Stage};
+pub use io::config::{Config, Delivery, PROGRESS_FROM, Progress};
+pub use io::connect::attempt::Attempt;
+pub use io::connect::tls::TlsOptions;
+pub use io::delivery::subscription::{Outcome, Policy, Publication};
+pub use io::log::LogLevel;
+pub use io::session::{Handle, Session};
+pub use io::stats::Stats;
+pub use session::calls::CallId;
+pub use session::core::{Peer, State, StateChange};
+pub use session::options::Options;
+pub use session::reconnect::Reconnect;
 pub use wire::Protocol;
-pub use wire::args::Args;
+pub use wire::args::{Append, Args};
+pub use wire::builder::Builder;
 pub use wire::document::{Document, SharedDocument};
 pub use wire::envelope::result;
+pub use wire::limits::Limits;
+pub use wire::remote::Remote;
+pub use wire::secret::Secret;
 pub use wire::value::{Kind, Value};

@@ -1,28 +1,27 @@
-//! What a server cannot make the client do: hold without bound, wait without end, or tell secrets; and what
-//! the application cannot do to itself.
+//! Limits of what a server can make the client do (memory, waits, secrets), and of what an application can do to itself.
 
 mod common;
 
 use common::PATIENCE;
-use common::scripted::{BINARY, Conn, FIN, ScriptedServer};
+use common::scripted::{BINARY, Conn, FIN, ScriptedServer, chunk, pack};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use wslink::{Args, Code, Config, Policy, Protocol, Session, State};
+use wslink::{Args, Code, Config, Delivery, Policy, Protocol, Publication, Session, State};
 
 const V1: Protocol = Protocol::V1;
 const V2: Protocol = Protocol::V2;
 
-/// Resident memory in MiB. Tests of one file run beside each other, so the bounds are generous.
+/// Resident memory in MiB. The tests of a file run in parallel, so the limits are generous.
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4 / 1024
 }
 
-/// One at a time: they look at the memory of the process.
+/// Taken by tests that measure the memory of the process, so that one runs at a time.
 static MEMORY: Mutex<()> = Mutex::new(());
 
 fn dispatch_until(session: &Session, done: impl Fn() -> bool) {
@@ -34,7 +33,7 @@ fn dispatch_until(session: &Session, done: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_refusal_whose_text_never_comes_ends_at_the_deadline() {
+fn a_refusal_with_a_missing_body_ends_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (over, wait) = mpsc::channel::<()>();
@@ -53,7 +52,7 @@ fn a_refusal_whose_text_never_comes_ends_at_the_deadline() {
 }
 
 #[test]
-fn publications_that_are_errors_count_for_the_queue() {
+fn queued_publication_errors_count_against_queue_bytes() {
     let server = ScriptedServer::start(|c, _| {
         c.accept();
         c.answer_hello(V2);
@@ -78,7 +77,7 @@ fn publications_that_are_errors_count_for_the_queue() {
 }
 
 #[test]
-fn pings_of_a_server_that_does_not_read_fill_nothing() {
+fn pongs_to_a_server_that_does_not_read_are_not_accumulated() {
     let _alone = MEMORY.lock().unwrap();
     let (sent, wait) = mpsc::channel();
     let (over, wait_over) = mpsc::channel::<()>();
@@ -103,7 +102,7 @@ fn pings_of_a_server_that_does_not_read_fill_nothing() {
 }
 
 #[test]
-fn keys_of_attachments_have_a_length() {
+fn attachment_keys_are_limited_in_length() {
     let server = ScriptedServer::start(|c, _| {
         c.accept();
         c.answer_hello(V1);
@@ -122,7 +121,7 @@ fn keys_of_attachments_have_a_length() {
 }
 
 #[test]
-fn chunks_out_of_order_count_with_the_memory_they_take() {
+fn chunks_out_of_order_count_with_their_bookkeeping() {
     let _alone = MEMORY.lock().unwrap();
     let server = ScriptedServer::start(|c, _| {
         c.accept();
@@ -136,7 +135,7 @@ fn chunks_out_of_order_count_with_the_memory_they_take() {
                 payload.push(1);
                 out.extend(Conn::frame_bytes(FIN | BINARY, &payload));
             }
-            // Writing fails when the client has had enough.
+            // Writing fails when the client has closed the connection.
             c.raw(&out);
         }
         c.until_end();
@@ -153,7 +152,7 @@ fn chunks_out_of_order_count_with_the_memory_they_take() {
 }
 
 #[test]
-fn dispatch_runs_what_waits_and_comes_back() {
+fn dispatch_runs_the_queued_events_and_returns() {
     let over = Arc::new(AtomicBool::new(false));
     let end = over.clone();
     let server = ScriptedServer::start(move |c, _| {
@@ -167,7 +166,7 @@ fn dispatch_runs_what_waits_and_comes_back() {
     });
     let session = Session::new(server.config(V2)).unwrap();
     let handle = session.handle();
-    // Each callback waits until there is more to do.
+    // Each callback returns only when more events are queued.
     session.subscribe("t", Policy::All(100), move |_| {
         let end = Instant::now() + PATIENCE;
         while handle.stats().events_waiting == 0 && Instant::now() < end {
@@ -181,7 +180,7 @@ fn dispatch_runs_what_waits_and_comes_back() {
 }
 
 #[test]
-fn each_session_of_a_configuration_has_its_log() {
+fn a_second_session_of_a_configuration_still_logs() {
     let server = ScriptedServer::start(|c, _| {
         c.accept();
         c.answer_hello(V2);
@@ -190,7 +189,7 @@ fn each_session_of_a_configuration_has_its_log() {
     let lines = Arc::new(AtomicU32::new(0));
     let mut config = server.config(V2);
     let count = lines.clone();
-    config.set_log(wslink::io::config::LogLevel::Debug, move |_, _| {
+    config.set_log(wslink::LogLevel::Debug, move |_, _| {
         count.fetch_add(1, SeqCst);
     });
     let first = Session::new(config.clone()).unwrap();
@@ -219,8 +218,66 @@ fn a_subscription_after_the_session_was_dropped_keeps_nothing() {
     assert_eq!(handle.connect().unwrap_err().code(), Code::Closed);
 }
 
+/// Uses the session when it is dropped.
+struct Looks(wslink::Handle);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        assert_eq!(self.0.state(), State::Closed);
+    }
+}
+
 #[test]
-fn json_arguments_stand_between_arguments_only() {
+fn a_refused_callback_is_dropped_without_a_lock() {
+    let session = Session::new(Config::new("ws://127.0.0.1:1/").unwrap()).unwrap();
+    let looks = Looks(session.handle());
+    drop(session);
+    let (send, id) = mpsc::channel();
+    std::thread::spawn(move || {
+        let handle = looks.0.clone();
+        let callback = move |_: Publication<'_>| {
+            let _ = &looks;
+        };
+        send.send(handle.subscribe("t", Policy::default(), callback)).unwrap();
+    });
+    assert_eq!(id.recv_timeout(PATIENCE).expect("it returns"), 0);
+}
+
+#[test]
+fn late_replies_do_not_extend_the_deadlines_of_other_calls() {
+    const CALLS: usize = 150;
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let server = ScriptedServer::start(|conn, _| {
+        conn.hello(V2);
+        let calls: Vec<_> = (0..CALLS).map(|_| conn.call().expect("a call")).collect();
+        // The client always has more to read.
+        let message = pack(&json!({"wslink": "1.0", "id": "publish:t:0", "result": "x".repeat(16_000)}));
+        let flood = Conn::frame_bytes(FIN | BINARY, &chunk(1, 0, message.len() as u32, &message)).repeat(4);
+        for call in &calls[..CALLS - 1] {
+            conn.reply(&call.id, json!(1));
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_millis(15) {
+                conn.raw(&flood);
+            }
+        }
+        conn.until_end();
+    });
+    let mut config = server.config(V2);
+    config.delivery = Delivery::IoThread;
+    let session = common::connected(config);
+    session.subscribe("t", Policy::default(), |_| std::thread::sleep(Duration::from_micros(100)));
+    let (send, ends) = mpsc::channel();
+    for _ in 0..CALLS {
+        let send = send.clone();
+        session.call("m", Args::new(), Some(TIMEOUT), move |outcome| send.send(outcome.is_ok()).unwrap()).unwrap();
+    }
+    // Most replies arrive long after the timeout.
+    let in_time = (0..CALLS).filter(|_| ends.recv_timeout(PATIENCE).unwrap()).count();
+    assert!(in_time < CALLS * 2 / 3, "{in_time}");
+}
+
+#[test]
+fn json_arguments_cannot_be_added_inside_an_open_container() {
     let mut args = Args::new();
     args.keyword("k").unwrap();
     args.target().begin_map().unwrap();
@@ -230,8 +287,8 @@ fn json_arguments_stand_between_arguments_only() {
     args.add_json("[1]").unwrap();
 }
 
-/// Calls of a size that callers write themselves, against a server that begins to read only when the socket is
-/// full: whoever is blocked hands over to the I/O thread.
+/// Calls that are small enough for callers to write them. The server begins to read only when the socket is full, so a blocked
+/// caller must hand its message over to the I/O thread.
 #[test]
 fn a_full_socket_is_written_to_again() {
     for _ in 0..10 {

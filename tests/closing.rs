@@ -1,9 +1,9 @@
-//! How sessions end: in agreement with the server, without it, and by being dropped anywhere.
+//! How sessions end: by a closing handshake, without an answer of the server, and by a drop at any place.
 
 mod common;
 
 use common::PATIENCE;
-use common::scripted::{Frame, ScriptedServer};
+use common::scripted::{BINARY, CLOSE, Conn, FIN, Frame, ScriptedServer, chunk, pack};
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wslink::{Args, Code, Delivery, Outcome, Policy, Protocol, Session, State};
 
 #[test]
-fn closing_is_agreed_with_the_server() {
+fn close_performs_the_closing_handshake() {
     for protocol in [Protocol::V1, Protocol::V2] {
         let server = ScriptedServer::start(move |conn, _| {
             conn.hello(protocol);
@@ -28,7 +28,7 @@ fn closing_is_agreed_with_the_server() {
 }
 
 #[test]
-fn a_server_that_does_not_agree_is_left() {
+fn a_server_that_does_not_answer_the_close_frame_is_given_up() {
     for ends_tcp in [false, true] {
         let server = ScriptedServer::start(move |conn, _| {
             conn.hello(Protocol::V2);
@@ -156,7 +156,7 @@ fn a_session_may_be_dropped_in_its_own_callbacks() {
 }
 
 #[test]
-fn whoever_waits_for_the_close_is_told_when_the_session_is_dropped_meanwhile() {
+fn close_wait_returns_when_the_session_is_dropped() {
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V2);
         conn.until_end();
@@ -164,7 +164,7 @@ fn whoever_waits_for_the_close_is_told_when_the_session_is_dropped_meanwhile() {
     let session = server.session(Protocol::V2);
     let handle = session.handle();
     let (send, receive) = mpsc::channel();
-    // The server does not answer the Close, and this closing would wait for it for an hour.
+    // The server does not answer the Close frame, and the first close would wait for an hour.
     let waiting = std::thread::spawn(move || send.send(handle.close_wait(Duration::from_secs(3600))).unwrap());
     while session.state() != State::Closing {
         session.dispatch(10, Some(Duration::from_millis(1))).unwrap();
@@ -175,7 +175,7 @@ fn whoever_waits_for_the_close_is_told_when_the_session_is_dropped_meanwhile() {
 }
 
 #[test]
-fn closing_again_may_shorten_the_time_for_it() {
+fn a_second_close_can_shorten_the_timeout() {
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V2);
         conn.until_end();
@@ -187,7 +187,7 @@ fn closing_again_may_shorten_the_time_for_it() {
 }
 
 #[test]
-fn a_dispatch_whose_callback_frees_the_session_says_so() {
+fn dispatch_reports_that_its_callback_freed_the_session() {
     let server = ScriptedServer::start(|c, _| {
         c.accept();
         c.answer_hello(Protocol::V2);
@@ -211,7 +211,7 @@ fn a_dispatch_whose_callback_frees_the_session_says_so() {
     assert_eq!(error.code(), Code::Closed);
 }
 
-/// Memory of the application whose release ends the session.
+/// Memory given by reference whose release function drops the session.
 struct EndsTheSession(Vec<u8>, Arc<Mutex<Option<Session>>>, mpsc::Sender<()>);
 
 impl AsRef<[u8]> for EndsTheSession {
@@ -231,7 +231,7 @@ impl Drop for EndsTheSession {
 fn the_release_of_uploaded_memory_may_end_the_session() {
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V2);
-        // Reads it all, and does not answer.
+        // Reads everything, and does not answer.
         while conn.call().is_some() {}
     });
     let session = server.session(Protocol::V2);
@@ -243,4 +243,60 @@ fn the_release_of_uploaded_memory_may_end_the_session() {
     handle.call("m", args, None, |_| ()).unwrap();
     released.recv_timeout(PATIENCE).expect("released, and the session ended by that");
     assert_eq!(handle.state(), State::Closed);
+}
+
+/// A write error on another thread does not discard replies that have already arrived.
+#[test]
+fn received_replies_are_delivered_although_a_write_fails() {
+    const CALLS: usize = 30;
+    let (sent, all_is_sent) = mpsc::channel();
+    let server = ScriptedServer::start(move |conn, _| {
+        conn.hello(Protocol::V2);
+        let calls: Vec<_> = (0..CALLS).map(|_| conn.call().unwrap()).collect();
+        // One write, which TCP delivers as a whole.
+        let mut all = Vec::new();
+        for (n, call) in calls.iter().enumerate() {
+            let reply = pack(&json!({"wslink": "1.0", "id": call.id, "result": vec![0; 1000]}));
+            let chunk = chunk(7000 + n as u32, 0, reply.len() as u32, &reply);
+            all.extend(Conn::frame_bytes(FIN | BINARY, &chunk));
+        }
+        all.extend(Conn::frame_bytes(FIN | CLOSE, &1001_u16.to_be_bytes()));
+        conn.raw(all);
+        // From now on every write to it fails.
+        conn.stream().shutdown(std::net::Shutdown::Both).unwrap();
+        sent.send(()).unwrap();
+    });
+    let mut config = server.config(Protocol::V2);
+    config.delivery = Delivery::IoThread;
+    let (send_state, states) = mpsc::channel();
+    config.on_state(move |change| send_state.send(change.clone()).unwrap());
+    let session = common::connected(config);
+    let (send, outcomes) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let first = Mutex::new(Some(wait));
+    let first = Arc::new(first);
+    for _ in 0..CALLS {
+        let (send, first) = (send.clone(), Arc::clone(&first));
+        let completion = move |outcome: Outcome| {
+            // The first callback blocks the I/O thread until all replies have arrived and a write has failed.
+            let wait = first.lock().unwrap().take();
+            if let Some(wait) = wait {
+                wait.recv_timeout(PATIENCE).unwrap();
+            }
+            send.send(outcome.map(|_| ())).unwrap();
+        };
+        session.call("m", Args::new(), None, completion).unwrap();
+    }
+    all_is_sent.recv_timeout(PATIENCE).unwrap();
+    // The first of these writes is answered by a reset, and the later ones fail.
+    for _ in 0..10 {
+        session.call("too late", Args::new(), None, |_| ()).unwrap();
+    }
+    go_on.send(()).unwrap();
+    for n in 0..CALLS {
+        let outcome = outcomes.recv_timeout(PATIENCE).unwrap();
+        assert!(outcome.is_ok(), "reply {n}: {outcome:?}");
+    }
+    let lost = std::iter::from_fn(|| states.recv_timeout(PATIENCE).ok()).find(|change| change.state == State::Lost);
+    assert_eq!(lost.unwrap().error.unwrap().close_code(), Some(1001));
 }

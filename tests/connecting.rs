@@ -1,4 +1,4 @@
-//! On the way to a session: addresses, time limits of each stage, giving up. And how real servers end it.
+//! Connecting: addresses, timeouts of each stage, giving up. And how real servers end a session.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn a_host_name_without_address_says_so() {
     assert!(e.message().contains("no-such-host.invalid"), "{e}");
 }
 
-/// Connects with little time and gives the error.
+/// Connects with a short timeout and returns the error.
 fn too_slow(mut config: Config) -> wslink::Error {
     config.set_connect_timeout(Duration::from_millis(300)).unwrap();
     let session = Session::new(config).unwrap();
@@ -61,7 +61,7 @@ fn a_connect_that_takes_too_long_names_the_stage() {
     let e = too_slow(Config::new(&silent.url().replace("ws://", "wss://")).unwrap());
     assert_eq!(e.stage(), Stage::Tls, "{e}");
     let mut config = Config::new("ws://127.0.0.1:9/ws").unwrap();
-    config.set_proxy(Some(&silent.url().replace("ws://", "http://"))).unwrap();
+    config.set_proxy(Some(&format!("http://127.0.0.1:{}", silent.port()))).unwrap();
     assert_eq!(too_slow(config).stage(), Stage::Proxy);
 
     let half_an_answer = ScriptedServer::start(|conn, _| {
@@ -70,7 +70,7 @@ fn a_connect_that_takes_too_long_names_the_stage() {
     });
     assert_eq!(too_slow(half_an_answer.config(None)).stage(), Stage::Upgrade);
 
-    // Not even pongs; pongs only.
+    // First a server without pongs, then one that sends only pongs.
     for pongs in [false, true] {
         let mute = ScriptedServer::start(move |conn, _| {
             conn.accept();
@@ -80,14 +80,14 @@ fn a_connect_that_takes_too_long_names_the_stage() {
         for protocol in [None, Some(Protocol::V1), Some(Protocol::V2)] {
             let e = too_slow(mute.config(protocol));
             assert_eq!(e.stage(), Stage::Hello, "{e}");
-            assert!(e.message().contains("connected, but"), "{e}");
+            assert!(e.message().contains("connect_timeout"), "{e}");
         }
     }
 }
 
 #[test]
 fn a_host_that_does_not_answer_tcp_times_out_in_that_stage() {
-    // The queue of this listener is full: further connections wait for ever.
+    // The backlog of this listener is full: further connections wait for ever.
     use socket2::{Domain, SockAddr, Socket, Type};
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.bind(&SockAddr::from("127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap())).unwrap();
@@ -108,17 +108,17 @@ fn a_host_that_does_not_answer_tcp_times_out_in_that_stage() {
 }
 
 impl Conn {
-    /// Answers nothing, until the client has left.
+    /// Does not answer until the client has left.
     fn until_silence_ends(&mut self) {
         let mut bytes = [0; 4096];
         while self.stream().read(&mut bytes).is_ok_and(|n| n > 0) {}
     }
 }
 
-/// All of it comes in one segment, so that the system announces it once; and it is more than is read at once then.
+/// The response, the frames and the end arrive in one segment. The system signals them once, and they are more than one read takes.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_end_that_comes_together_with_the_upgrade_is_noticed() {
+fn a_connection_that_ends_with_the_upgrade_response_is_detected() {
     let server = ScriptedServer::start(|conn, _| {
         conn.head();
         socket2::SockRef::from(conn.stream()).set_tcp_cork(true).unwrap();
@@ -139,7 +139,7 @@ fn a_session_may_be_dropped_while_it_connects() {
     let reached = Arc::new((Mutex::new(0), std::sync::Condvar::new()));
     let signal = Arc::clone(&reached);
     let server = ScriptedServer::start(move |conn, number| {
-        // In the upgrade, and in the hello.
+        // During the upgrade, and during the hello.
         conn.head();
         if number == 2 {
             let answer = conn.switching();
@@ -191,7 +191,7 @@ fn the_exit_of_a_real_server_is_answered_and_then_ends_every_session() {
             }
             let e = session.failure().unwrap();
             assert_eq!((e.code(), e.stage()), (Code::ConnectionLost, Stage::Session), "{version}: {e}");
-            assert!(e.message().contains("(1001 \"Server shutdown\")"), "{version}: {e}");
+            assert!(e.message().contains("(1001, the server goes away, \"Server shutdown\")"), "{version}: {e}");
         }
     }
 }
@@ -199,11 +199,11 @@ fn the_exit_of_a_real_server_is_answered_and_then_ends_every_session() {
 #[test]
 fn the_heartbeat_of_a_real_server_finds_a_silent_client_alive() {
     for version in VERSIONS {
-        // Ends connections that do not answer a ping for half a second.
+        // This server ends connections that do not answer a ping within half a second.
         let server = Server::start(version, &["--heartbeat", "1"]);
         let (busy, idle) = (server.session(), server.session());
         busy.call_wait("test.sleep", Args::from_json("[2.7]").unwrap(), Some(PATIENCE)).unwrap();
-        // Neither has dispatched anything.
+        // Neither session has dispatched anything.
         for session in [busy, idle] {
             assert_eq!(session.state(), State::Ready, "{version}");
             session.call_wait("myprotocol.add", Args::from_json("[[1, 2]]").unwrap(), Some(PATIENCE)).unwrap();

@@ -1,5 +1,5 @@
-//! Which generation a server speaks: every known behaviour of servers from wslink 0.1.14 to 2.6.0
-//! (scripted), and real servers, directly and behind wslink's relay.
+//! Detection of the server's generation: scripted servers for every known behaviour of wslink 0.1.14 to 2.6.0, and real servers,
+//! directly and behind wslink's relay.
 
 mod common;
 
@@ -12,28 +12,28 @@ use wslink::{Args, Code, Config, Error, Policy, Protocol, Session, Stage, State,
 
 const SECRET: &str = "s3cret of this session";
 
-/// Everything that a server was sent before the session was open, in the order of arrival.
+/// Everything that a server received before the session was ready, in the order of arrival.
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// What a server does with the messages of a new connection. Panics where a secret comes in text.
+/// How a server handles the messages of a new connection. It panics if a secret arrives as text.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// Answers text; a binary message is a stray attachment.
+    /// Answers text; takes a binary message for a stray attachment.
     V1IgnoresBinary,
-    /// Answers text; ends TCP at a binary message.
+    /// Answers text; closes TCP at a binary message.
     V1EndsTcp,
-    /// The same, with a reset.
+    /// Answers text; resets TCP at a binary message.
     V1ResetsTcp,
-    /// Answers binary, ignores text.
+    /// Answers binary messages, ignores text.
     V2,
 }
 
 struct Behaviour {
     kind: Kind,
     secret: &'static str,
-    /// The pong comes before the answer, as behind a proxy.
+    /// The pong precedes the answer, as behind a proxy.
     pong_first: bool,
-    /// Before the hello succeeded (generation 2).
+    /// Sent before the hello succeeds (generation 2).
     max_hello: usize,
     max_msg_size: Option<u64>,
     publishes_early: bool,
@@ -52,13 +52,13 @@ fn note(seen: &Seen, what: impl Into<String>) {
     seen.lock().unwrap().push(what.into());
 }
 
-/// Plays one connection until it ends; calls are echoed once it is open.
+/// Plays one connection until it ends; echoes calls once the session is ready.
 fn play(b: &Behaviour, conn: &mut Conn, seen: &Seen) {
     conn.accept();
     conn.protocol = if b.kind == Kind::V2 { Protocol::V2 } else { Protocol::V1 };
     note(seen, "connection");
     let mut authenticated = false;
-    // The client may send a ping behind its message; strict order here: the answer comes first.
+    // The client may send a ping after its message. The answer precedes the pong here.
     loop {
         match conn.frame() {
             Frame::End => return,
@@ -110,7 +110,7 @@ fn play(b: &Behaviour, conn: &mut Conn, seen: &Seen) {
                         protocol: Protocol::V2,
                     };
                     if b.pong_first && !authenticated {
-                        // The proxy has answered the ping that follows long before.
+                        // The proxy has already answered the ping.
                         assert!(matches!(conn.frame(), Frame::Ping(_)));
                         conn.send(0x80 | common::scripted::PONG, &[]);
                     }
@@ -142,7 +142,7 @@ fn answer(b: &Behaviour, conn: &mut Conn, call: &Call, authenticated: &mut bool)
     }
 }
 
-/// Connects to such a server; what it saw until then, and the session or the error.
+/// Connects to such a server. Returns what the server received, and the session or the error.
 fn connect(b: Behaviour, change: impl FnOnce(&mut Config)) -> (ScriptedServer, Vec<String>, Result<Session, Error>) {
     let seen = Seen::default();
     let log = Arc::clone(&seen);
@@ -165,13 +165,13 @@ fn fixed(protocol: Protocol) -> impl FnOnce(&mut Config) {
 }
 
 #[test]
-fn a_modern_server_sees_its_own_hello_first_and_nothing_odd() {
+fn a_generation_2_server_sees_only_its_own_hello() {
     let (_server, seen, session) = connect(PLAIN, |_| {});
     let session = session.unwrap();
     assert_eq!(session.peer().protocol, Some(Protocol::V2));
     assert_eq!(session.peer().client_id, "c0123456789abcdef0123456789abcdef");
     assert_eq!(session.peer().max_msg_size, Some(4_194_304));
-    // The pong tells that the server has come past the hello, so the ping has to be behind it.
+    // The pong shows that the server has handled the hello, so the ping must be sent after the hello.
     assert_eq!(seen[..2], ["connection", "binary wslink.hello"]);
     assert!(seen[2..].is_empty() || seen[2..] == ["ping"], "{seen:?}");
     let (_server, seen, session) = connect(PLAIN, fixed(Protocol::V2));
@@ -188,7 +188,7 @@ fn servers_of_1_8_3_and_later_end_tcp_on_the_binary_hello() {
         let wanted = ["connection", "binary", "connection", "text wslink.probe", "ping", "text wslink.hello"];
         assert_eq!(seen, wanted);
         assert_eq!(server.accepted(), 2);
-        // Known from now on: the next connection is opened without a detour.
+        // The generation is now known: the next connection uses it at once.
         session.close_wait(PATIENCE).unwrap();
         session.connect_wait().unwrap();
         assert_eq!(server.accepted(), 3);
@@ -205,7 +205,7 @@ fn servers_that_swallow_the_binary_hello_are_asked_on_the_same_connection() {
 }
 
 #[test]
-fn the_pong_of_a_proxy_before_the_reply_misleads_nobody() {
+fn the_pong_of_a_proxy_before_the_reply_does_not_mislead_detection() {
     let (_server, seen, session) = connect(Behaviour { pong_first: true, ..PLAIN }, |_| {});
     assert_eq!(session.unwrap().peer().protocol, Some(Protocol::V2));
     assert_eq!(seen, ["connection", "binary wslink.hello"]);
@@ -213,7 +213,7 @@ fn the_pong_of_a_proxy_before_the_reply_misleads_nobody() {
 
 #[test]
 fn a_modern_server_behind_a_proxy_may_answer_after_the_probe() {
-    // The reply comes only when the client has lost its patience and asked in text.
+    // The reply arrives only after the client has waited long enough to ask in text.
     let server = ScriptedServer::start(|conn, _| {
         conn.accept();
         let hello = conn.call().unwrap();
@@ -242,7 +242,7 @@ fn the_text_answer_of_an_old_server_behind_a_proxy_may_come_after_the_pong() {
         assert!(probe.contains("wslink.probe") && !probe.contains("secret"));
         assert!(matches!(conn.frame(), Frame::Ping(_)));
         conn.send(0x80 | common::scripted::PONG, &[]);
-        // Something that the client answers, so that the pong has certainly been seen.
+        // A message that the client answers, which shows that it has seen the pong.
         conn.ping_and_wait(b"pong seen");
         conn.error("system:c0:0", -32601, "Unknown system method called");
         conn.answer_hello(Protocol::V1);
@@ -252,7 +252,7 @@ fn the_text_answer_of_an_old_server_behind_a_proxy_may_come_after_the_pong() {
 }
 
 #[test]
-fn a_wrong_secret_is_told_as_such_by_every_server() {
+fn a_wrong_secret_is_reported_for_every_kind_of_server() {
     for kind in [Kind::V2, Kind::V1EndsTcp, Kind::V1IgnoresBinary] {
         for protocol in [None, Some(if kind == Kind::V2 { Protocol::V2 } else { Protocol::V1 })] {
             let b = Behaviour { kind, secret: "another one", ..PLAIN };
@@ -266,7 +266,7 @@ fn a_wrong_secret_is_told_as_such_by_every_server() {
 }
 
 #[test]
-fn a_session_that_was_told_the_wrong_generation_says_which_is_right() {
+fn a_wrong_configured_generation_is_reported_with_the_right_one() {
     let (_server, seen, session) = connect(PLAIN, fixed(Protocol::V1));
     let e = session.map(|_| ()).unwrap_err();
     assert_eq!((e.code(), e.stage()), (Code::Mismatch, Stage::Hello), "{e}");
@@ -278,7 +278,7 @@ fn a_session_that_was_told_the_wrong_generation_says_which_is_right() {
     assert_eq!((e.code(), e.stage()), (Code::Mismatch, Stage::Hello), "{e}");
     assert!(e.message().contains("use auto or 1"), "{e}");
 
-    // A server that ignores the binary hello cannot be told from one that is slow.
+    // A server that ignores the binary hello looks like a slow one.
     let (_server, _, session) = connect(Behaviour { kind: Kind::V1IgnoresBinary, ..PLAIN }, |config| {
         fixed(Protocol::V2)(config);
         config.session.connect_timeout = Duration::from_millis(300);
@@ -307,7 +307,7 @@ fn a_secret_that_is_too_long_is_explained() {
         assert!(!e.message().contains("long long"), "{e}");
         assert_eq!(server.accepted(), if protocol.is_none() { 2 } else { 1 });
     }
-    // A server with a larger limit, and one of generation 1, take it.
+    // A server with a larger limit accepts it, and so does one of generation 1.
     for b in [Behaviour { max_hello: 4096, ..PLAIN }, Behaviour { kind: Kind::V1EndsTcp, ..PLAIN }] {
         let (_server, _, session) = connect(Behaviour { secret: LONG, ..b }, secret);
         session.unwrap();
@@ -325,7 +325,7 @@ fn the_longest_secret_that_fits_is_accepted() {
 }
 
 #[test]
-fn what_the_server_leaves_out_of_its_reply_is_not_missed() {
+fn optional_members_may_be_missing_in_the_hello_reply() {
     let (_server, _, session) = connect(Behaviour { max_msg_size: None, ..PLAIN }, |_| {});
     assert_eq!(session.unwrap().peer().max_msg_size, None);
 }
@@ -385,7 +385,7 @@ fn a_server_that_only_ever_ends_tcp_is_tried_twice_and_no_more() {
 
 #[test]
 fn a_generation_that_was_known_may_have_changed_at_the_next_connection() {
-    // The same URL, another server behind it.
+    // The URL now leads to another server.
     let server = ScriptedServer::start(|conn, number| {
         let seen = Seen::default();
         let kind = if number <= 2 { Kind::V1EndsTcp } else { Kind::V2 };
@@ -401,7 +401,7 @@ fn a_generation_that_was_known_may_have_changed_at_the_next_connection() {
 
 #[test]
 fn upload_chunks_obey_what_the_server_announced() {
-    // 2.0.0 to 2.0.4 refuse a chunk of exactly maxMsgSize bytes, so one byte less is sent; 0 is no limit.
+    // 2.0.0 to 2.0.4 refuse a chunk of exactly maxMsgSize bytes, so the client sends one byte less; 0 means no limit.
     for (announced, largest) in [(Some(4_194_304), 4_194_303), (Some(16), 15), (Some(0), u64::MAX), (None, 512 << 10)] {
         let server = ScriptedServer::start(move |conn, _| {
             conn.accept();
@@ -475,7 +475,7 @@ fn a_secret_that_real_servers_do_not_take_is_explained() {
 #[test]
 fn real_servers_behind_the_relay_are_told_apart() {
     for version in VERSIONS {
-        // The relay of wslink does not pass frames of 4 MiB on.
+        // wslink's relay does not forward frames of 4 MiB.
         let server = Server::start(version, if version == "v1" { &[] } else { &["--max-msg-size", "4000000"] });
         let relay = Server::spawn(version, "relay.py", &[], &[]);
         let url = format!("ws://127.0.0.1:{}/proxy/{}", relay.port, server.port);

@@ -1,5 +1,5 @@
-//! Real servers in trouble: killed under load and started again, suspended, disturbed by what the application does
-//! or does not do. `WSLINK_ROUNDS=<n>` kills them more often.
+//! Real servers with faults: killed under load and restarted, suspended, or disturbed by what the application does or fails to do.
+//! `WSLINK_ROUNDS=<n>` sets the number of kills.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -9,10 +9,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use wslink::session::reconnect::Reconnect;
+use wslink::Reconnect;
 use wslink::{Args, Code, Config, Delivery, Policy, Session, State, result};
 
-/// They look at the process as a whole.
+/// Taken by tests that measure the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn json(text: &str) -> Args {
@@ -36,7 +36,7 @@ fn signal(pid: u64, name: &str) {
 
 fn pid(session: &Session) -> u64 {
     let info = session.call_wait("test.info", Args::new(), Some(PATIENCE)).unwrap();
-    // Of generation 1 and 2 alike: the method returns a map.
+    // The method returns a map in both generations.
     result(&info).get("pid").and_then(|pid| pid.as_u64()).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// What the application counts of its calls and publications.
+/// The application's counts of its calls and publications.
 #[derive(Default)]
 struct Tally {
     accepted: AtomicU64,
@@ -56,9 +56,9 @@ struct Tally {
     replies: AtomicU64,
     lost: AtomicU64,
     publications: AtomicU64,
-    /// The number of the last publication of this connection.
+    /// The number of the last publication of the current connection.
     last: Mutex<Option<u64>>,
-    /// Publications whose number is not the one after the last.
+    /// Publications whose number does not follow the previous one.
     wrong: AtomicU64,
 }
 
@@ -89,7 +89,7 @@ fn counted(url: &str, tally: &Arc<Tally>) -> Session {
     session
 }
 
-/// Calls as fast as the session takes them, at most some at a time, until told to stop.
+/// Makes calls as fast as the session accepts them, with a limited number in flight, until told to stop.
 fn load(session: &Session, tally: &Arc<Tally>, stop: &AtomicBool) {
     while !stop.load(SeqCst) {
         if tally.accepted.load(SeqCst) - tally.completed.load(SeqCst) > 30 || session.state() != State::Ready {
@@ -98,7 +98,7 @@ fn load(session: &Session, tally: &Arc<Tally>, stop: &AtomicBool) {
         }
         let count = Arc::clone(tally);
         let number = tally.accepted.load(SeqCst);
-        // Every eighth with enough data to be cut off in the middle.
+        // Every eighth call has enough data to be cut off in the middle.
         let args = Args::new().with(number).unwrap();
         let args = if number.is_multiple_of(8) { args.with(vec![7u8; 300_000]).unwrap() } else { args };
         let accepted = session.call("test.echo", args, None, move |outcome| {
@@ -135,7 +135,7 @@ fn servers_that_are_killed_under_load_again_and_again() {
         let session = counted(&server.url(), &tally);
         session.connect_wait().unwrap();
         let stop = AtomicBool::new(false);
-        // After the first rounds everything is there that is made once.
+        // The first rounds create everything that is created only once.
         let mut usual = (0, 0, 0);
         std::thread::scope(|s| {
             s.spawn(|| load(&session, &tally, &stop));
@@ -164,7 +164,7 @@ fn servers_that_are_killed_under_load_again_and_again() {
         let now = (resident(), entries("/proc/self/task"), entries("/proc/self/fd"));
         println!("{version}: {rounds} kills, {}; KiB, threads, descriptors: {usual:?}, now {now:?}", tally_of(&tally));
         assert!(now.0 < usual.0 + (64 << 10), "memory grows: {usual:?} {now:?}");
-        // The thread of the load has ended since; the reader of a server's output may come and go.
+        // The load thread has ended; threads that read a server's output may come and go.
         assert!(now.1 <= usual.1 + 1 && now.2 <= usual.2 + 2, "threads or descriptors grow: {usual:?} {now:?}");
         drop(session);
     }
@@ -214,7 +214,7 @@ fn a_server_that_was_suspended_for_less_keeps_its_session() {
         let (session, states) = beating(&server.url(), PATIENCE);
         let pid = pid(&session);
         signal(pid, "STOP");
-        // What is asked meanwhile is answered afterwards.
+        // Calls that were made meanwhile are answered afterwards.
         let (send, outcome) = mpsc::channel();
         session.call("test.echo", json("[5]"), None, move |o| send.send(o.is_ok()).unwrap()).unwrap();
         assert_eq!(outcome.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
@@ -228,22 +228,22 @@ fn a_server_that_was_suspended_for_less_keeps_its_session() {
 fn an_application_that_is_blocked_for_longer_than_the_heartbeat_of_its_server_stays_connected() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     for version in ["v1", "v2"] {
-        // The server pings every second and gives up a client that is silent for half of that.
+        // The server pings every second and drops a client that does not answer within half a second.
         let server = Server::start(version, &["--heartbeat", "1"]);
         let session = server.session();
         session.subscribe("load", Policy::Last(1), |_| ());
         session.call_wait("test.stream.start", json(r#"["load", 100000, 5]"#), Some(PATIENCE)).unwrap();
-        // This thread is the application; it does not dispatch. Time is the subject: four heartbeats of the server.
+        // This thread is the application, and it does not dispatch for four heartbeats of the server.
         std::thread::sleep(Duration::from_secs(4));
         assert_eq!(session.state(), State::Ready);
         session.call_wait("test.echo", Args::new(), Some(PATIENCE)).unwrap();
-        assert!(session.stats().messages_in > 100, "{:?}", session.stats());
+        wait_until("much is received", || session.stats().messages_in > 100);
         // One publication, and the changes of state.
         assert!(session.stats().events_waiting < 10, "{:?}", session.stats());
     }
 }
 
-/// wslink sends to one client after the other: one that does not read stops them all.
+/// wslink sends to its clients one after the other, so a client that does not read blocks all others.
 #[test]
 fn a_client_beside_ours_is_served_while_our_application_does_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -253,7 +253,7 @@ fn a_client_beside_ours_is_served_while_our_application_does_nothing() {
         for session in [&idle, &other] {
             session.subscribe("load", Policy::Last(1), |_| ());
         }
-        // Much more than fits into the buffers of the sockets, sent to both.
+        // Much more data than the socket buffers hold, sent to both clients.
         let args = json(r#"["load", 100, 1000000]"#);
         other.call_wait("test.publish.bytes", args, Some(PATIENCE)).unwrap();
         for _ in 0..20 {

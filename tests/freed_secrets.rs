@@ -1,29 +1,30 @@
-//! Secrets are wiped before their memory is given back, however long they are and also if what was made of them is of no
-//! use: the allocator searches all that is freed for them.
+//! Secrets are wiped before their memory is freed, whatever their length, and also if the message made from them is not used: the
+//! allocator searches all freed memory for them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use wslink::Protocol;
+use wslink::Reconnect;
 use wslink::ffi::config::{wslink_config_add_hello_member, wslink_config_free, wslink_config_new};
 use wslink::wire::builder::Builder;
 use wslink::wire::document::Document;
 use wslink::wire::outgoing::{Format, hello};
+use wslink::{Code, Config, Protocol, Session};
 
-/// The beginning of every secret here, and of nothing else.
+/// Every secret here begins with this text, and nothing else contains it.
 const BEGINS: &[u8] = b"ZQZQZQZQZQZQ";
 
 static SEARCHING: AtomicBool = AtomicBool::new(false);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
-/// There is one allocator.
+/// Tests run one at a time, because they share one allocator.
 static ALONE: Mutex<()> = Mutex::new(());
 
 struct Searching;
 
-// SAFETY: the system's allocator, of which memory is cleared, so that all of it may be read before it is freed. What
-// grows is moved, as it may be by any allocator.
+// SAFETY: the system's allocator. It clears new memory, so that all of a block may be read before it is freed. It moves blocks that
+// grow, as any allocator may.
 #[allow(clippy::undocumented_unsafe_blocks)]
 unsafe impl GlobalAlloc for Searching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -44,7 +45,7 @@ unsafe impl GlobalAlloc for Searching {
 #[global_allocator]
 static ALLOCATOR: Searching = Searching;
 
-/// In how many pieces of memory that this frees a secret is.
+/// The number of blocks with a secret that `work` frees.
 fn left_behind(work: impl FnOnce()) -> usize {
     FOUND.store(0, SeqCst);
     SEARCHING.store(true, SeqCst);
@@ -69,7 +70,7 @@ fn format(protocol: Protocol, upload_limit: u64) -> Format {
 }
 
 #[test]
-fn what_is_freed_is_searched() {
+fn the_allocator_searches_freed_memory() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     assert_eq!(left_behind(|| drop(secret(100))), 2, "the repeated text, and its part");
 }
@@ -102,6 +103,33 @@ fn a_hello_that_cannot_be_sent_leaves_no_secret_behind() {
 }
 
 #[test]
+fn renewed_secrets_are_wiped() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    // These strings belong to the application.
+    let secrets: Vec<&'static str> = (20..23).map(|len| &*secret(len).leak()).collect();
+    let (given, port) = (secrets.clone(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("ws://{}/", port.local_addr().unwrap());
+    drop(port);
+    let found = left_behind(|| {
+        let mut config = Config::new(&url).unwrap();
+        let millisecond = std::time::Duration::from_millis(1);
+        let policy = Reconnect { attempts: Some(2), first_delay: millisecond, at_first: true, ..Reconnect::default() };
+        config.set_reconnect(Some(policy)).unwrap();
+        config.before_attempt(move |attempt| {
+            let secret = given[attempt.number() as usize];
+            attempt.set_secret(secret);
+            attempt.set_header("Authorization", Some(secret)).unwrap();
+            attempt.set_header("Cookie", Some(secret)).unwrap();
+            attempt.set_header("Cookie", None).unwrap();
+            true
+        });
+        let session = Session::new(config).unwrap();
+        assert_eq!(session.connect_wait().unwrap_err().code(), Code::Connect);
+    });
+    assert_eq!(found, 0);
+}
+
+#[test]
 fn members_of_the_hello_are_wiped_with_the_configuration() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     for len in BEGINS.len()..300 {
@@ -109,7 +137,7 @@ fn members_of_the_hello_are_wiped_with_the_configuration() {
             let json = std::ffi::CString::new(format!("\"{}{end}", secret(len))).unwrap();
             let mut config = null_mut();
             let found = left_behind(|| {
-                // SAFETY: the texts end with a zero, and the configuration is freed once.
+                // SAFETY: the texts end with NUL, and the configuration is freed once.
                 unsafe {
                     assert_eq!(wslink_config_new(c"ws://localhost/".as_ptr(), &raw mut config, null_mut()), 0);
                     let added = |key: &std::ffi::CStr, json: &std::ffi::CStr| {

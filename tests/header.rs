@@ -1,4 +1,4 @@
-//! include/wslink.h is what cbindgen makes of src/ffi. To write it anew: WSLINK_BLESS=1 cargo test --test header
+//! include/wslink.h is what cbindgen makes of src/ffi. WSLINK_BLESS=1 cargo test --test header rewrites it.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use std::path::Path;
 fn the_header_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
-    // In the order in which a reader needs them.
+    // In an order that suits readers.
     let chapters = [
         "version", "codes", "pointer", "callback", "error", "buffer", "document", "value", "args", "config", "session",
     ];

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Checks the licences and the sources of all Rust packages that the library is made of, and of those that build and
-test it; no network is needed.
+"""Checks the licences and the sources of all Rust packages in the library, and of those that build and test it. It needs
+no network.
 
     tests/licenses.py [--list]     --list: a line for each package of the library
 
-Advisories are another matter, whose database is not always in reach: `cargo install cargo-audit && cargo audit`.
+It does not check advisories, whose database needs the network: `cargo install cargo-audit && cargo audit`.
 """
 
 import json
@@ -15,15 +15,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "registry+https://github.com/rust-lang/crates.io-index"
-# Permissive; none asks for more than to be named.
+# Permissive licences; they only require attribution.
 LIBRARY = {"Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "Unicode-3.0",
            "Unlicense", "Zlib"}
-# What only builds and tests is not passed on.
+# Packages that only build or test the library are not distributed.
 TOOLS = LIBRARY | {"MPL-2.0"}
 
 
 def allowed(expression, licenses):
-    """Whether an SPDX expression can be met with these licences. AND binds more than OR; "/" is an old OR."""
+    """Whether these licences satisfy an SPDX expression. AND binds tighter than OR; "/" is an old form of OR."""
     tokens = re.findall(r"[()]|[^\s()/]+(?: WITH [^\s()/]+)?|/", expression)
 
     def either():
@@ -52,7 +52,7 @@ def allowed(expression, licenses):
 
 
 def main():
-    """Print what is wrong."""
+    """Print the violations."""
     command = ["cargo", "metadata", "--locked", "--format-version", "1"]
     data = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
     packages = {package["id"]: package for package in data["packages"]}

@@ -3,8 +3,8 @@
 
     links.py [page.md...]
 
-A link outside of blocks of code must lead to a file that is there, and its #anchor to a heading of that page.
-Addresses with a scheme (https://...) are not looked at.
+A link outside of code must lead to an existing file, and its #anchor to a heading of that page.
+Addresses with a scheme (https://...) are not checked.
 """
 
 import os
@@ -19,7 +19,7 @@ LINK = re.compile(
 
 
 def without_code(text):
-    """The text with blocks and spans of code made blank, line by line."""
+    """The text with all code replaced by blanks; line breaks stay."""
     def blank(match):
         return re.sub(r"[^\n]", " ", match[0])
 
@@ -28,7 +28,7 @@ def without_code(text):
 
 
 def anchors(path):
-    """The anchors of a page, as GitHub makes them of its headings."""
+    """The anchors that GitHub generates for the headings of a page."""
     found = set()
     text = re.sub(r"^\s*(`{3,}|~{3,})[^\n]*\n.*?^\s*\1\s*$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
     for heading in re.findall(r"^#{1,6}\s+(.*?)\s*#*$", text, re.M):
@@ -44,7 +44,7 @@ def anchors(path):
 
 
 def broken(path):
-    """What is wrong with the links of a page."""
+    """The broken links of a page."""
     text = path.read_text(encoding="utf-8")
     for match in LINK.finditer(without_code(text)):
         link = match[1] or match[2] or match[3]
@@ -60,7 +60,7 @@ def broken(path):
 
 
 def main():
-    """Check all pages, or those that are named."""
+    """Check all pages, or the named ones."""
     named = [Path(name).resolve() for name in sys.argv[1:]]
     pages = named or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     failures = [why for path in pages for why in broken(path)]

@@ -1,5 +1,5 @@
-//! What the system is told to find out about a connection while the heartbeat rests, and that it does not take a
-//! server that lives for a dead one. Cut cables are in tests/network.rs.
+//! How the library uses TCP to detect a dead connection while the heartbeat pauses, and that it does not take a living server for a
+//! dead one. tests/network.rs has the cut cables.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -13,11 +13,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 use wslink::{Args, Delivery, Protocol, Session, State};
 
-/// Uses the socket of this process that is connected to a port.
+/// Calls `f` with the socket of this process that is connected to a port.
 fn with_socket_to<R>(port: u16, look: impl Fn(SockRef<'_>) -> R) -> R {
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         let fd = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-        // SAFETY: the descriptor is only looked at, while the session that it belongs to is alive. Those of other
+        // SAFETY: the descriptor is only read, while the session that owns it is alive. Descriptors of other
         // tests of this process may be closed meanwhile, and then answer with an error.
         let socket = unsafe { BorrowedFd::borrow_raw(fd) };
         let socket = SockRef::from(&socket);
@@ -45,7 +45,7 @@ fn the_system_probes_a_connection_as_often_as_the_heartbeat_says() {
         let _session = common::connected(config);
         let found = with_socket_to(server.port(), |socket| {
             let seconds = |time: std::io::Result<Duration>| time.unwrap().as_secs();
-            // Also ends connections to a server that lives and does not read.
+            // TCP_USER_TIMEOUT would also end connections to a living server that does not read.
             assert_eq!(socket.tcp_user_timeout().unwrap(), None);
             let on = socket.keepalive().unwrap();
             on.then(|| {
@@ -84,7 +84,7 @@ fn a_server_that_does_not_read_for_long_keeps_its_session() {
         let (send, outcome) = mpsc::channel();
         session.call("upload", args, None, move |o| send.send(o).unwrap()).unwrap();
         eventually(|| session.stats().bytes_out > before + 100_000);
-        // Time is the subject: many times as long as it takes to give up a server that is gone.
+        // The wait below lasts many times as long as the detection of a dead server.
         assert!(outcome.recv_timeout(Duration::from_secs(4)).is_err(), "the call is over");
         assert!(session.stats().bytes_out < 32 << 20, "the window of the server is open");
         read_on.send(()).unwrap();

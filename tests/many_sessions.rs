@@ -1,5 +1,5 @@
-//! Very many sessions: one after the other, at once, and more than the system allows. The tests look at the process
-//! as a whole, so each is in a process of its own.
+//! Very many sessions: one after the other, at once, and more than the system allows. The tests measure the whole process, so
+//! each runs in its own process.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -21,7 +21,7 @@ fn status(name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Runs one of the tests below that are ignored otherwise, in a process with these limits of the shell.
+/// Runs one of the ignored tests below in a process with these limits of the shell.
 fn in_a_process(test: &str, limits: &str) {
     let script = format!("{limits} exec \"$0\" --ignored --exact --nocapture {test}");
     let output = Command::new("sh").args(["-c", &script]).arg(std::env::current_exe().unwrap()).output().unwrap();
@@ -30,7 +30,7 @@ fn in_a_process(test: &str, limits: &str) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// A session that has nothing to connect to, in the states that it can be left in.
+/// A session without a server, in every state that it can be left in.
 fn unconnected(i: usize) {
     let mut config = Config::new("ws://127.0.0.1:9/ws").unwrap();
     config.on_wakeup(|| ());
@@ -106,7 +106,7 @@ fn at_once() {
     for session in &sessions {
         session.call_wait("test.echo", Args::new(), Some(PATIENCE)).unwrap();
     }
-    // One publication for all of them.
+    // One publication to all sessions.
     let seen = Arc::new(AtomicU64::new(0));
     for session in &sessions {
         let seen = Arc::clone(&seen);
@@ -128,7 +128,7 @@ fn at_once() {
         }
     }
     assert_eq!(seen.load(SeqCst), MANY);
-    // An idle session must not cost much: most of it is the buffer for reading.
+    // The memory of an idle session is mostly its read buffer.
     assert!(each(0) < 512.0, "{} KiB for each session", each(0));
     assert!(each(1) <= 1.0 && each(2) <= 6.0, "{:.2} threads, {:.2} descriptors", each(1), each(2));
     drop(sessions);
@@ -145,7 +145,7 @@ fn too_few_descriptors_are_an_error_and_not_the_end() {
 #[ignore = "runs in a process of its own"]
 fn descriptors() {
     let server = Server::start("v2", &[]);
-    // No session can be made: one descriptor after the other is taken.
+    // Take descriptors one by one, until no session can be created.
     let mut sessions = Vec::new();
     let error = loop {
         match Session::new(Config::new(&server.url()).unwrap()) {
@@ -155,7 +155,7 @@ fn descriptors() {
     };
     assert_eq!(error.code(), Code::System, "{error}");
     assert!(error.message().contains("os error 24"), "{error}");
-    // A session takes several, so some may be left; a connection takes one.
+    // A session needs several descriptors, so some may be left; a connection needs one.
     let mut files = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
         files.push(file);
@@ -172,8 +172,8 @@ fn descriptors() {
 
 #[test]
 fn too_few_threads_are_an_error_and_not_the_end() {
-    // The superuser has no limit of threads, so address space is what ends: a thread needs some for its stack. It shall take
-    // nothing else: malloc would map far more for each, and give back a part of it at some time later.
+    // The superuser has no limit of threads, so the test limits the address space, which each thread's stack needs. Nothing else may
+    // need it: malloc would map far more for each thread, and return a part of it at some later time.
     in_a_process("threads", "export MALLOC_ARENA_MAX=1; ulimit -v 700000 &&");
 }
 
@@ -190,11 +190,11 @@ fn threads() {
     };
     assert_eq!(error.code(), Code::System, "{error}");
     println!("{} sessions: {error}", sessions.len());
-    assert!(error.message().contains("no I/O thread"), "{error}");
-    // Nor is there one to look up a name.
+    assert!(error.message().contains("no thread for the session"), "{error}");
+    // There is no thread for the resolver either.
     let error = sessions[0].connect_wait().unwrap_err();
     assert_eq!((error.code(), error.stage(), error.is_retriable()), (Code::System, Stage::Resolve, true), "{error}");
-    // What exists goes on, and there is room again.
+    // Existing sessions go on, and new ones can be created again.
     sessions.truncate(1);
     assert_eq!(sessions[0].connect_wait().unwrap_err().code(), Code::Connect);
     Session::new(Config::new("ws://localhost:9/ws").unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Memory that cannot be had. Small allocations end the process, as everywhere in Rust; a large one that fails is an
-//! error, whichever it is: here the first one fails, then the second, and so on.
+//! Failing allocations. A failing small allocation ends the process, as everywhere in Rust; a failing large one is an error. The
+//! tests let the first large allocation fail, then the second, and so on.
 
 mod common;
 
@@ -10,13 +10,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use wslink::{Args, Code, Config, Outcome, Protocol, Session, Stage, State};
 
-/// What counts as large.
+/// The smallest large allocation.
 const LARGE: usize = 64 << 10;
 
-/// So many large allocations succeed before one fails; below zero: all do.
+/// The number of large allocations that succeed before one fails; negative: all succeed.
 static LEFT: AtomicI64 = AtomicI64::new(-1);
 
-/// Only one test at a time: it is the memory of the process that fails.
+/// Tests run one at a time, because they share one allocator.
 static ALONE: Mutex<()> = Mutex::new(());
 
 struct Failing;
@@ -25,7 +25,7 @@ fn refuses(size: usize) -> bool {
     size >= LARGE && LEFT.load(SeqCst) >= 0 && LEFT.fetch_sub(1, SeqCst) == 0
 }
 
-// SAFETY: the system's allocator, or none.
+// SAFETY: the system's allocator, or a failure.
 #[allow(clippy::undocumented_unsafe_blocks)]
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -50,11 +50,11 @@ static ALLOCATOR: Failing = Failing;
 
 type Try = fn(&Session) -> Outcome;
 
-/// What takes much memory, in every way.
+/// Uses much memory in every way.
 const TRIES: [(&str, Try); 6] = [
     ("bytes from the server", |session| session.call_wait("test.bytes", Args::from_json("[3000000]")?, Some(PATIENCE))),
     ("bytes to the server", |session| {
-        // Made before, as far as the library is concerned.
+        // Created in advance, as far as the library is concerned.
         let data = bytes::Bytes::from_static(&[7; 1_000_000]);
         session.call_wait("test.echo", Args::new().with(data)?, Some(PATIENCE))
     }),
@@ -91,7 +91,7 @@ fn every_large_allocation_may_fail() {
     for version in ["v1", "v2"] {
         let server = Server::start(version, &[]);
         let mut config = Config::new(&server.url()).unwrap();
-        // No memory is used again, so that it has to be taken.
+        // The pool has no memory, so every buffer is allocated.
         config.buffer_pool_bytes = 0;
         let session = Session::new(config).unwrap();
         for (what, attempt) in TRIES {
@@ -103,13 +103,13 @@ fn every_large_allocation_may_fail() {
                 LEFT.store(n, SeqCst);
                 n += 1;
                 let outcome = attempt(&session);
-                // Not reached: there are no more allocations than that.
+                // Not reached: there are fewer allocations.
                 let reached = LEFT.swap(-1, SeqCst) < 0;
                 match outcome {
                     Ok(_) if !reached && failed > 0 => break,
-                    // What was refused before was nice to have, and not wanted again: it depends on how the data comes.
+                    // The failed allocation was optional. Whether it is repeated depends on how the data arrives.
                     Ok(_) if !reached => n = 0,
-                    // Memory that is nice to have.
+                    // An optional allocation failed.
                     Ok(_) => {}
                     Err(error) => {
                         assert_eq!(error.code(), Code::System, "{what}, attempt {attempts}: {error}");
@@ -122,13 +122,13 @@ fn every_large_allocation_may_fail() {
                 }
             }
             println!("{version}: {what}: {failed} allocations failed");
-            // The session is as good as before.
+            // The session works as before.
             attempt(&session).unwrap();
         }
     }
 }
 
-/// As above, but the session has not sent anything large yet.
+/// Like the test above, for a session that has not sent anything large yet.
 #[test]
 fn the_first_upload_goes_without_a_large_buffer() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -148,7 +148,7 @@ fn the_first_upload_goes_without_a_large_buffer() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_is_larger_than_the_memory_that_is_left_ends_no_process() {
+fn an_allocation_beyond_the_memory_limit_is_an_error() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let script = "ulimit -v 300000 && exec \"$0\" --ignored --exact --nocapture little_memory";
     let program = std::env::current_exe().unwrap();
@@ -183,7 +183,7 @@ fn little_memory() {
         assert_eq!((error.code(), error.stage()), (Code::System, Stage::Session), "{error}");
         assert_eq!(session.failure(), Some(error));
         session.connect_wait().unwrap();
-        // Arguments that are too much are the caller's error, and the session stays.
+        // Arguments that do not fit are an error of the caller, and the session stays.
         let mut args = Args::new();
         let error = args.positional.floats((0..30_000_000).map(f64::from)).unwrap_err();
         assert_eq!(error.code(), Code::System, "{error}");

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Shows that the tests can fail: breaks one promise after the other in a copy of the sources, and demands that they
-notice. For the session's state machine these are the simulation and the unit tests of the session, for publications that
-wait the unit tests of the I/O floor, for reads that wait those of stalled transfers, for the tape those of the wire floor, for
-the synchronisation of threads the models of tests/loom.
+"""Shows that the tests can fail: inserts defects into a copy of the sources, one at a time, and checks that the tests
+detect each. The simulation and the unit tests of the session check its state machine, unit tests of the event queue check
+overflow policies, unit tests of the wire code check the tape, and the models of tests/loom check the synchronisation of
+threads.
 
     tests/mutations.py [NAME...]     all, or those whose name or file contains one of the words
 
-Takes about ten seconds for each. WSLINK_SESSIONS is how many sessions are simulated for each (3000). Ends with a table
-of what noticed; the exit status is 1 if something stayed unnoticed.
+Takes about ten seconds for each. WSLINK_SESSIONS is the number of simulated sessions for each (3000). Prints which tests
+detect each defect; the exit status is 1 if a defect is not detected.
 """
 
 import os
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = "Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),"
 
-# Name, file in src/session, src/io or src/wire, what stands there exactly once, what is put in its place.
+# Name, file in src/session, src/io or src/wire, text that occurs there exactly once, its replacement.
 MUTATIONS = [
     (
         "a reply completes its call twice",
@@ -37,20 +37,20 @@ MUTATIONS = [
     (
         "calls are forgotten when the connection is lost",
         "core.rs",
-        "Phase::Ready => {\n                self.end_calls(|| error.clone());\n",
-        "Phase::Ready => {\n                self.calls.drain();\n",
+        "                self.end_calls(|| error.clone());\n                self.announce(State::Lost",
+        "                self.calls.drain();\n                self.announce(State::Lost",
     ),
     (
         "calls outlive their connection",
         "core.rs",
-        "Phase::Ready => {\n                self.end_calls(|| error.clone());\n",
-        "Phase::Ready => {\n",
+        "                self.end_calls(|| error.clone());\n                self.announce(State::Lost",
+        "                self.announce(State::Lost",
     ),
     ("calls are forgotten when the session is closed", "core.rs", "self.end_calls(closed_error);", "self.calls.drain();"),
     (
         "a cancelled call is not completed",
         "core.rs",
-        "self.effects.push_back(Effect::Complete(completion, Err(error)));\n                true",
+        "self.complete(std::iter::once((id, completion, error)));\n                true",
         "drop((completion, error));\n                true",
     ),
     ("deadlines of calls are ignored", "calls.rs", "if deadline > now {", "if deadline > now || id > 0 {"),
@@ -65,23 +65,21 @@ MUTATIONS = [
     (
         "calls are accepted while nothing is connected",
         "core.rs",
-        "Phase::Ready => {}\n            Phase::Closed | Phase::Closing { .. } => return",
-        "Phase::Ready | Phase::Waiting { .. } => {}\n            Phase::Closed | Phase::Closing { .. } => return",
+        "Phase::Ready => {}\n            Phase::Closed | Phase::Closing { .. } => {",
+        "Phase::Ready | Phase::Backoff { .. } => {}\n            Phase::Closed | Phase::Closing { .. } => {",
     ),
     (
         "a refused secret is tried again",
         "core.rs",
-        "if !wanted || error.code() == Code::Auth {",
+        "if !wanted || error.code() == Code::Auth && !self.secret_renewable {",
         "if !wanted {",
     ),
     ("nobody asked to reconnect", "core.rs", "let policy = self.options.reconnect.filter(|_| again);",
      "let policy = self.options.reconnect.filter(|_| again || true);"),
-    ("more attempts than allowed", "reconnect.rs", "self.made >= most)", "self.made > most)"),
-    ("attempts are not counted anew", "core.rs",
-     "self.was_ready = true;\n                self.failure = None;\n                self.attempts.reset();",
-     "self.was_ready = true;\n                self.failure = None;"),
-    ("an attempt before its time", "core.rs", "Phase::Waiting { until } if now >= until =>",
-     "Phase::Waiting { until } if now < until || now >= until =>"),
+    ("more attempts than allowed", "reconnect.rs", "self.made >= max)", "self.made > max)"),
+    ("attempts are not counted from zero after a stable connection", "core.rs", "self.attempts.lost(now, policy);", "let _ = policy;"),
+    ("an attempt before its time", "core.rs", "Phase::Backoff { until } if now >= until =>",
+     "Phase::Backoff { until } if now < until || now >= until =>"),
     ("attempts go on for longer than allowed", "reconnect.rs", ">= total)", "> 2 * total)"),
     ("the deadline of connecting is ignored", "core.rs", "Phase::Opening { deadline, .. } if now >= deadline => {",
      "Phase::Opening { deadline, .. } if now > deadline + self.options.connect_timeout => {"),
@@ -90,79 +88,46 @@ MUTATIONS = [
     ("the heartbeat does not give up", "core.rs", "} else if self.pinged {", "} else if self.pinged && every.is_zero() {"),
     ("the heartbeat gives up a server that is busy", "core.rs", "if !self.calls.is_empty() {",
      "if self.calls.len() > usize::MAX - 1 {"),
-    ("a publication is lost", "inbound.rs", "let Some(topic) = envelope::topic(id) else {",
-     "let Some(topic) = envelope::topic(id).map(|t| if message.iter().map(|b| usize::from(*b)).sum::<usize>() % 7 == 0 { \"lost\" } else { t }) else {"),
-    ("a message of another form is taken for one like the last", "recognition.rs", "after.starts_with(common)",
-     "!common.is_empty()"),
-    ("a topic is taken for one that begins like it", "inbound.rs",
-     "number.iter().all(u8::is_ascii_digit).then_some(same)", "Some(number.is_empty() || same)"),
-    ("what is left undecoded is taken for one like the last", "inbound.rs",
-     "last.recognize(Protocol::V2, message) != Some(true)", "last.recognize(Protocol::V2, message).is_none()"),
-    ("a reply is taken for the last one", "inbound.rs", "ReplyId::number(number)", "ReplyId::number(b\"1\")"),
+    ("a publication is lost", "inbound.rs", "match envelope::topic(id) {\n            Some(topic) => self.topics.get(topic).map_or",
+     "match envelope::topic(id).map(|t| if message.iter().map(|b| usize::from(*b)).sum::<usize>() % 7 == 0 { \"lost\" } else { t }) {\n            Some(topic) => self.topics.get(topic).map_or"),
     ("a message that came in pieces is lost", "inbound.rs", "self.completed = self.completed.max(Some(text.len() as u64));",
-     "self.completed = self.completed.max(Some(text.len() as u64));\n                if text.len() % 5 == 0 { return Ok(None); }"),
+     "self.completed = self.completed.max(Some(text.len() as u64));\n                if text.len() % 5 == 0 { return Ok(Received::Nothing); }"),
 ]
 
 SYNCHRONISATION = [
-    ("taking a callback back does not wait", "callback.rs", "while state.running.iter().any(|t| *t != me) {",
+    ("taking a callback back does not wait", "delivery/callback.rs", "while state.running.iter().any(|t| *t != me) {",
      "while state.running.iter().filter(|t| **t != me).count() > 9 {"),
-    ("taking a callback back waits for its own thread", "callback.rs", "while state.running.iter().any(|t| *t != me) {",
+    ("taking a callback back waits for its own thread", "delivery/callback.rs", "while state.running.iter().any(|t| *t != me) {",
      "while state.running.iter().any(|t| *t == me || *t != me) {"),
-    ("nobody is told that a callback has returned", "callback.rs", "self.idle.notify_all();", ""),
-    ("a slot is idle before its callback is dropped", "callback.rs", "guarded(|| drop(callback));", ""),
-    ("nobody knows who is inside a callback", "callback.rs", "state.running.push(me);", ""),
-    (
-        "the version of a callback changes later than it",
-        "callback.rs",
-        "self.version.fetch_add(1, AcqRel);\n"
-        "            std::mem::replace(&mut state.callback, callback)\n        };",
-        "std::mem::replace(&mut state.callback, callback)\n        };\n        self.version.fetch_add(1, AcqRel);",
-    ),
-    ("the version of a callback never changes", "callback.rs", "self.version.fetch_add(1, AcqRel);", ""),
+    ("nobody is told that a callback has returned", "delivery/callback.rs", "self.idle.notify_all();", ""),
+    ("a slot is idle before its callback is dropped", "delivery/callback.rs", "guarded(|| drop(callback));", ""),
+    ("nobody knows who is inside a callback", "delivery/callback.rs", "state.running.push(me);", ""),
     (
         "nobody looks again after letting go of the socket",
-        "link.rs",
-        "Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => {",
-        "Ok(Flushed::Everything) if pending.messages.len() < usize::MAX => {",
+        "transport/send_queue.rs",
+        "Ok(Flushed::Everything) if pending.messages.is_empty() && pending.controls.is_empty() => return report,",
+        "Ok(Flushed::Everything) if pending.messages.len() < usize::MAX => return report,",
     ),
-    ("control frames are not looked for again", "link.rs", " && pending.controls.is_empty() => {", " => {"),
-    (
-        "a message that is put in counts as written",
-        "link.rs",
-        "        self.at_rest.store(false, Release);\n        pending.messages.push",
-        "        pending.messages.push",
-    ),
-    (
-        "a control frame that is put in counts as written",
-        "link.rs",
-        "        self.at_rest.store(false, Release);\n        queue_control",
-        "        queue_control",
-    ),
-    (
-        "all counts as written when the socket is full",
-        "link.rs",
-        "                    report.blocked = true;",
-        "                    report.blocked = true;\n                    self.at_rest.store(true, Release);",
-    ),
-    ("the socket is let go of after the last look", "link.rs",
-     "            drop(active);\n            self.waiting", "            self.waiting"),
+    ("control frames are not looked for again", "transport/send_queue.rs", " && pending.controls.is_empty() => return", " => return"),
+    ("the socket is let go of after the last look", "transport/send_queue.rs",
+     "            drop(active);\n            self.backlog", "            self.backlog"),
     (
         "a flush counts for the next connection",
-        "link.rs",
-        "            drop(active);\n            self.waiting",
-        "            drop(active);\n            drop(pending);\n            let mut pending = self.pending.lock();\n            self.waiting",
+        "transport/send_queue.rs",
+        "            drop(active);\n            self.backlog",
+        "            drop(active);\n            drop(pending);\n            let mut pending = self.pending.lock();\n            self.backlog",
     ),
-    ("the last flush does not wait", "link.rs", "if wait { Some", "if wait && most == 0 { Some"),
-    ("a full socket is not told of", "link.rs", "report.blocked = true;", ""),
-    ("nobody is told that there is more to write", "link.rs", "report.more = true;", ""),
-    ("nobody is told that writing failed", "link.rs", "report.failed = true;", ""),
+    ("the last flush does not wait", "transport/send_queue.rs", "if wait { Some", "if wait && budget == 0 { Some"),
+    ("a full socket is not told of", "transport/send_queue.rs", "report.blocked = true;", ""),
+    ("nobody is told that there is more to write", "transport/send_queue.rs", "report.more = true;", ""),
+    ("nobody is told that writing failed", "transport/send_queue.rs", "report.failed = true;", ""),
     (
         "the socket is taken to ask for a failure",
-        "link.rs",
+        "transport/send_queue.rs",
         "        self.pending.lock().failed.take()",
         "        let _socket = self.active.try_lock()?;\n        self.pending.lock().failed.take()",
     ),
-    ("why writing failed is forgotten", "link.rs", "pending.failed = Some(e);", "drop(e);"),
+    ("why writing failed is forgotten", "transport/send_queue.rs", "pending.failed = Some(e);", "drop(e);"),
     ("a wake-up that has come counts as on its way", "wake.rs", "self.0.swap(false, AcqRel);", ""),
     ("a wake-up that failed counts as on its way", "wake.rs", ".inspect_err(|_| self.lower())", ""),
     (
@@ -175,18 +140,15 @@ SYNCHRONISATION = [
     ),
 ]
 
-WAITING = [
-    ("a publication that waits undecoded is dropped with another", "room.rs", "        if part.len() == 0 {", "        if part.len() < 9 {"),
-    ("one more is dispatched than was asked for", "room.rs", "(taken..together).for_each", "(taken..=together).for_each"),
-    ("what waits undecoded takes no memory", "room.rs", "messages.memory() as u64", "messages.memory() as u64 * 0"),
-    ("the memory of what is dropped is still counted", "room.rs", "        freed\n    }", "        freed * 0\n    }"),
-    ("one that another takes the turn of is not counted", "delivery.rs",
-     "inner.bytes -= waiting.drop_first(dropped);\n                lost += 1;", "inner.bytes -= waiting.drop_first(dropped);"),
-    ("a room keeps more than it shall", "room.rs", "Policy::All(most) if full || self.len >= most =>",
-     "Policy::All(most) if full || self.len > most =>"),
-    ("nobody counts what cannot be decoded", "taking.rs", "self.count.fetch_add(1, Relaxed);", ""),
-    ("what follows one that cannot be decoded is lost", "taking.rs", "self.malformed.note(error);",
-     "self.malformed.note(error);\n                        return false;"),
+QUEUE = "delivery/queue.rs"
+DELIVERY = [
+    ("the memory of a dropped publication is still counted", QUEUE, "self.bytes -= bytes;\n            dropped", "dropped"),
+    ("the memory of a dispatched publication is still counted", QUEUE, "self.bytes -= backlog.pop()", "self.bytes -= 0 * backlog.pop()"),
+    ("a subscription keeps more than its policy allows", QUEUE, "queued < max && fits", "queued <= max && fits"),
+    ("a replaced publication is not counted", QUEUE, "subscription.count_dropped((queued - kept) as u64);", ""),
+    ("the first subscription always has its turn", QUEUE, "backlog.last_dispatched = self.dispatch_clock;", ""),
+    ("a replaceable publication leaves in a batch", QUEUE, "            && !subscription.keeps_last()\n", ""),
+    ("a state more than allowed is queued", QUEUE, "if self.states >= MAX_QUEUED_STATES", "if self.states > MAX_QUEUED_STATES"),
 ]
 
 TAPE = [
@@ -204,26 +166,16 @@ TAPE = [
     ("floats of the messages before are kept", "tape.rs", "            wide.floats.clear();\n", ""),
     ("a very long key is not found", "value.rs", "|| !name.is_self_contained() && document.any_text(name) == Some(key)", ""),
     ("a list of strings ends at a very long one", "document.rs", "(node.tag == Tag::Str).then(|| self.slice(node))", "None"),
-    ("the beginning of another message is taken with its floats", "msgpack/decode.rs",
-     "entries.iter().all(|entry| entry.is_self_contained())", "true"),
-]
-
-READING = [
-    ("a read that must not wait does", "tcp.rs", "if wait && self.can_wait()", "if self.can_wait()"),
-    ("no read waits", "tcp.rs", "if wait && self.can_wait()", "if false && wait"),
-    ("only their number ends a row of reads that wait", "thread.rs", "c.readable && !(c.slow && long())", "c.readable"),
-    ("a read waits although something is to be written", "receiving.rs", "self.flows && shared.link.is_at_rest()", "self.flows"),
 ]
 
 SESSION_TESTS = (["--test", "simulation"], ["--lib", "session::"])
-WAITING_TESTS = (["--lib", "io::"],)
+DELIVERY_TESTS = (["--lib", "io::delivery::"],)
 TAPE_TESTS = (["--lib", "wire::"],)
-READING_TESTS = (["--lib", "io::tcp::"], ["--test", "stalled_transfers"])
 MODELS = (["--no-fail-fast", "--manifest-path", "tests/loom/Cargo.toml"],)
 
 
 def copy_of_the_tree(to):
-    """All files that git knows, as they are now."""
+    """Copies all files that git knows, in their current state."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, names.decode().split("\0")):
         source = ROOT / name
@@ -233,7 +185,7 @@ def copy_of_the_tree(to):
 
 
 def tests(tree, which_tests):
-    """What notices: names of failed tests, or the code of the compiler's error."""
+    """The names of the failed tests, or the code of the compiler's error."""
     env = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target" / "mutations")}
     env.setdefault("WSLINK_SESSIONS", "3000")
     env.pop("WSLINK_SEED", None)
@@ -257,18 +209,17 @@ def tests(tree, which_tests):
 
 
 def main():
-    """Each mutation by itself."""
+    """Test the mutations one by one."""
     words = sys.argv[1:]
     unnoticed = 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         copy_of_the_tree(tree)
-        if found := tests(tree, [*SESSION_TESTS, *WAITING_TESTS, *READING_TESTS, *TAPE_TESTS, *MODELS]):
+        if found := tests(tree, [*SESSION_TESTS, *DELIVERY_TESTS, *TAPE_TESTS, *MODELS]):
             sys.exit(f"the tests fail without any mutation: {found}")
         groups = (
             (MUTATIONS, "session", SESSION_TESTS),
-            (WAITING, "io", WAITING_TESTS),
-            (READING, "io", READING_TESTS),
+            (DELIVERY, "io", DELIVERY_TESTS),
             (TAPE, "wire", TAPE_TESTS),
             (SYNCHRONISATION, "io", MODELS),
         )

@@ -1,6 +1,6 @@
-//! A network that is cut without a word, for short and for long, and one that is slow. The server is in a network
-//! namespace of its own, at the other end of a virtual cable. Needs `ip` and `tc` (iproute2), and the rights of the
-//! superuser, so it only runs when asked for:
+//! A network that fails silently, for a short or a long time, and a slow network. The server is in a separate network namespace, at
+//! the other end of a virtual cable. The tests need `ip` and `tc` (iproute2) and superuser rights, so they run only
+//! on request:
 //!
 //!     cargo test --test network
 #![cfg(target_os = "linux")]
@@ -13,10 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use wslink::session::reconnect::Reconnect;
+use wslink::Reconnect;
 use wslink::{Args, Code, Config, Delivery, Policy, Session, State, result};
 
-/// There is one cable.
+/// Tests run one at a time, because they share one cable.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const HERE: &str = "10.213.77.1";
@@ -29,7 +29,7 @@ fn run(command: &str) {
     assert!(output.status.success(), "{command}: {text}(this test needs iproute2 and the rights of the superuser)");
 }
 
-/// A namespace with a server in it.
+/// A network namespace with a server.
 struct Island {
     name: String,
     cable: String,
@@ -69,7 +69,7 @@ impl Island {
         config
     }
 
-    /// The cable is pulled: nothing arrives, and nobody is told.
+    /// Pulls the cable: nothing arrives, and neither side is informed.
     fn cut(&self) {
         run(&format!("ip netns exec {} ip link set cable down", self.name));
     }
@@ -78,7 +78,7 @@ impl Island {
         run(&format!("ip netns exec {} ip link set cable up", self.name));
     }
 
-    /// From now on the server sends at this rate.
+    /// Limits the server's sending rate from now on.
     fn slow_down(&self, rate: &str) {
         let queue = format!("tbf rate {rate} burst 16k latency 100ms");
         run(&format!("ip netns exec {} tc qdisc add dev cable root {queue}", self.name));
@@ -107,7 +107,7 @@ fn until(states: &mpsc::Receiver<State>, wanted: State) {
     while states.recv_timeout(PATIENCE).expect("a state") != wanted {}
 }
 
-/// Bytes that were sent to a port, or are to be sent, of which TCP does not know whether they have arrived.
+/// The number of bytes to a port that are queued or sent, and not acknowledged by TCP.
 fn unacknowledged(port: u16) -> u64 {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -141,7 +141,7 @@ fn a_silent_cut_is_found_by_the_heartbeat_and_mended_by_reconnecting() {
         island.cut();
         until(&states, State::Lost);
         until(&states, State::Reconnecting);
-        // Attempts fail as long as the cable is out.
+        // Attempts fail while the cable is out.
         until(&states, State::Connecting);
         until(&states, State::Reconnecting);
         island.mend();
@@ -161,7 +161,7 @@ fn a_short_cut_is_not_noticed_and_loses_nothing() {
         let large = begin(&session, "test.bytes", "[5000000, 1]", None);
         island.cut();
         let meanwhile: Vec<_> = (20..40).map(|i| begin(&session, "test.echo", &format!("[{i}]"), None)).collect();
-        // Time is the subject: long enough that TCP has sent in vain.
+        // Long enough for TCP to retransmit in vain.
         std::thread::sleep(Duration::from_millis(500));
         island.mend();
         for (i, outcome) in before.into_iter().chain(meanwhile).enumerate() {
@@ -182,7 +182,7 @@ fn a_call_whose_reply_is_cut_off_ends_with_its_timeout_and_the_connection_after_
         let island = Island::new(version);
         island.slow_down("8mbit");
         let mut config = island.config();
-        // TCP needs three seconds more than this to be sure, and the call ends before.
+        // TCP needs three more seconds to detect the cut, and the call ends before.
         config.session.heartbeat = Some(Duration::from_secs(3));
         let (session, states) = watched(config);
         let outcome = begin(&session, "test.bytes", "[8000000]", Some(Duration::from_secs(2)));
@@ -193,7 +193,7 @@ fn a_call_whose_reply_is_cut_off_ends_with_its_timeout_and_the_connection_after_
         until(&states, State::Closed);
         assert_eq!(session.failure().unwrap().code(), Code::ConnectionLost);
         island.mend();
-        // The system may still believe that there is nobody.
+        // The system may still cache that the host is unreachable.
         eventually(|| session.connect_wait().is_ok());
     }
 }
@@ -201,7 +201,7 @@ fn a_call_whose_reply_is_cut_off_ends_with_its_timeout_and_the_connection_after_
 #[test]
 fn a_call_without_timeout_ends_when_the_cable_is_pulled() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
-    // The call before the cut, so that TCP has nothing to send; behind it; and in the middle of what the call brings.
+    // The call precedes the cut, so TCP has nothing to send; or follows it; or the cut interrupts its reply.
     for (version, method, args, cut_first) in [
         ("v1", "test.sleep", "[600]", false),
         ("v2", "test.sleep", "[600]", false),
@@ -277,7 +277,7 @@ fn a_suspended_server_is_not_taken_for_a_dead_one() {
             session.call("test.echo", args, None, move |o| send.send(o).unwrap()).unwrap();
             large.push(outcome);
         }
-        // Time is the subject: longer than a heartbeat, its wait, and every probe.
+        // Longer than a heartbeat, its wait, and every probe.
         std::thread::sleep(Duration::from_secs(8));
         run(&format!("kill -CONT {}", island.server.id()));
         small.recv_timeout(PATIENCE).unwrap().unwrap();
@@ -289,7 +289,7 @@ fn a_suspended_server_is_not_taken_for_a_dead_one() {
 }
 
 #[test]
-fn nobody_waits_longer_than_told_for_a_server_behind_a_cut() {
+fn waits_for_an_unreachable_server_end_at_their_timeout() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let island = Island::new("v2");
     island.cut();
@@ -318,7 +318,7 @@ fn a_slow_line_is_not_taken_for_a_dead_one() {
             let data = result(message).get("data").unwrap();
             send.send(data.as_bytes() == Some(&pattern(500_000, 0)[..])).unwrap();
         });
-        // Four seconds on this line, with no call in flight that would suspend the heartbeat.
+        // Four seconds on this connection, without a call in flight that would pause the heartbeat.
         let quick = Some(Duration::from_millis(1));
         let _ = session.call_wait("test.publish.bytes", Args::from_json(r#"["t", 1, 500000]"#).unwrap(), quick);
         assert_eq!(published.recv_timeout(PATIENCE), Ok(true));
@@ -335,10 +335,10 @@ impl Drop for Namespace {
     }
 }
 
-/// If nobody listens at a port, the system may choose that very port for the end of a client, and TCP connects it to
-/// itself. In a namespace with only one port for clients it has no choice.
+/// If nobody listens at a port, the system may choose that port for the client, and TCP connects the socket to itself. In a
+/// namespace with only one port for clients it must.
 #[test]
-fn a_socket_that_meets_itself_is_taken_for_no_server() {
+fn a_socket_connected_to_itself_is_not_taken_for_a_server() {
     const PORT: u16 = 40_000;
     const INSIDE: &str = "WSLINK_TEST_HAS_ONE_PORT";
     if std::env::var_os(INSIDE).is_none() {
@@ -350,7 +350,7 @@ fn a_socket_that_meets_itself_is_taken_for_no_server() {
         let this = std::env::current_exe().unwrap();
         let output = Command::new("ip")
             .args(["netns", "exec", name, this.to_str().unwrap()])
-            .args(["--exact", "a_socket_that_meets_itself_is_taken_for_no_server"])
+            .args(["--exact", "a_socket_connected_to_itself_is_not_taken_for_a_server"])
             .env(INSIDE, "1")
             .output()
             .unwrap();

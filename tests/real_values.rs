@@ -4,7 +4,7 @@ mod common;
 
 use common::{PATIENCE, Server, VERSIONS, connected, pattern};
 use std::sync::{Arc, Mutex};
-use wslink::io::config::Progress;
+use wslink::Progress;
 use wslink::wire::json::write::tagged;
 use wslink::{Args, Code, Config, Kind, Policy, Protocol, Session, SharedDocument, result};
 
@@ -155,7 +155,7 @@ fn map_keys_of_any_kind_and_extensions() {
 }
 
 #[test]
-fn what_is_sent_comes_back() {
+fn sent_values_come_back_unchanged() {
     let text = r#"[null, true, -1, 18446744073709551615, 0.1, -0.0, NaN, -Infinity, "é😀\u0000\"", [], {}, {"a": [{"b": [1.5, 2, "x"]}]}]"#;
     each(|_, session| {
         let mut args = Args::from_json(text).unwrap();
@@ -173,7 +173,7 @@ fn what_is_sent_comes_back() {
         assert_eq!(tagged(at(12)), "[1.0, 2.5, 1.7976931348623157e+308, 5e-324, 0.0, -0.0, 7.0, 8.0, 9.0]");
         assert_eq!(tagged(at(13)), "[-9223372036854775808, -1, 0, 9223372036854775807]");
         assert_eq!(back.get("kwargs").unwrap().get("name").unwrap().as_str(), Some("Größe"));
-        // A value that was received is sent again as it is.
+        // A received value is sent on unchanged.
         let again = call(session, "test.echo", Args::new().with(at(11)).unwrap());
         assert_eq!(result(&again).get("args").unwrap().index(0).unwrap(), at(11));
     });
@@ -198,7 +198,7 @@ fn integers_beyond_64_bit_go_to_generation_1_only() {
 #[test]
 fn binary_data_goes_up_whole_and_comes_back() {
     each(|protocol, session| {
-        // Larger than a chunk of generation 2, and the largest that a generation 1 server takes.
+        // Larger than a chunk of generation 2, and the largest size that a generation 1 server accepts.
         let large = if protocol == Protocol::V1 { 4_194_303 } else { 30_000_000 };
         for size in [0, 1, 4096, 100_000, large] {
             let document = call(session, "test.sum", Args::new().with(pattern(size, 5)).unwrap());
@@ -208,7 +208,7 @@ fn binary_data_goes_up_whole_and_comes_back() {
             let want = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(pattern(size, 5)));
             assert_eq!(sum.get("sha256").unwrap().as_str(), Some(want.as_str()), "{size}");
         }
-        // The same attachment at several places, by its key in JSON.
+        // The JSON text refers to the same attachment several times.
         let mut args = Args::new();
         let key = args.attach(pattern(5000, 1));
         args.add_json(&format!(r#"["{key}", {{"deep": ["{key}"]}}]"#)).unwrap();
@@ -275,7 +275,7 @@ fn progress_of_large_messages_both_ways() {
         let session = connected(config);
         call(&session, "test.bytes", Args::from_json("[20000000]").unwrap());
         call(&session, "test.sum", Args::new().with(vec![7; 4_000_000]).unwrap());
-        // The reports of the upload come before its reply, on the same thread; those of the small call after.
+        // Reports of the upload precede its reply on the same thread; those of the small call follow it.
         session.close_wait(PATIENCE).unwrap();
         drop(session);
         for (incoming, size) in [(true, 20_000_000), (false, 4_000_000)] {

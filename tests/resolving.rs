@@ -1,5 +1,5 @@
-//! A resolver that hangs: the system's own cannot be interrupted, so nobody may wait for it. Here it is replaced by one
-//! that answers when a test says so.
+//! A resolver that hangs. The system's resolver cannot be interrupted, so no thread may wait for it without a limit. The tests
+//! replace it with one that answers when a test says so.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -8,17 +8,18 @@ use common::scripted::ScriptedServer;
 use common::{PATIENCE, eventually};
 use std::ffi::{CStr, c_char, c_int};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use wslink::io::config::LogLevel;
-use wslink::session::reconnect::Reconnect;
+use wslink::LogLevel;
+use wslink::Reconnect;
 use wslink::{Code, Config, Protocol, Session, Stage, State};
 
-/// Names that have their answer; the others have to wait. And how often each was asked for.
+/// Names that are answered; other names block. And the number of lookups of each name.
 static ANSWERED: Mutex<(Vec<String>, Vec<String>)> = Mutex::new((Vec::new(), Vec::new()));
 static CHANGED: Condvar = Condvar::new();
 
-/// What the standard library calls, found here before the one of libc. All names are this machine.
+/// The function that the standard library calls; the linker finds it before that of libc. All names resolve to this machine.
 #[unsafe(no_mangle)]
 extern "C" fn getaddrinfo(
     host: *const c_char,
@@ -26,10 +27,11 @@ extern "C" fn getaddrinfo(
     _hints: *const libc::addrinfo,
     found: *mut *mut libc::addrinfo,
 ) -> c_int {
-    // SAFETY: what POSIX asks of the caller.
+    // SAFETY: POSIX requires these arguments of the caller.
     let name = unsafe { CStr::from_ptr(host) }.to_str().unwrap().to_owned();
     let mut answered = ANSWERED.lock().unwrap();
     answered.1.push(name.clone());
+    SIGTERM_BLOCKED.fetch_and(blocks_sigterm(), SeqCst);
     let _answered = CHANGED.wait_while(answered, |answered| !answered.0.contains(&name)).unwrap();
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
@@ -61,6 +63,18 @@ extern "C" fn freeaddrinfo(entry: *mut libc::addrinfo) {
     }
 }
 
+/// Whether every thread that called the resolver blocks a signal of the application.
+static SIGTERM_BLOCKED: AtomicBool = AtomicBool::new(true);
+
+fn blocks_sigterm() -> bool {
+    let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `set` has room for a signal set, which the first function fills and the second one reads.
+    unsafe {
+        assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), mask.as_mut_ptr()), 0);
+        libc::sigismember(mask.as_ptr(), libc::SIGTERM) == 1
+    }
+}
+
 fn answer(name: &str) {
     ANSWERED.lock().unwrap().0.push(name.to_owned());
     CHANGED.notify_all();
@@ -77,15 +91,17 @@ fn config(name: &str, port: u16) -> Config {
 }
 
 #[test]
-fn a_resolver_that_hangs_ends_with_the_time_to_connect() {
+fn a_hanging_resolver_ends_with_the_connect_timeout() {
     let session = Session::new(config("hangs.test", 1)).unwrap();
     let error = session.connect_wait().unwrap_err();
     assert_eq!((error.code(), error.stage(), error.is_retriable()), (Code::Timeout, Stage::Resolve, true), "{error}");
     assert!(error.message().contains("the host name was not resolved within 100ms"), "{error}");
+    assert!(SIGTERM_BLOCKED.load(SeqCst), "the thread that resolves takes the application's signals");
+    assert!(!blocks_sigterm(), "the application's own thread is as it was");
 }
 
 #[test]
-fn nobody_waits_for_it_to_close_or_free() {
+fn closing_and_freeing_do_not_wait_for_a_hanging_resolver() {
     let mut config = config("hangs-long.test", 1);
     config.session.connect_timeout = Duration::from_secs(3600);
     let began = Instant::now();
@@ -102,7 +118,7 @@ fn nobody_waits_for_it_to_close_or_free() {
 }
 
 #[test]
-fn attempts_without_number_are_one_lookup() {
+fn many_attempts_share_one_lookup() {
     let policy = Reconnect {
         attempts: Some(5),
         first_delay: Duration::from_millis(1),
@@ -126,7 +142,7 @@ fn attempts_without_number_are_one_lookup() {
 }
 
 #[test]
-fn an_answer_that_comes_late_is_for_all_who_still_wait() {
+fn a_late_answer_serves_every_attempt_that_still_waits() {
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V2);
         conn.until_end();
@@ -155,7 +171,7 @@ fn an_answer_that_comes_late_is_for_all_who_still_wait() {
     }
     assert_eq!(sessions[2].state(), State::Closed);
     assert_eq!(asked("late.test"), 1);
-    // It is asked anew for the next one.
+    // The next attempt starts a new lookup.
     common::connected({
         let mut config = config("late.test", server.port());
         config.session.protocol = Some(Protocol::V2);

@@ -1,9 +1,9 @@
-//! docs/rust-api.txt lists the Rust API, so that a change of it is seen; docs/abi.md tells what it promises.
+//! docs/rust-api.txt lists the Rust API, so that a change is visible; docs/abi.md describes what the API promises.
 //!
-//!     cargo test --test rust_api                   (WSLINK_BLESS=1 in the environment writes the list anew)
+//!     cargo test --test rust_api                   (with WSLINK_BLESS=1 in the environment it rewrites the list)
 //!
-//! Not among the tests that a plain `cargo test` runs: it reads what rustdoc knows in a format that is not stable yet, so
-//! that the crate that reads it and the compiler must fit together.
+//! A plain `cargo test` does not run this test: rustdoc's output format is unstable, so the crate that reads it and the compiler
+//! must match.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,12 +11,14 @@ use std::process::Command;
 #[test]
 fn the_rust_api_is_the_listed_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // A folder of its own: with this variable set, cargo builds all dependencies anew.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rust-api");
+    // The folder of this build, in which the dependencies have been checked already.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTDOC", root.join("tests/rustdoc-json"))
+        .env("CARGO_TARGET_DIR", target)
+        // It is for the tests, and would build the library anew.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .args(["rustdoc", "--locked", "--lib", "--", "-Zunstable-options", "--output-format=json"])
         .status()
         .expect("cargo runs");
@@ -27,7 +29,7 @@ fn the_rust_api_is_the_listed_one() {
         .omit_auto_trait_impls(true)
         .build()
         .expect("public-api of this version reads what this rustdoc writes");
-    // The modules come first; what the crate itself offers comes after them.
+    // The modules come first, the items of the crate root after them.
     let lines: Vec<String> = api.items().map(ToString::to_string).collect();
     let of_the_crate =
         |line: &String| line.split(" wslink::").nth(1).is_some_and(|path| path.starts_with(char::is_uppercase));

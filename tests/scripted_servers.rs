@@ -1,4 +1,4 @@
-//! What servers may do and a real one does not do on demand, played by a scripted server.
+//! Behaviour that servers may show and a real server does not show on demand, played by a scripted server.
 
 mod common;
 
@@ -17,7 +17,7 @@ fn call(session: &Session) -> Outcome {
     session.call_wait("a.method", Args::new(), Some(PATIENCE))
 }
 
-/// Waits until the session has this state, by its own events.
+/// Waits until an event reports this state.
 fn dispatch_until(session: &Session, state: State) {
     while session.state() != state {
         assert_ne!(session.dispatch(1000, Some(PATIENCE)).unwrap(), 0, "nothing happens");
@@ -25,7 +25,7 @@ fn dispatch_until(session: &Session, state: State) {
     while session.dispatch(1000, Some(Duration::ZERO)).unwrap() > 0 {}
 }
 
-/// A server that answers `m` by the script after the hello, and is asked once.
+/// A server that plays the script for one call of `m` after the hello.
 fn answering(
     protocol: Protocol,
     answer: impl Fn(&mut Conn, &str) + Send + Sync + 'static,
@@ -87,6 +87,48 @@ fn a_callback_gets_its_timeout_and_a_cancelled_call_its_cancellation_once() {
     call(&session).unwrap();
     assert_eq!(session.stats().late_replies, 2);
     assert_eq!(session.dispatch(10, Some(Duration::ZERO)).unwrap(), 0, "one completion for each call");
+}
+
+#[test]
+fn calls_without_a_timeout_have_that_of_the_session() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let server = ScriptedServer::start(move |conn, _| {
+            conn.hello(protocol);
+            let mut held = Vec::new();
+            while let Some(call) = conn.call() {
+                match &*call.method {
+                    "held" => held.push(call.id),
+                    "go" => {
+                        held.iter().for_each(|id| conn.reply(id, json!("held")));
+                        conn.reply(&call.id, json!("gone"));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        let mut config = server.config(protocol);
+        config.call_timeout = Some(Duration::from_millis(20));
+        config.delivery = Delivery::IoThread;
+        let session = common::connected(config);
+        let begin = |method: &str, timeout| {
+            let (send, outcome) = mpsc::channel();
+            session.call(method, Args::new(), timeout, move |o| send.send(o).unwrap()).unwrap();
+            outcome
+        };
+        // Both calls outlive the default timeout.
+        let (endless, own) = (begin("held", Some(Duration::MAX)), begin("held", Some(PATIENCE)));
+        let late = begin("silent", None).recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert_eq!((late.code(), late.stage()), (Code::Timeout, Stage::Call), "{late}");
+        let late = session.call_wait("silent", Args::new(), None).unwrap_err();
+        assert_eq!(late.code(), Code::Timeout, "{late}");
+        assert!(late.message().contains("20ms"), "{late}");
+        let upload = Args::new().with(vec![1u8; 3 << 20]).unwrap();
+        assert_eq!(session.call_wait("silent", upload, None).unwrap_err().code(), Code::Timeout);
+        assert_eq!(result(&session.call_wait("go", Args::new(), Some(Duration::MAX)).unwrap()).as_str(), Some("gone"));
+        for outcome in [endless, own] {
+            assert_eq!(result(&outcome.recv_timeout(PATIENCE).unwrap().unwrap()).as_str(), Some("held"));
+        }
+    }
 }
 
 #[test]
@@ -205,7 +247,7 @@ fn the_end_of_tcp_is_seen_when_it_comes_together_with_the_last_message() {
         conn.hello(Protocol::V2);
         conn.publish("first", json!(1));
         wait_go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-        // The I/O thread of the client sits in a callback: all of this is there when it looks again.
+        // A callback blocks the client's I/O thread, so all of this has arrived when the thread reads again.
         conn.publish("second", json!(1));
         conn.cut();
         ended.lock().unwrap().send(()).unwrap();
@@ -233,7 +275,7 @@ fn the_end_of_tcp_is_seen_when_it_comes_together_with_the_last_message() {
 
 #[test]
 fn nothing_after_a_close_frame_is_read() {
-    // wslink's relay writes an HTTP response into the WebSocket when the server has gone.
+    // wslink's relay writes an HTTP response into the WebSocket when its server has ended.
     for protocol in BOTH {
         let (_server, session) = answering(protocol, |conn, id| {
             let reply = json!({"wslink": "1.0", "id": id, "result": "after the close"});
@@ -254,7 +296,7 @@ fn nothing_after_a_close_frame_is_read() {
 }
 
 #[test]
-fn the_close_code_of_the_server_is_told() {
+fn the_close_code_of_the_server_is_reported() {
     for (code, reason) in [(1001, "Server shutdown"), (1009, ""), (1011, "oh"), (4321, "own")] {
         let (_server, session) = answering(Protocol::V2, move |conn, _| {
             conn.close(code, reason);
@@ -268,7 +310,7 @@ fn the_close_code_of_the_server_is_told() {
 
 #[test]
 fn a_close_code_is_read_while_a_large_message_is_being_sent() {
-    // A server that refuses a large message stops reading: the client is still writing.
+    // A server that refuses a large message stops reading while the client still writes.
     let (told, wait_told) = mpsc::channel();
     let wait_told = Mutex::new(wait_told);
     let server = ScriptedServer::start(move |conn, _| {
@@ -279,7 +321,10 @@ fn a_close_code_is_read_while_a_large_message_is_being_sent() {
     });
     let session = server.session(Protocol::V2);
     let e = session.call_wait("upload", Args::new().with(vec![7u8; 40 << 20]).unwrap(), Some(PATIENCE)).unwrap_err();
-    assert!(e.code() == Code::ConnectionLost && e.message().contains("1009 \"too big\""), "{e}");
+    assert!(
+        e.code() == Code::ConnectionLost && e.message().contains("(1009, a message is too big for it, \"too big\")"),
+        "{e}"
+    );
     dispatch_until(&session, State::Closed);
     told.send(()).unwrap();
 }
@@ -301,7 +346,7 @@ fn fragments_with_pings_between_are_one_message() {
                 conn.text(r#"{"wslink": "1.0", "method": "wslink.binary.attachment", "args": ["wslink_bin5"]}"#);
                 conn.fragments(BINARY, &parts, pings);
                 let reply = format!(r#"{{"wslink": "1.0", "id": "{id}", "result": ["é", "wslink_bin5"]}}"#);
-                // Inside the two bytes of é as well.
+                // Also splits the two bytes of é.
                 let cut = reply.find('é').unwrap() + 1;
                 let (a, b) = reply.as_bytes().split_at(cut);
                 conn.fragments(TEXT, &[&a[..3], &a[3..], b], pings);
@@ -335,7 +380,7 @@ fn pings_are_answered_while_the_application_is_busy_in_a_callback() {
     let pings_done = Mutex::new(pings_done);
     let (_server, session) = answering(Protocol::V2, move |conn, id| {
         conn.publish("busy", json!(1));
-        // The application sits in the callback of this publication, or has not even looked at it.
+        // The application is in the callback of this publication, or has not received it yet.
         (0..20).for_each(|i| conn.ping_and_wait(&[i]));
         pings_done.lock().unwrap().send(()).unwrap();
         conn.reply(id, json!("done"));
@@ -406,7 +451,7 @@ fn an_application_that_never_dispatches_loses_publications_but_no_completion() {
         let last = subscribe("last", Policy::Last(3));
         let one = subscribe("one", Policy::Last(1));
         let outcomes = in_flight(&session, 500);
-        // Waits without dispatching: everything that the server sent before has been read by then.
+        // Waits without dispatching, until everything that the server sent has been read.
         call(&session).unwrap();
         while session.dispatch(usize::MAX, Some(Duration::ZERO)).unwrap() > 0 {}
         assert_eq!(outcomes.try_iter().filter(|(_, o)| o.is_ok()).count(), 500);
@@ -458,7 +503,7 @@ fn chunks_may_be_interleaved_and_out_of_order() {
         conn.chunk(1, 0, ta, &a[..300]);
         conn.chunk(2, 10, tb, &b[10..]);
         conn.chunk(1, 600, ta, &a[600..700]);
-        // The id is free again.
+        // The id may be used again.
         let c = pack(&json!({"wslink": "1.0", "id": "publish:t:0", "result": "c"}));
         conn.chunk(1, 0, c.len() as u32, &c);
     });
@@ -554,7 +599,7 @@ fn attachments_end_with_their_connection() {
 }
 
 #[test]
-fn the_end_of_large_messages_is_told_whatever_follows_at_once() {
+fn progress_reports_the_end_of_large_messages() {
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V1);
         let call = conn.call().unwrap();

@@ -1,16 +1,16 @@
-//! What must stay secret: in no line of the log, in no error, in nothing that is printed for debugging.
+//! Secrets are in no line of the log, in no error, and in no debug output.
 
 mod common;
 
 use common::scripted::ScriptedServer;
 use common::{PATIENCE, Server};
 use std::sync::{Arc, Mutex};
-use wslink::io::config::LogLevel;
+use wslink::LogLevel;
 use wslink::{Args, Config, Protocol, Session};
 
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// A configuration with a secret at every place that takes one, and the lines of its log.
+/// A configuration with a secret in every option that takes one, and the lines of its log.
 fn configured(url: &str) -> (Config, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let mut config = Config::new(url).unwrap();
@@ -22,12 +22,12 @@ fn configured(url: &str) -> (Config, Arc<Mutex<Vec<String>>>) {
 }
 
 fn assert_kept(what: &str) {
-    // As it is, and as it travels in an HTTP header.
+    // In clear, and encoded as in an HTTP header.
     let encoded = data_encoding::BASE64.encode(format!("user:{SECRET}").as_bytes());
     assert!(!what.contains(SECRET) && !what.contains(&encoded), "{what}");
 }
 
-/// Connects, uses the session if that is possible, and looks at everything that was told meanwhile.
+/// Connects, uses the session if possible, and checks everything that was reported.
 fn play(config: Config, lines: &Mutex<Vec<String>>, connects: bool) {
     assert_kept(&format!("{config:?}"));
     let session = Session::new(config).unwrap();
@@ -63,7 +63,7 @@ fn a_session_tells_its_secret_to_nobody_but_the_server() {
 }
 
 #[test]
-fn a_server_that_is_none_does_not_get_it_printed() {
+fn the_answer_of_a_foreign_server_does_not_print_the_secret() {
     let refusals = [
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno",
         "HTTP/1.1 302 Found\r\nLocation: ws://elsewhere/\r\nContent-Length: 0\r\n\r\n",

@@ -1,21 +1,21 @@
-//! Thousands of sessions against a simulated server, line and application, with a clock that is only a number.
-//! Every step is chosen by a seeded generator; a failing session names its seed, and
-//! `WSLINK_SEED=<seed> cargo test --test simulation -- --nocapture` runs that one with a trace of its steps.
-//! `WSLINK_SESSIONS=<n>` runs more.
+//! Thousands of sessions with a simulated server, network, application and clock. A seeded generator chooses every step. A failing
+//! session prints its seed, and `WSLINK_SEED=<seed> cargo test --test simulation -- --nocapture` runs it alone with a trace of its
+//! steps. `WSLINK_SESSIONS=<n>` sets the number of sessions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
+use wslink::Reconnect;
+use wslink::session::calls::Deadline;
 use wslink::session::core::{Core, Effect, Seeds, State, StateChange};
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::options::Options;
-use wslink::session::reconnect::Reconnect;
 use wslink::wire::buffer::BufferPool;
 use wslink::wire::limits::Limits;
 use wslink::wire::msgpack::encode::Encode;
 use wslink::wire::outgoing::Outgoing;
 use wslink::{Args, Code, Error, Protocol, result};
 
-/// splitmix64: small, and good enough to choose steps.
+/// splitmix64: a small generator that is good enough to choose steps.
 struct Chance(u64);
 
 impl Chance {
@@ -39,7 +39,7 @@ impl Chance {
 /// A message of the server on its way to the client.
 type Wire = (bool, Vec<u8>);
 
-/// A server of one generation: what it answers, and what it forgets.
+/// A server of one generation: the messages that it sends, and the calls that it never answers.
 struct SimulatedServer {
     protocol: Protocol,
     /// Replies that are not sent yet.
@@ -68,7 +68,7 @@ impl SimulatedServer {
         }
     }
 
-    /// A message in one or more chunks, now and then in another order.
+    /// A message in one or more chunks, sometimes out of order.
     fn chunks(&mut self, message: &[u8], chance: &mut Chance) {
         let number = chance.next() as u32;
         let size = if chance.one_in(2) { message.len() } else { 1 + chance.below(message.len() as u64) as usize };
@@ -113,7 +113,7 @@ impl SimulatedServer {
         }
     }
 
-    /// What the client sent. `false`: the server ends the connection.
+    /// Handles a message of the client. `false` means that the server ends the connection.
     fn received(&mut self, text: bool, payload: &[u8], parts: &mut Vec<u8>, chance: &mut Chance) -> bool {
         match (self.protocol, text) {
             (Protocol::V2, true) => true, // ignored
@@ -157,21 +157,23 @@ impl SimulatedServer {
     }
 }
 
-/// What the application knows of its calls.
+/// The application's record of its calls.
 #[derive(Default)]
 struct Application {
-    /// Accepted and not completed: number of the call, and its deadline.
+    /// Accepted calls that have not completed: number and deadline.
     open: BTreeMap<u64, Option<Instant>>,
     ids: BTreeMap<u64, u64>,
     next: u64,
     completed: u64,
     last_publication: Option<u64>,
     state: Option<State>,
-    /// The attempt to reconnect that was announced last, and when it is due.
+    /// The last announced attempt to reconnect, and its time.
     attempt: Option<(u32, Instant)>,
-    /// When the connection was lost that is to be made again.
+    /// When the current connection became ready.
+    ready_at: Option<Instant>,
+    /// When the connection was lost that is being re-established.
     lost_at: Option<Instant>,
-    /// How often it was ready again without being asked to connect.
+    /// The number of automatic reconnects.
     reconnected: u64,
 }
 
@@ -186,7 +188,7 @@ struct World {
     ping_pending: bool,
     parts: Vec<u8>,
     reconnect: Option<Reconnect>,
-    /// The application asks to connect now.
+    /// The application calls connect now.
     in_a_hurry: bool,
     trace: bool,
 }
@@ -248,17 +250,14 @@ impl World {
                 Effect::Connect(until) => {
                     assert!(until > self.now, "an attempt that cannot succeed");
                     if self.chance.one_in(8) {
-                        let (code, again) = [(Code::Connect, true), (Code::Tls, false)][self.chance.below(2) as usize];
-                        self.core.failed(Error::new(code, "no connection").retriable_if(again));
+                        let code = [Code::Connect, Code::Tls][self.chance.below(2) as usize];
+                        self.core.failed(Error::new(code, "no connection"));
                         continue;
                     }
                     let protocol = self.server.protocol;
                     self.server = World::server(protocol);
                     self.inbound = Inbound::new(Limits::default(), BufferPool::new(1 << 20));
-                    self.inbound.set_topics(self.core.topics().snapshot());
-                    if self.chance.one_in(2) {
-                        self.inbound.leave_undecoded();
-                    }
+                    self.inbound.set_topics(self.core.topics().directory());
                     self.connected = true;
                     self.parts.clear();
                     self.ping_pending = false;
@@ -267,6 +266,8 @@ impl World {
                     self.core.opened(self.now);
                 }
                 Effect::Send(message, _) => self.send(message),
+                // Sent data arrives at once.
+                Effect::Withdraw(_) => {}
                 Effect::Ping => self.ping_pending = self.connected,
                 Effect::Close(_) => {}
                 Effect::Drop => self.connected = false,
@@ -297,7 +298,7 @@ impl World {
         assert_eq!(self.core.calls_in_flight(), self.app.open.len());
     }
 
-    /// States follow each other as the documentation says, and reconnecting keeps to its policy.
+    /// Asserts that the states follow each other as documented, and that reconnecting follows its policy.
     fn entered(&mut self, change: &StateChange) {
         self.note(|| format!("{:?} {} {:?} {:?}", change.state, change.attempt, change.delay, change.error));
         let before = self.app.state.replace(change.state);
@@ -313,7 +314,7 @@ impl World {
             State::Reconnecting => {
                 let policy = self.reconnect.expect("nobody asked to reconnect");
                 let number = self.app.attempt.map_or(1, |(n, _)| n + 1);
-                assert_eq!(change.attempt, number, "attempts are counted from the last time that all was well");
+                assert_eq!(change.attempt, number, "attempts are counted since the last connection that lasted");
                 assert!(policy.attempts.is_none_or(|most| number <= most), "too many attempts");
                 assert!(change.delay <= policy.longest_delay);
                 let due = self.now + change.delay;
@@ -330,12 +331,25 @@ impl World {
             }
             State::Ready | State::Closed => {
                 self.app.reconnected += u64::from(change.state == State::Ready && self.app.attempt.is_some());
-                self.app.attempt = None;
-                self.app.lost_at = None;
-                // What was published meanwhile is gone.
+                self.app.ready_at = (change.state == State::Ready).then_some(self.now);
+                if change.state == State::Closed {
+                    self.app.attempt = None;
+                    self.app.lost_at = None;
+                }
+                // Publications sent meanwhile are lost.
                 assert!(change.state == State::Ready || self.app.open.is_empty(), "closed with open calls");
             }
-            State::Lost => assert!(self.app.open.is_empty(), "a call outlives its connection"),
+            State::Lost => {
+                assert!(self.app.open.is_empty(), "a call outlives its connection");
+                let lived = self.now - self.app.ready_at.take().expect("only what was ready is lost");
+                if self.reconnect.is_some_and(|policy| {
+                    let bounds = [Some(policy.longest_delay), policy.total, Some(Duration::from_secs(10))];
+                    bounds.into_iter().flatten().min().is_some_and(|lasting| lived >= lasting)
+                }) {
+                    self.app.attempt = None;
+                    self.app.lost_at = None;
+                }
+            }
             _ => {}
         }
     }
@@ -358,15 +372,15 @@ impl World {
         self.note(|| format!("end of the connection: {why}"));
         self.connected = false;
         self.server.to_client.clear();
-        self.core.lost(self.now, Error::new(Code::ConnectionLost, why).retriable_if(true));
+        self.core.lost(self.now, Error::new(Code::ConnectionLost, why));
     }
 
-    /// One message arrives, in pieces of any size.
+    /// Delivers one message, in pieces of any size.
     fn arrive(&mut self) {
         let Some((text, payload)) = self.server.to_client.pop_front() else {
             return;
         };
-        self.inbound.set_protocol(self.core.settled());
+        self.inbound.set_protocol(self.core.protocol());
         self.inbound.set_call_prefix(self.core.call_prefix());
         let received = if self.chance.one_in(2) {
             match self.inbound.whole(text, &payload).unwrap() {
@@ -376,31 +390,22 @@ impl World {
         } else {
             self.piecewise(text, &payload)
         };
-        if received.is_some() {
-            self.core.heard(self.now);
-        }
-        let received = match received {
-            Some(Received::Undecoded { to }) => {
-                let outcome = self.inbound.take_undecoded().unwrap().decode_first(None).unwrap();
-                Some(Received::Publication { to, outcome })
-            }
-            received => received,
-        };
+        self.core.heard(self.now);
         match received {
-            Some(Received::Undecoded { .. }) => unreachable!(),
-            Some(Received::Reply { protocol, id, outcome }) => self.core.reply(self.now, protocol, &id, outcome),
-            Some(Received::Publication { to, outcome }) => {
+            Received::Reply { protocol, id, outcome } => self.core.reply(self.now, protocol, &id, outcome),
+            Received::Publication { to, outcome } => {
                 assert_eq!(to[..], ["subscriber"]);
                 let i = result(&outcome.unwrap()).as_u64().unwrap();
                 let next = self.app.last_publication.map_or(0, |last| last + 1);
                 assert_eq!(i, next, "lost, repeated or out of order");
                 self.app.last_publication = Some(i);
             }
-            None => {}
+            Received::Nothing | Received::Unsubscribed => {}
+            Received::Malformed(why) => panic!("{why}"),
         }
     }
 
-    fn piecewise(&mut self, text: bool, payload: &[u8]) -> Option<Received<&'static str>> {
+    fn piecewise(&mut self, text: bool, payload: &[u8]) -> Received<&'static str> {
         self.inbound.begin(text, payload.len() as u64).unwrap();
         let mut rest = payload;
         while !rest.is_empty() {
@@ -420,7 +425,7 @@ impl World {
                 let i = self.server.published;
                 self.server.published += 1;
                 let topic = if self.chance.one_in(4) { "publish:nobody's:0" } else { "publish:topic:0" };
-                // Only those that are wanted are numbered.
+                // Only publications with a subscription are numbered.
                 if topic == "publish:topic:0" {
                     self.server.message(topic, i, &mut self.chance);
                 } else {
@@ -468,7 +473,7 @@ impl World {
         if self.chance.one_in(4) {
             args.positional.bytes(vec![7; self.chance.below(500) as usize].into()).unwrap();
         }
-        match self.core.call("m", &args, timeout.map(|t| self.now + t), call) {
+        match self.core.call("m", &args, Deadline::after(self.now, timeout), call) {
             Ok(id) => {
                 self.app.next += 1;
                 self.app.open.insert(call, timeout.map(|t| self.now + t));
@@ -481,7 +486,7 @@ impl World {
         }
     }
 
-    /// The server answers: in order, late, twice, or something that nobody asked.
+    /// The server sends a reply: in order, late, twice, or to no call.
     fn answer(&mut self) {
         if !self.connected {
             return;
@@ -500,7 +505,7 @@ impl World {
         }
     }
 
-    /// The end: everything that was accepted is completed.
+    /// The end of the session: every accepted call has completed.
     fn finish(mut self) -> (u64, u64) {
         self.core.close(self.now, Duration::ZERO);
         self.core.tick(self.now + Duration::from_secs(1));
@@ -512,7 +517,7 @@ impl World {
     }
 }
 
-/// Returns how many calls were completed, and how often the session was ready again.
+/// Returns the number of completed calls, and of automatic reconnects.
 fn run(seed: u64, trace: bool) -> (u64, u64) {
     let mut world = World::new(seed, trace);
     for _ in 0..200 {

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Compiles every C and C++ block of README.md and docs/, and runs those that are programs for it.
+"""Compiles every C and C++ block of README.md and docs/, and runs the blocks that are marked for it.
 
     snippets.py --library libwslink.so [--cc cc] [--cxx c++] [page.md...]
 
-What is done with a block is said by an HTML comment on the line before it, of these words:
+An HTML comment on the line before a block says how to treat it, with these words:
 
     run       a program that takes the URL of the server as its first argument: it is run against both servers
               (WSLINK_TEST_URL_V1 and _V2, see with_servers.py), and must end with status 0
-    output    not code: the block is what the program before it prints, on both servers
-    file      no statements but declarations, compiled as they are
-    c++20     needs C++20; everything else is compiled as C++17
+    output    no code: the block is the output of the program before it, with both servers
+    file      declarations instead of statements, compiled unchanged
+    c++20     compiled as C++20; all other blocks are compiled as C++17
 
-A block with `main(` is a program, compiled and linked as it is. Any other is put into a function where these exist:
+A block with `main(` is a program, compiled and linked unchanged. Any other block is put into a function that has
 `wslink::session session` (by reference; C: `wslink_session *session` and `wslink_error *err`), std::chrono_literals
-and the headers below. Messages of the compiler name the page and the line.
+and the headers below. Compiler messages name the page and the line.
 """
 
 import argparse
@@ -30,10 +30,11 @@ from threading import Lock
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = {"run", "output", "file", "c++20"}
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
-# A statement may show how a value is got, without a use of it.
+# A block may show how to get a value without using it.
 STATEMENTS = ["-Wno-unused-variable", "-Wno-unused-but-set-variable"]
+CXX_STANDARDS = ["c++17", "c++20"]
 TIMEOUT = 120
-# What a server publishes for one program, all others hear too.
+# Programs run one at a time, because a server sends the publications for one program to all clients.
 ONE_PROGRAM = Lock()
 
 HEADERS = {
@@ -47,7 +48,7 @@ BEFORE = {
     "c": "void snippet(wslink_session *session, wslink_error *err);\n"
     "void snippet(wslink_session *session, wslink_error *err) {{ (void)session; (void)err;",
 }
-# Flags of other libraries, by what a block includes: the first set of modules that is installed.
+# Modules of other libraries, by the includes of a block; the first installed set is used.
 MODULES = [
     (r"<glib|<gio|adapters/glib", ["glib-2.0"]),
     (r"<Q[A-Z]|adapters/qt", ["Qt6Widgets Qt6Core", "Qt5Widgets Qt5Core"]),
@@ -64,7 +65,7 @@ class Block:
 
     @property
     def place(self):
-        """Where it is, for people."""
+        """Its page and line."""
         return f"{self.page}:{self.line}"
 
     @property
@@ -81,7 +82,7 @@ class Block:
         if "file" in self.words:
             using = "using namespace std::chrono_literals;\n" if self.language == "cpp" else ""
             return headers + using + here + self.text
-        # Includes cannot be in a function.
+        # Includes must be outside of the function.
         included = "".join(re.findall(r"^#include.*\n", self.text, re.M))
         body = re.sub(r"^#include.*", "", self.text, flags=re.M)
         return f"{headers}{included}{BEFORE[self.language]}\n{here}{body}\n}}}}\n"
@@ -132,7 +133,7 @@ def library_flags(block):
                 ["pkg-config", *wanted, *modules.split()], capture_output=True, text=True, check=False
             )
             if found.returncode == 0:
-                # Their headers are not ours to have warnings about.
+                # No warnings from their headers.
                 flags += [re.sub("^-I", "-isystem", flag) for flag in shlex.split(found.stdout)] + ["-fPIC"]
                 break
         else:
@@ -140,8 +141,18 @@ def library_flags(block):
     return flags
 
 
+def precompile(options, folder):
+    """Compile the headers that come before the blocks, once for each standard; compile_block() names them to the compiler."""
+    for standard in CXX_STANDARDS:
+        header = folder / standard / "headers.hpp"
+        header.parent.mkdir()
+        header.write_text("".join(f"#include <{name}>\n" for name in HEADERS["cpp"].split()), encoding="utf-8")
+        command = [options.cxx, f"-std={standard}", *WARNINGS, f"-I{ROOT / 'include'}", "-x", "c++-header", str(header)]
+        subprocess.run([*command, "-o", f"{header}.gch"], check=True)
+
+
 def compile_block(block, options, folder):
-    """Compile, and link if it is a program. Returns the program, None, or raises with what the compiler says."""
+    """Compile, and link if it is a program. Returns the program or None; raises the compiler's messages."""
     cpp = block.language == "cpp"
     source = folder / ("block.cpp" if cpp else "block.c")
     source.write_text(block.source(), encoding="utf-8")
@@ -154,6 +165,8 @@ def compile_block(block, options, folder):
         command += ["-o", str(program), str(library), f"-Wl,-rpath,{library.parent}", "-pthread"]
     else:
         command += ["-fsyntax-only", *STATEMENTS]
+        if cpp:
+            command += ["-include", str(options.precompiled / standard / "headers.hpp")]
     command += library_flags(block)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -162,7 +175,7 @@ def compile_block(block, options, folder):
 
 
 def run_program(block, program, url, folder):
-    """Run a program against a server; raises if it fails or prints something else than its page says."""
+    """Run a program with a server; raises if it fails or if its output differs from the page."""
     try:
         with ONE_PROGRAM:
             done = subprocess.run(
@@ -185,7 +198,7 @@ def run_program(block, program, url, folder):
 
 
 def check(block, options, urls):
-    """Everything for one block. Returns what went wrong, or None."""
+    """Check one block. Returns the failure, or None."""
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -199,7 +212,7 @@ def check(block, options, urls):
 
 
 def main():
-    """Check all pages, or those that are named."""
+    """Check all pages, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", type=Path, required=True)
     parser.add_argument("--cc", default="cc")
@@ -212,7 +225,9 @@ def main():
     blocks = [
         block for path in pages for block in blocks_of(path, os.path.relpath(path.resolve(), ROOT))
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
+        options.precompiled = Path(name)
+        precompile(options, options.precompiled)
         failures = [why for why in pool.map(lambda block: check(block, options, urls), blocks) if why]
     for why in failures:
         print(why, file=sys.stderr)

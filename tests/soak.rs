@@ -1,5 +1,5 @@
-//! Random load on real servers of both generations that are killed, suspended and started again meanwhile; at the end
-//! every count must balance, and memory must not have grown. `scripts/soak [SECONDS]` runs it.
+//! Random load on real servers of both generations, which are killed, suspended and restarted. At the end every count must balance,
+//! and memory must not have grown. `scripts/soak [SECONDS]` runs it.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use wslink::io::config::LogLevel;
-use wslink::session::reconnect::Reconnect;
+use wslink::LogLevel;
+use wslink::Reconnect;
 use wslink::{Args, Code, Config, Delivery, Outcome, Policy, Session, State, result};
 
-/// Sessions for each server, each with a thread of the application that uses it.
+/// Sessions for each server; each has its own application thread.
 const SESSIONS: u64 = 4;
 
 fn entries(directory: &str) -> usize {
@@ -28,7 +28,7 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// splitmix64: small, and good enough to choose what comes next.
+/// splitmix64: a small generator that is good enough to choose the next step.
 struct Chance(u64);
 
 impl Chance {
@@ -61,10 +61,10 @@ struct Tally {
     ready: AtomicU64,
     kills: AtomicU64,
     suspensions: AtomicU64,
-    /// Callbacks that were handed over, and those that were dropped.
+    /// Callbacks that were passed to the library, and those that it has dropped.
     callbacks: AtomicU64,
     drops: AtomicU64,
-    /// What must not happen.
+    /// Violated promises.
     wrong: Mutex<Vec<String>>,
 }
 
@@ -76,7 +76,7 @@ impl Tally {
         }
     }
 
-    /// Belongs to a callback, and counts its end.
+    /// A part of a callback, which counts the callback's drop.
     fn callback(self: &Arc<Tally>) -> Counted {
         self.callbacks.fetch_add(1, SeqCst);
         Counted(Arc::clone(self))
@@ -105,7 +105,7 @@ impl Drop for Counted {
     }
 }
 
-/// One thread of the application and its session, which is freed and made anew now and then.
+/// One application thread and its session, which is freed and created again from time to time.
 struct User<'a> {
     version: &'a str,
     url: &'a str,
@@ -135,7 +135,7 @@ impl User<'_> {
         });
         let (tally, version) = (Arc::clone(self.tally), self.version.to_owned());
         config.set_log(LogLevel::Warning, move |_, line| {
-            if line.contains("without meaning") {
+            if line.contains("malformed message(s)") {
                 tally.wrong(format!("{version}: {line}"));
             }
         });
@@ -147,7 +147,7 @@ impl User<'_> {
         session
     }
 
-    /// Returns when told to stop. Everything that was accepted is over then, because the session was freed.
+    /// Returns when told to stop. The session is then freed, so every accepted call has completed.
     fn live(mut self, stop: &AtomicBool) {
         while !stop.load(SeqCst) {
             let session = self.session();
@@ -157,7 +157,7 @@ impl User<'_> {
                     break;
                 }
                 self.step(&session);
-                // As a program does that has something else to do too.
+                // Like a program that has other work too.
                 let _ = session.dispatch(20, Some(Duration::ZERO));
             }
             if self.chance.one_in(2) {
@@ -190,7 +190,7 @@ impl User<'_> {
             15 => {
                 let args = Args::new().with("blocking").unwrap();
                 let timeout = Duration::from_millis(1 + self.chance.below(300));
-                // Neither calls of this kind nor their outcomes are in the tally.
+                // The tally does not count blocking calls and their outcomes.
                 let _ = session.call_wait("test.echo", args, Some(timeout));
             }
             16 if !self.calls.is_empty() => {
@@ -225,7 +225,7 @@ impl User<'_> {
     ) {
         let (tally, guard) = (Arc::clone(self.tally), self.tally.callback());
         let timeout = (!self.chance.one_in(3)).then(|| Duration::from_millis(1 + self.chance.below(2000)));
-        // Counted first: the completion may be faster than the return.
+        // Count first, because the completion may run before the function returns.
         self.tally.accepted.fetch_add(1, SeqCst);
         let accepted = session.call(method, args, timeout, move |outcome| {
             let _ = &guard;
@@ -248,7 +248,7 @@ impl User<'_> {
         }
     }
 
-    /// A server of generation 1 mixes up the attachments of clients that upload at once, so it gets text.
+    /// A server of generation 1 mixes up the attachments of clients that upload at the same time, so it gets text.
     fn echo(&mut self, session: &Session) {
         let number = self.chance.below(u64::MAX);
         let size = if self.chance.one_in(10) { self.chance.below(1 << 20) } else { self.chance.below(200) } as usize;
@@ -291,7 +291,7 @@ impl User<'_> {
     }
 }
 
-/// The server, and what happens to it.
+/// The server, and the faults that it is given.
 fn trouble(version: &str, mut server: Server, tally: &Tally, mut chance: Chance, stop: &AtomicBool) {
     let port = server.port.to_string();
     while !stop.load(SeqCst) {
@@ -373,10 +373,10 @@ fn soak() {
     assert_eq!(completed, accepted, "one completion for each accepted call");
     assert_eq!(t(&tally.drops), t(&tally.callbacks), "each callback is dropped once");
     assert!(t(&tally.replies) > accepted / 10 && t(&tally.ready) > t(&tally.kills), "hardly anything happened");
-    // At first the pools of the sessions fill.
+    // The pools of the sessions fill at the beginning.
     let most = if seconds < 120 { 512 << 10 } else { early + early / 4 + (16 << 10) };
     assert!(late < most, "memory grows: {memory:?}");
-    // The readers of the servers' output end by themselves.
+    // The threads that read the servers' output end by themselves.
     let end = Instant::now() + PATIENCE;
     while (entries("/proc/self/task"), entries("/proc/self/fd")) > before {
         assert!(Instant::now() < end, "threads or descriptors stay behind: {before:?}");

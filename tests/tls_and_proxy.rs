@@ -1,4 +1,4 @@
-//! TLS against real servers, with certificates of every kind, and HTTP proxies.
+//! TLS with real servers and certificates of every kind, and HTTP proxies.
 
 mod common;
 
@@ -13,7 +13,7 @@ fn error_of(config: Config) -> Error {
     Session::new(config).unwrap().connect_wait().unwrap_err()
 }
 
-/// Data both ways, larger than any buffer on the way.
+/// Sends and receives data that is larger than any buffer in between.
 fn exercise(session: &Session) {
     let args = Args::new().with(9_000_000i64).unwrap().with(3i64).unwrap();
     let reply = session.call_wait("test.bytes", args, Some(PATIENCE)).unwrap();
@@ -52,7 +52,7 @@ fn a_self_signed_server_is_refused_unless_pinned_or_not_verified() {
     }
 }
 
-/// An authority of our own.
+/// A private authority.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -68,7 +68,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate and its key, as files for the server.
+    /// A certificate and its key, in files for the server.
     fn issue(&self, file: &str, names: &[&str], years: (i32, i32)) -> Vec<PathBuf> {
         let mut params = CertificateParams::new(names.iter().map(|n| (*n).into()).collect::<Vec<_>>()).unwrap();
         (params.not_before, params.not_after) = (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
@@ -129,7 +129,7 @@ fn a_certificate_that_is_out_of_date_is_refused() {
 }
 
 #[test]
-fn certificates_and_pins_that_are_none_are_refused_at_once() {
+fn malformed_certificates_and_pins_are_refused_at_once() {
     let mut config = Config::new("wss://h/").unwrap();
     for pem in [
         "",
@@ -162,7 +162,7 @@ fn ws_at_a_tls_port_and_wss_at_a_plain_port_name_the_mistake() {
     assert!(e.message().contains("use ws:// instead of wss://"), "{e}");
 
     let ends = ScriptedServer::start(|conn, _| {
-        // Not before the handshake has begun: that would be a failure to connect.
+        // After the handshake has begun: earlier it would be a failure to connect.
         conn.stream().peek(&mut [0]).unwrap();
         conn.reset_at_end();
     });
@@ -170,7 +170,7 @@ fn ws_at_a_tls_port_and_wss_at_a_plain_port_name_the_mistake() {
     assert_eq!((e.code(), e.stage()), (Code::Tls, Stage::Tls), "{e}");
 }
 
-/// Options for a URL behind a scripted proxy.
+/// A configuration for a URL behind a scripted proxy.
 fn behind(proxy: &ScriptedServer, credentials: &str, url: &str) -> Config {
     let mut config = Config::new(url).unwrap();
     config.session.protocol = Some(Protocol::V2);
@@ -191,7 +191,7 @@ fn a_proxy_gets_connect_and_then_the_tunnel_is_used() {
         assert_eq!(conn.header("Host").as_deref(), Some("server.invalid:8080"));
         conn.echo();
     });
-    // The name of the server is only known to the proxy.
+    // Only the proxy can resolve the server's name.
     let session = connected(behind(&proxy, "user%40home:pa:ss@", "ws://server.invalid:8080/ws"));
     session.call_wait("m", Args::new(), Some(PATIENCE)).unwrap();
     assert_eq!(session.peer_addr().unwrap().port(), proxy.port());
@@ -208,7 +208,7 @@ fn tls_goes_through_a_proxy_to_the_server_itself() {
         let (mut up, mut down) = (TcpStream::connect(target).unwrap(), conn.stream().try_clone().unwrap());
         let (mut from_server, mut to_client) = (up.try_clone().unwrap(), down.try_clone().unwrap());
         let answers = std::thread::spawn(move || {
-            // Ends, with or without an error, when one side has gone.
+            // Ends, with or without an error, when one side has closed.
             let _ = std::io::copy(&mut from_server, &mut to_client);
             let _ = to_client.shutdown(std::net::Shutdown::Both);
         });
@@ -222,7 +222,7 @@ fn tls_goes_through_a_proxy_to_the_server_itself() {
 }
 
 #[test]
-fn what_goes_wrong_at_the_proxy_is_told_as_such() {
+fn failures_at_the_proxy_have_code_and_stage_of_the_proxy() {
     type Answer = (&'static str, &'static str, Option<u16>, bool, &'static str);
     let answers: [Answer; 9] = [
         ("", "HTTP/1.1 407 X\r\nProxy-Authenticate: Basic\r\n\r\n", Some(407), false, "write http://user:password@"),
@@ -232,8 +232,8 @@ fn what_goes_wrong_at_the_proxy_is_told_as_such() {
         ("", "HTTP/1.1 200 OK\r\n\r\nunasked", None, false, "sent data before the tunnel was used"),
         ("", "SSH-2.0-OpenSSH\r\n", None, false, "not HTTP"),
         ("", "HTTP/1.1 101 X\r\n\r\n", Some(101), false, "with status 101"),
-        ("", "HTTP/1.1 200", None, false, "ended the connection"),
-        ("", "", None, false, "ended the connection"),
+        ("", "HTTP/1.1 200", None, true, "ended the connection"),
+        ("", "", None, true, "ended the connection"),
     ];
     for (credentials, answer, status, retriable, text) in answers {
         let proxy = ScriptedServer::start(move |conn, _| {
@@ -251,7 +251,7 @@ fn what_goes_wrong_at_the_proxy_is_told_as_such() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_named() {
+fn an_unreachable_proxy_is_named() {
     let port = common::port_of_its_own();
     let mut config = Config::new("ws://server.invalid/ws").unwrap();
     config.set_proxy(Some(&format!("http://127.0.0.1:{port}"))).unwrap();
@@ -261,7 +261,7 @@ fn a_proxy_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_refusal_of_the_server_behind_the_proxy_is_not_the_proxys() {
+fn a_refusal_behind_the_proxy_is_reported_for_the_server() {
     let proxy = ScriptedServer::start(|conn: &mut Conn, _| {
         conn.head();
         conn.raw("HTTP/1.1 200 OK\r\n\r\n");

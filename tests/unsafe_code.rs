@@ -1,5 +1,5 @@
-//! Unsafe code is in `src/ffi` and `src/platform` only, each block says why it is sound, and `docs/unsafe.txt` lists them all.
-//! `WSLINK_UPDATE=1 cargo test --test unsafe_code` writes the list anew.
+//! Unsafe code is only in `src/ffi` and `src/platform`, each block says why it is sound, and `docs/unsafe.txt` lists all blocks.
+//! `WSLINK_UPDATE=1 cargo test --test unsafe_code` rewrites the list.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// All source files, by their names inside the repository.
+/// All source files, by their paths in the repository.
 fn all_sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     sources(&root().join("src"), &mut found);
@@ -32,12 +32,12 @@ fn without_comment(line: &str) -> &str {
     line.split("//").next().unwrap()
 }
 
-/// Whether the word `unsafe` is in a line of code.
+/// Whether a line of code has the word `unsafe`.
 fn is_unsafe(line: &str) -> bool {
     without_comment(line).split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
 }
 
-/// A declaration for C, which callers must call as its documentation says; what it does inside is another matter.
+/// A declaration of a function for C. Its documentation tells callers the conditions; its body is checked like all other code.
 fn declares(line: &str) -> bool {
     ["unsafe extern \"C\"", "#[unsafe(no_mangle)]", "unsafe fn"].iter().any(|what| line.contains(what))
 }
@@ -59,7 +59,18 @@ fn unsafe_code_is_at_the_borders_only() {
     assert!(library.contains("#![deny(unsafe_code, unsafe_op_in_unsafe_fn)]"));
 }
 
-/// The comment that begins with `SAFETY:` directly above a line, or above the statement that the line ends.
+#[test]
+fn threads_are_started_only_where_signals_are_blocked() {
+    for (name, text) in all_sources().iter().filter(|(name, _)| name != "src/platform/threads.rs") {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            let starts = ["thread::spawn(", "thread::Builder", "thread::scope("].iter().any(|how| line.contains(how));
+            assert!(!starts, "{name}:{}: {line}: use platform::threads::spawn", number + 1);
+        }
+    }
+}
+
+/// The comment that begins with `SAFETY:` directly above a line, or above the statement that ends with the line.
 fn reason(lines: &[&str]) -> Option<String> {
     let begin = lines.iter().rposition(|line| line.trim_start().starts_with("// SAFETY:"))?;
     let (comment, code): (Vec<&str>, Vec<&str>) =

@@ -1,4 +1,4 @@
-//! What goes up: attachments of generation 1, limits, and a server that does not read.
+//! Uploads: attachments of generation 1, limits, and a server that does not read.
 
 mod common;
 
@@ -18,11 +18,11 @@ fn each_attachment_goes_before_its_call_under_a_key_of_its_own() {
         let call = conn.call().unwrap();
         let keys: Vec<_> = conn.attachments.iter().map(|(key, _)| key.clone()).collect();
         let data: Vec<_> = conn.attachments.iter().map(|(_, data)| data.len()).collect();
-        // The server replaces only the first occurrence of a key, so the same data goes twice.
+        // The server replaces only the first occurrence of a key, so the same data is sent twice.
         assert_eq!(data, [3, 3, 0, 100_000, 2]);
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 5);
         for key in &keys {
-            // One table for all clients of a server: keys begin at a random number.
+            // A server has one table for all clients, so keys begin at a random number.
             let number: u64 = key.strip_prefix("wslink_bin").unwrap().parse().unwrap();
             assert!((1 << 20..1 << 54).contains(&number), "{number}");
         }
@@ -43,7 +43,7 @@ fn each_attachment_goes_before_its_call_under_a_key_of_its_own() {
 
 #[test]
 fn uploads_of_many_threads_never_mix() {
-    // Announcement, data and call have to follow each other: the server has one queue for all.
+    // Announcement, data and call must follow each other without a gap, because the server has one queue for all clients.
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V1);
         while let Some(call) = conn.call() {
@@ -72,7 +72,7 @@ fn uploads_of_many_threads_never_mix() {
 }
 
 #[test]
-fn what_the_server_would_refuse_is_not_sent() {
+fn calls_that_the_server_would_refuse_are_not_sent() {
     let server = ScriptedServer::start(|conn, _| {
         conn.hello(Protocol::V1);
         conn.echo();
@@ -97,7 +97,7 @@ fn reading_goes_on_while_the_server_does_not_read() {
     let server = ScriptedServer::start(move |conn, _| {
         conn.hello(Protocol::V2);
         assert!(matches!(conn.frame(), Frame::Binary(_)));
-        // The rest of the upload fills every buffer on the way.
+        // The rest of the upload fills all socket buffers.
         for i in 0..100 {
             conn.publish("t", json!(i));
         }
@@ -138,11 +138,15 @@ fn calls_that_wait_to_be_sent_are_bounded() {
     assert_eq!(refused.code(), Code::Limit);
     assert!(refused.message().contains("send_queue_bytes"), "{refused}");
     assert!(accepted >= 2);
+    // stats().bytes_waiting shows the number before the limit is reached, so that an application can slow down.
+    let waiting = session.stats().bytes_waiting;
+    assert!(refused.message().starts_with(&format!("{waiting} bytes")) && waiting > 10 << 20, "{waiting}: {refused}");
     done.send(()).unwrap();
+    common::eventually(|| session.stats().bytes_waiting == 0);
 }
 
 #[test]
-fn a_large_argument_is_given_back_once_its_call_is_over() {
+fn large_arguments_are_released_after_their_call() {
     struct Memory(Vec<u8>, mpsc::Sender<()>);
     impl AsRef<[u8]> for Memory {
         fn as_ref(&self) -> &[u8] {
@@ -194,7 +198,7 @@ fn a_new_connection_is_a_new_client_and_keeps_the_subscriptions() {
             if number == 1 {
                 return;
             }
-            // A late reply to a call of the first connection means nothing here.
+            // A late reply to a call of the first connection is ignored here.
             conn.reply("rpc:client 1: é:0", json!(0));
             conn.reply(&call.id, json!(number));
             conn.echo();
@@ -223,10 +227,10 @@ fn a_heartbeat_ends_a_dead_connection_and_leaves_a_busy_server_alone() {
     let server = ScriptedServer::start(move |conn, _| {
         conn.hello(Protocol::V2);
         let call = conn.call().unwrap();
-        // A method that runs: no pongs, and none are asked for. Three pings of our own take their time.
+        // A method runs: the server sends no pongs, and the client must send no pings.
         for _ in 0..3 {
             conn.ping_and_wait(b"");
-            // Time is the subject: longer than a heartbeat.
+            // Longer than a heartbeat.
             std::thread::sleep(Duration::from_millis(60));
         }
         conn.reply(&call.id, json!(null));
@@ -251,14 +255,14 @@ fn a_heartbeat_ends_a_dead_connection_and_leaves_a_busy_server_alone() {
 }
 
 #[test]
-fn progress_of_an_upload_that_is_stuck_keeps_nothing_from_happening() {
+fn a_stuck_upload_blocks_neither_replies_nor_progress() {
     let (go_on, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let (late, is_late) = mpsc::channel::<()>();
     let is_late = Mutex::new(is_late);
     let server = ScriptedServer::start(move |conn, _| {
         conn.hello(Protocol::V2);
-        // Nothing is read while the upload waits: its call runs out of time, and then there is something to receive.
+        // The client reads nothing while the upload waits: the call times out, and then there is data to receive.
         is_late.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         conn.publish("t", json!(1));
         wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
@@ -280,7 +284,7 @@ fn progress_of_an_upload_that_is_stuck_keeps_nothing_from_happening() {
     assert_eq!(completion.recv_timeout(PATIENCE), Ok(Code::Timeout));
     late.send(()).unwrap();
     publication.recv_timeout(PATIENCE).unwrap();
-    // What is told is how far the upload is, and not that it still waits.
+    // Progress is reported when it changes, not while the upload waits.
     let times = told.load(Relaxed);
     assert!(times < 1000, "{times} reports of progress");
     go_on.send(()).unwrap();

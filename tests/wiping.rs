@@ -1,4 +1,4 @@
-//! Secrets are wiped: the memory of a process that has used them and freed everything is searched for them from outside.
+//! Secrets are wiped: a process uses secrets and frees everything, and then its memory is searched from outside.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use wslink::Protocol;
 use zeroize::Zeroize;
 
-/// Another process, which waits before each of its steps.
+/// Another process, which blocks before each of its steps.
 struct Other {
     child: Child,
     input: ChildStdin,
@@ -35,7 +35,7 @@ impl Other {
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                // The name of the test stands before the first one.
+                // The test harness prints the test's name on the same line.
                 if let Some((_, step)) = line.split_once("step ") {
                     let _ = send.send(step.to_owned());
                 }
@@ -52,7 +52,7 @@ impl Other {
         assert_eq!(self.steps.recv_timeout(common::PATIENCE).as_deref(), Ok(step));
     }
 
-    /// How often each of these is in memory that the process can write.
+    /// How often each of these texts is in memory that the process can write.
     fn count(&self, wanted: &[&[u8]]) -> Vec<usize> {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
         let memory = File::open(format!("/proc/{}/mem", self.child.id())).unwrap();
@@ -63,7 +63,7 @@ impl Other {
             let address = |text| u64::from_str_radix(text, 16).unwrap();
             let mut bytes = vec![0; (address(end) - address(begin)) as usize];
             if memory.read_exact_at(&mut bytes, address(begin)).is_err() {
-                continue; // [vvar] and the like
+                continue; // [vvar] and similar mappings
             }
             searched += bytes.len();
             for (count, what) in counts.iter_mut().zip(wanted) {
@@ -82,7 +82,7 @@ impl Other {
     }
 }
 
-/// What is told to this process, ended by NUL; the caller has the only copy.
+/// A line from the parent process with a NUL at its end; the caller has the only copy.
 fn told(into: &mut [u8]) {
     let mut input = File::open("/dev/stdin").unwrap();
     let mut n = 0;
@@ -94,13 +94,13 @@ fn told(into: &mut [u8]) {
     into[n - 1] = 0;
 }
 
-/// Says where this process is, and waits until it may go on.
+/// Reports the current step, and waits for permission to continue.
 fn step(name: &str) {
     println!("step {name}");
     told(&mut [0; 8]);
 }
 
-/// A number of the length of a word, so that no secret is met by chance or in the binary.
+/// A word-sized marker, so that no secret occurs in the binary or in memory by chance.
 fn unique(what: &str) -> String {
     format!("{what}-{:032x}", rand::random::<u128>())
 }
@@ -111,7 +111,7 @@ fn nothing_of_a_secret_stays_in_memory() {
         let (mut secret, mut member) = (unique("secret"), unique("member"));
         let (header, password) = (unique("header"), unique("password"));
         if long {
-            // Longer than every first guess at the size of a message; and with what JSON escapes.
+            // Longer than every initial buffer size of a message, and with characters that JSON escapes.
             secret += &"\"\u{fc}\\".repeat(50);
             member += &"\u{fc}".repeat(50);
         }
@@ -160,7 +160,7 @@ fn uses_secrets() {
     use wslink::ffi::config::*;
     use wslink::ffi::session::*;
     let mut memory = [0; 4000];
-    // What is told, as C has it.
+    // A line from the parent process, in the form of C.
     let mut ask = |use_it: &mut dyn FnMut(*const c_char) -> i32| {
         println!("step asks");
         told(&mut memory);
@@ -169,7 +169,7 @@ fn uses_secrets() {
     };
     let none = std::ptr::null_mut::<u8>();
     let (mut config, mut session) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: as the header asks: the texts end with NUL, the objects are made before they are used and freed once.
+    // SAFETY: as the header requires: texts end with NUL, objects are created before they are used and freed once.
     unsafe {
         ask(&mut |url| wslink_config_new(url, &raw mut config, none.cast()));
         ask(&mut |secret| wslink_config_set_secret(config, secret, none.cast()));

@@ -1,4 +1,4 @@
-// How wslink-cli fails: exit codes by class of error, and what is said on stderr.
+// The failures of wslink-cli: exit codes by class of error, and messages on stderr.
 
 #ifndef WSLINK_CLI_FAILURE_HPP
 #define WSLINK_CLI_FAILURE_HPP
@@ -72,7 +72,7 @@ inline exit_code exit_code_of(wslink::code why) {
   }
 }
 
-// A failure that is none of the library.
+// A failure that does not come from the library.
 class failure : public std::runtime_error {
 public:
   failure(exit_code status, const std::string &message) : std::runtime_error(message), status_(status) {}
@@ -82,7 +82,7 @@ private:
   exit_code status_;
 };
 
-// Says what went wrong, readably; with `trace` also the traceback of the server.
+// Prints the error, and with `trace` the traceback of the server.
 inline exit_code report(const wslink::error &why, bool trace) {
   std::fprintf(stderr, "wslink-cli: %s\n", why.message());
   if (why.remote_code()) {

@@ -1,4 +1,4 @@
-// The command line of wslink-cli, and what becomes of it: a configuration, and arguments.
+// The command line of wslink-cli, and its conversion to a configuration and to arguments.
 
 #ifndef WSLINK_CLI_OPTIONS_HPP
 #define WSLINK_CLI_OPTIONS_HPP
@@ -87,7 +87,7 @@ other users of the machine could read it; without both it is "wslink-secret", as
 
 )";
 
-// Without the description that CLI11 would put behind the type of each option.
+// Without a description, which CLI11 would print behind the type of each option.
 inline CLI::Validator positive() { return CLI::PositiveNumber.description(""); }
 
 // An option that may be given several times, one value each.
@@ -114,7 +114,7 @@ inline void add_connection(CLI::App &app, connection_options &to) {
       ->type_name("http://[USER:PASSWORD@]HOST:PORT");
   add_each(app, "--ca", to.ca, "Trust the certificates of a PEM file", "FILE");
   app.add_flag("--no-platform-roots", to.no_platform_roots, "Do not trust the authorities of the platform");
-  add_each(app, "--pin", to.pins, "Accept exactly the certificate with this SHA-256 fingerprint", "HEX");
+  add_each(app, "--pin", to.pins, "Accept only the certificate with this SHA-256 fingerprint", "HEX");
   app.add_flag("--insecure", to.insecure, "Accept any certificate: others can listen and change everything");
   auto *certificate = app.add_option("--cert", to.certificate, "Certificate of the client, PEM")->type_name("FILE");
   auto *key = app.add_option("--key", to.key, "Its PKCS #8 key, PEM")->type_name("FILE")->needs(certificate);
@@ -123,7 +123,7 @@ inline void add_connection(CLI::App &app, connection_options &to) {
       ->check(positive())
       ->type_name("SECONDS")
       ->capture_default_str();
-  app.add_option("--heartbeat", to.heartbeat, "Ping after so many silent seconds")
+  app.add_option("--heartbeat", to.heartbeat, "Ping after this many seconds without data")
       ->check(positive())
       ->type_name("SECONDS");
   app.add_option("--max-message", to.max_message, "Largest message that is accepted (1 GiB)")
@@ -133,7 +133,7 @@ inline void add_connection(CLI::App &app, connection_options &to) {
       ->check(positive())
       ->type_name("BYTES");
   app.add_option("--save", to.save, "Save binary data of results to this folder")->type_name("DIR");
-  app.add_option("--log", to.log, "Tell on stderr what happens")
+  app.add_option("--log", to.log, "Log to stderr up to this level")
       ->check(CLI::IsMember({"error", "warning", "info", "debug"}).description(""))
       ->type_name("error|warning|info|debug");
   app.add_flag("-q,--quiet", to.quiet, "No progress bar");
@@ -150,27 +150,27 @@ inline void add_call(CLI::App &app, call_options &to) {
   app.add_option("--kwargs", to.kwargs, "Keyword arguments as a JSON object")->type_name("JSON");
   add_each(app, "-k", to.keywords, "One keyword argument", "NAME=JSON");
   add_each(app, "-a,--attach", to.attachments, "Binary data that the arguments name as @NAME", "NAME=FILE");
-  app.add_option("-t,--timeout", to.timeout, "Seconds to wait for the reply; without end if not given")
+  app.add_option("-t,--timeout", to.timeout, "Seconds to wait for the reply; unlimited if not given")
       ->check(positive())
       ->type_name("SECONDS");
 }
 
 inline void add_subscribe(CLI::App &app, subscribe_options &to) {
   app.add_option("topics", to.topics, "The topics")->required()->type_name("TOPIC")->expected(1, 1000000);
-  app.add_option("-n,--count", to.count, "End after so many publications")->check(positive())->type_name("N");
-  app.add_option("--for", to.seconds, "End after so many seconds")->check(positive())->type_name("SECONDS");
-  app.add_option("--latest", to.latest, "Keep only the last N when they come faster than they are written")
+  app.add_option("-n,--count", to.count, "End after N publications")->check(positive())->type_name("N");
+  app.add_option("--for", to.seconds, "End after this many seconds")->check(positive())->type_name("SECONDS");
+  app.add_option("--latest", to.latest, "Keep only the last N if they arrive faster than they are printed")
       ->check(positive())
       ->type_name("N");
 }
 
-// CLI11 takes values such as "[1, 2]" apart, and "-Infinity" for options. This keeps them whole: they get a mark in
-// front, which is taken away again when the options have them.
+// CLI11 splits values such as "[1, 2]", and takes "-Infinity" for an option. To prevent that, such values get a mark as
+// their first character, which is removed after parsing.
 constexpr char whole_mark = '\x1f';
 
 inline std::vector<std::string> marked(int argc, char **argv) {
   std::vector<std::string> arguments;
-  for (int i = argc - 1; i > 0; --i) { // CLI11 takes them from the end
+  for (int i = argc - 1; i > 0; --i) { // CLI11 reads them from the end
     const std::string text = argv[i];
     const bool whole = text == "-Infinity" || (!text.empty() && text[0] == '[');
     arguments.push_back(whole ? whole_mark + text : text);
@@ -270,8 +270,8 @@ inline wslink::config make_config(const connection_options &from) {
   return config;
 }
 
-// JSON text in which the strings "@NAME" of attachments are their keys. Everything else stays as it was written:
-// numbers keep all their digits, NaN is understood by the library.
+// Replaces the strings "@NAME" of attachments in JSON text by their keys. Other text is unchanged, so that
+// numbers keep all their digits; the library accepts NaN.
 inline std::string with_keys(const std::string &text, const std::map<std::string, std::string> &keys) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
@@ -294,7 +294,7 @@ inline std::string with_keys(const std::string &text, const std::map<std::string
   return out;
 }
 
-// One argument: JSON, or @NAME by itself.
+// One argument: JSON, or @NAME without quotes.
 inline std::string argument(const std::string &text, const std::map<std::string, std::string> &keys) {
   if (!text.empty() && text[0] == '@') {
     const auto found = keys.find(text.substr(1));
@@ -305,7 +305,7 @@ inline std::string argument(const std::string &text, const std::map<std::string,
   return with_keys(text, keys);
 }
 
-// Adds JSON text, and says what to do if it is none.
+// Adds JSON text. If it is invalid, the error suggests how to quote it.
 template <class Add>
 void add_json(wslink::args &to, const std::string &text, Add add) {
   add();

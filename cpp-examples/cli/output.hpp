@@ -1,4 +1,4 @@
-// What wslink-cli shows: values as JSON lines on stdout, progress on stderr.
+// The output of wslink-cli: values as JSON lines on stdout, progress on stderr.
 
 #ifndef WSLINK_CLI_OUTPUT_HPP
 #define WSLINK_CLI_OUTPUT_HPP
@@ -39,7 +39,7 @@ inline std::string sha256(wslink::bytes_view data) {
   return hex;
 }
 
-// Text as a JSON string, quotes included.
+// Text as a JSON string, including the quotes.
 inline std::string json_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -56,11 +56,11 @@ inline std::string json_string(std::string_view text) {
   return out + '"';
 }
 
-// Writes values as JSON in which nothing is lost: the library's tagged style, but binary data by its size and digest,
-// or saved to files.
+// Writes values as lossless JSON: in the tagged style of the library, but with the size and digest of binary data in
+// place of the data, which can be saved to files.
 class value_writer {
 public:
-  // With a folder, which is made, binary data is saved there.
+  // With a folder, binary data is saved there. The folder is created.
   explicit value_writer(std::string folder) : folder_(std::move(folder)) {
     if (folder_.empty())
       return;
@@ -101,7 +101,7 @@ private:
     }
   }
 
-  // JSON knows only strings as keys; other maps become lists of pairs.
+  // Keys in JSON are strings; maps with other keys become lists of pairs.
   void write_map(wslink::value v, std::string &out) {
     bool strings = true;
     for (const auto &pair : v.items())
@@ -131,7 +131,7 @@ private:
 
   std::string save(wslink::bytes_view data) {
     std::string path;
-    do { // the next name that is free: nothing is overwritten
+    do { // find a free name, so that nothing is overwritten
       std::array<char, 32> name{};
       std::snprintf(name.data(), name.size(), "bytes-%04u.%s", ++saved_, extension(data));
       path = (std::filesystem::path(folder_) / name.data()).string();
@@ -144,7 +144,7 @@ private:
     return path;
   }
 
-  // By the first bytes, as a courtesy to image viewers.
+  // Detected from the first bytes, for image viewers.
   static const char *extension(wslink::bytes_view data) {
     const std::string_view start = data.sub(0, 4).as_text();
     if (start == "\x89PNG")
@@ -158,14 +158,14 @@ private:
   unsigned saved_ = 0;
 };
 
-// One line on stdout, at once: whoever reads it by a pipe waits for it.
+// Prints one line on stdout and flushes it, because the reader of a pipe may wait for it.
 inline void print_line(const std::string &line) {
   if (std::printf("%s\n", line.c_str()) < 0 || std::fflush(stdout) != 0) {
     throw failure(exit_file, "cannot write to stdout");
   }
 }
 
-// A bar on stderr for large messages, if somebody is there to see it.
+// A progress bar on stderr for large messages, if stderr is a terminal.
 class progress_bar {
 public:
   explicit progress_bar(bool wanted) : shown_(wanted && stderr_is_terminal()) {}
@@ -187,7 +187,7 @@ public:
       clear();
   }
 
-  // Makes room for what is printed next.
+  // Erases the bar before other output.
   void clear() {
     if (drawn_)
       std::fprintf(stderr, "\r%60s\r", "");

@@ -1,6 +1,6 @@
-//! The C functions in any order: handles made, used and freed, callbacks that call back in, ids of what is over,
-//! and a server that does anything. What the header promises holds: user data is dropped once, and an accepted call
-//! is completed once.
+//! The C functions in any order: handles are created, used and freed; callbacks call the library; ids are stale; the server does
+//! anything. The header's promises must hold: user data is dropped once, and an accepted call completes once.
+//!
 //!
 //! An input is three bytes of options, the actions of the server (a block), and the steps of the application.
 #![no_main]
@@ -14,7 +14,7 @@ use wslink_fuzz::c::*;
 use wslink_fuzz::input::Input;
 use wslink_fuzz::server;
 
-/// What callbacks know, on any thread. Of one input at a time.
+/// The data of callbacks for one input, used on any thread.
 static SESSION: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static USERS: AtomicI64 = AtomicI64::new(0);
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
@@ -23,7 +23,7 @@ static CALLS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static SUBSCRIPTIONS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static DOCUMENTS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
-/// User data: what its callback does when it is called. A second drop is a double free.
+/// User data: the action of its callback. A second drop is a double free.
 struct User {
     action: u8,
     _memory: Vec<u8>,
@@ -36,13 +36,13 @@ fn user(action: u8) -> *mut c_void {
 
 extern "C" fn drop_user(user: *mut c_void) {
     USERS.fetch_sub(1, SeqCst);
-    // SAFETY: made by `user`, and dropped once, which the sanitizer sees to.
+    // SAFETY: `user` created it, and it is dropped once, which the sanitizer checks.
     drop(unsafe { Box::from_raw(user.cast::<User>()) });
 }
 
-/// What a callback does; only what the header allows there.
+/// The action of a callback, limited to what the header allows there.
 fn act(user: *mut c_void, document: *const c_void) {
-    // SAFETY: not dropped before its last call.
+    // SAFETY: it is not dropped before its last call.
     let action = unsafe { &*user.cast::<User>() }.action;
     let session = SESSION.load(SeqCst);
     unsafe {
@@ -55,7 +55,7 @@ fn act(user: *mut c_void, document: *const c_void) {
             6 => assert!(wslink_session_dispatch(session, 0, 0, null_mut()) < 0),
             7 => ignore(wslink_session_close(session, 1, null_mut())),
             8 => ignore(wslink_session_connect(session, null_mut())),
-            // Elsewhere others may be using it.
+            // Otherwise other threads may be using it.
             9 if QUEUED.load(SeqCst) != 0 => free_session(),
             10 => ignore(wslink_session_state(session)),
             _ => {}
@@ -80,20 +80,20 @@ extern "C" fn published(user: *mut c_void, topic: wslink_str, message: *const c_
 }
 
 extern "C" fn changed(user: *mut c_void, change: *const wslink_state_change) {
-    // SAFETY: borrowed for the callback.
+    // SAFETY: borrowed during the callback.
     assert!((0..=6).contains(&unsafe { &*change }.state));
     act(user, null());
 }
 
 extern "C" fn progressed(user: *mut c_void, progress: *const wslink_progress) {
-    // SAFETY: borrowed for the callback.
+    // SAFETY: borrowed during the callback.
     let progress = unsafe { &*progress };
     assert!(progress.bytes <= progress.total);
     act(user, null());
 }
 
 extern "C" fn woken(user: *mut c_void) {
-    // SAFETY: not dropped before its last call.
+    // SAFETY: it is not dropped before its last call.
     assert_eq!(unsafe { &*user.cast::<User>() }._memory.len(), 100);
 }
 
@@ -107,7 +107,7 @@ extern "C" fn filtered(user: *mut c_void, reason: *const c_void, attempt: u32) -
     attempt < 3
 }
 
-/// An id that was given out, or one that was not.
+/// A valid id, or an invented one.
 fn any(ids: &Mutex<Vec<u64>>, which: u8) -> u64 {
     let ids = ids.lock().unwrap();
     ids.get(usize::from(which) % (ids.len() + 1)).copied().unwrap_or(u64::from(which))
@@ -118,11 +118,11 @@ fn keep(document: *const c_void) {
 }
 
 fn free_session() {
-    // SAFETY: nobody else has it any more.
+    // SAFETY: no other thread has it any more.
     unsafe { wslink_session_free(SESSION.swap(null_mut(), SeqCst)) };
 }
 
-/// Whether it succeeds depends on what came before.
+/// Whether it succeeds depends on the earlier steps.
 fn ignore<T>(_code: T) {}
 
 fn text(text: &str) -> wslink_str {
@@ -132,7 +132,7 @@ fn text(text: &str) -> wslink_str {
 unsafe fn call(session: *const c_void, action: u8, args: *mut c_void) -> i32 {
     let options = wslink_call_options { size: size_of::<wslink_call_options>(), timeout_ms: u32::from(action >> 4) };
     let mut id = 0;
-    // Completed before it returns, perhaps: so counted first.
+    // Count first, because the call may complete before the function returns.
     ACCEPTED.fetch_add(1, SeqCst);
     let code = unsafe {
         let completion: wslink_completion_fn = if action == 255 { None } else { Some(completed) };
@@ -163,7 +163,7 @@ unsafe fn subscribe(session: *const c_void, action: u8) {
     }
 }
 
-/// One of the functions that add arguments.
+/// Calls one of the functions that add arguments.
 unsafe fn add(args: *mut c_void, input: &mut Input<'_>, error: *mut *mut c_void) {
     let choice = input.byte();
     let words = input.text();
@@ -181,7 +181,7 @@ unsafe fn add(args: *mut c_void, input: &mut Input<'_>, error: *mut *mut c_void)
             5 | 6 => wslink_args_add_string(args, view, error),
             7 => wslink_args_add_bytes(args, data, words.len(), error),
             8 => {
-                // Kept by reference: the user data holds it.
+                // Passed by reference: the user data owns it.
                 let owner = user(choice);
                 wslink_args_add_buffer(
                     args,
@@ -217,7 +217,7 @@ unsafe fn add(args: *mut c_void, input: &mut Input<'_>, error: *mut *mut c_void)
     }
 }
 
-/// One of the functions that change a configuration.
+/// Calls one of the functions that change a configuration.
 unsafe fn configure(config: *mut c_void, input: &mut Input<'_>, error: *mut *mut c_void) {
     let (choice, value) = (input.byte(), input.byte());
     let number = u64::from(value);
@@ -308,7 +308,7 @@ impl Application {
         unsafe {
             match choice % 24 {
                 0 | 1 if session.is_null() => {
-                    // The way of delivery that callbacks rely on is set last.
+                    // Last, so that the input cannot change the delivery that the callbacks rely on.
                     let way = if self.queued { WSLINK_DELIVERY_QUEUED } else { WSLINK_DELIVERY_IO_THREAD };
                     wslink_config_set_delivery(self.config, way, null_mut());
                     let mut made = null_mut();
@@ -355,7 +355,7 @@ impl Application {
                     self.config = null_mut();
                     if value & 1 == 0 {
                         let _ = wslink_config_new(self.url.as_ptr(), &mut self.config, &mut error);
-                        // As long as tests can wait.
+                        // A timeout that a test can wait for.
                         ignore(wslink_config_set_connect_timeout(self.config, 40, null_mut()));
                     }
                 }

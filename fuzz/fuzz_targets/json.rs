@@ -1,8 +1,8 @@
-//! The JSON decoder against serde_json, and there and back through our writers.
+//! The JSON decoder compared with serde_json, and a round trip through the writers.
 //!
-//! Differences that are meant: we accept Python's `NaN` and `Infinity`, numbers too large for a double, surrogates
-//! without partner (U+FFFD) and more than 128 levels; integers beyond 64 bit keep all digits (a double for
-//! serde_json), and `-0` is the integer 0, as in Python.
+//! Intended differences: the library accepts Python's `NaN` and `Infinity`, numbers too large for a double, unpaired
+//! surrogates (U+FFFD) and more than 128 levels; integers beyond 64 bits keep all digits (serde_json makes doubles), and `-0`
+//! is the integer 0, as in Python.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ use wslink::wire::value::{Kind, Value};
 use wslink::{Args, Code, Protocol};
 use wslink_fuzz::{MAX_NODES, survey};
 
-/// What serde_json reads, all pairs of a map in order.
+/// A value from serde_json, with all pairs of a map in order.
 enum Theirs {
     Null,
     Bool(bool),
@@ -128,11 +128,11 @@ fuzz_target!(|data: &[u8]| {
     if depth > 120 {
         return;
     }
-    // Strict JSON for others, but for integers that are too large for their doubles.
+    // Strict JSON for other readers, except for integers that are too large for their doubles.
     if !survey(root, |v| v.kind() == Kind::BigInt && v.as_f64().is_some_and(f64::is_infinite)).1 {
         serde_json::from_str::<Theirs>(&write::plain(root).text).expect("plain text is strict JSON");
     }
-    // As an argument of a call of protocol 1.
+    // As an argument of a protocol 1 call.
     let mut args = Args::new();
     args.positional.value(root).unwrap();
     let mut format =

@@ -1,7 +1,7 @@
-//! The msgpack decoder against the `rmpv` crate, and there and back through our encoder.
+//! The msgpack decoder compared with the `rmpv` crate, and a round trip through the encoder.
 //!
-//! Differences that are meant: we refuse bytes after the value, text that is not UTF-8, the byte 0xc1 (null for
-//! rmpv), and more than 2048 levels.
+//! Intended differences: the library refuses bytes after the value, text that is not UTF-8, the byte 0xc1 (null in rmpv), and
+//! more than 2048 levels.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -39,7 +39,7 @@ fn same_float(ours: Value<'_>, theirs: f64) -> bool {
         && ours.as_f64().is_some_and(|f| f.to_bits() == theirs.to_bits() || f.is_nan() && theirs.is_nan())
 }
 
-/// A call with the value as its argument, as it is sent; decoded again.
+/// The value as the argument of an encoded call, decoded again.
 fn sent(value: Value<'_>) -> (Vec<u8>, Document) {
     let mut args = Args::new();
     args.positional.value(value).unwrap();
@@ -58,7 +58,7 @@ fn sent(value: Value<'_>) -> (Vec<u8>, Document) {
 
 fuzz_target!(|data: &[u8]| {
     let mut rest = data;
-    // It counts each level twice.
+    // rmpv counts each level twice.
     let theirs = rmpv::decode::read_value_with_max_depth(&mut rest, 2 * 2100).ok().filter(|_| rest.is_empty());
     let document = match decode(data.to_vec().into(), MAX_NODES) {
         Ok(document) => document,
@@ -71,7 +71,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let theirs = theirs.expect("we accept, rmpv does not");
     assert!(same(document.root(), &theirs), "{:?} is not {theirs:?}", document.root());
-    // The call around it is nested too.
+    // The call adds levels of its own.
     if survey(document.root(), |_| false).0 < 2000 {
         let (bytes, back) = sent(document.root());
         let value = back.root().get("args").and_then(|args| args.index(0)).unwrap();

@@ -1,14 +1,15 @@
-//! The state machine and the receiving half of a session, driven by anything: frames, times, calls, cancels,
-//! subscriptions, closes, lost connections, in any order. What is promised holds at every step.
+//! The state machine and the receiving half of a session with any events in any order: frames, times, calls, cancellations,
+//! subscriptions, closes, lost connections. The promises of the session must hold at every step.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use wslink::Reconnect;
+use wslink::session::calls::Deadline;
 use wslink::session::core::{Core, Effect, Seeds, State, StateChange};
 use wslink::session::inbound::{Inbound, Received};
 use wslink::session::options::Options;
-use wslink::session::reconnect::Reconnect;
 use wslink::wire::chunks::ChunkHeader;
 use wslink::wire::limits::Limits;
 use wslink::wire::msgpack::encode::Encode;
@@ -16,7 +17,7 @@ use wslink::{Args, Code, Error, Outcome, Protocol, result};
 use wslink_fuzz::input::Input;
 use wslink_fuzz::pool;
 
-/// A call that was accepted and is not completed.
+/// An accepted call that has not completed.
 struct Open {
     number: u64,
     deadline: Option<Instant>,
@@ -33,6 +34,8 @@ struct World<'a> {
     connected: bool,
     hurry: bool,
     attempts: u32,
+    /// When the current connection became ready.
+    ready_at: Option<Instant>,
     open: BTreeMap<u64, Open>,
     begun: u64,
     completed: u64,
@@ -70,6 +73,7 @@ impl<'a> World<'a> {
             connected: false,
             hurry: false,
             attempts: 0,
+            ready_at: None,
             open: BTreeMap::new(),
             begun: 0,
             completed: 0,
@@ -91,14 +95,14 @@ impl<'a> World<'a> {
             }
             1 | 2 => {
                 self.inbound = Inbound::new(self.limits, pool());
-                self.inbound.set_topics(self.core.topics().snapshot());
+                self.inbound.set_topics(self.core.topics().directory());
                 self.connected = true;
                 self.core.opened(self.now);
             }
-            3 => self.core.failed(Error::new(Code::Connect, "no connection").retriable_if(true)),
+            3 => self.core.failed(Error::new(Code::Connect, "no connection")),
             4 => {
                 let code = [Code::ConnectionLost, Code::Protocol, Code::Auth][usize::from(self.input.byte() % 3)];
-                self.lost(Error::new(code, "cut").retriable_if(true));
+                self.lost(Error::new(code, "cut"));
             }
             5 => {
                 let milliseconds = u64::from(self.input.short());
@@ -121,14 +125,14 @@ impl<'a> World<'a> {
                 let subscriber = self.subscriptions.len() as u64;
                 let id = self.core.topics().subscribe(topic, subscriber);
                 self.subscriptions.push(id);
-                self.inbound.set_topics(self.core.topics().snapshot());
+                self.inbound.set_topics(self.core.topics().directory());
             }
             9 => {
                 let which = usize::from(self.input.byte());
                 let id = self.subscriptions.get(which).copied();
                 let gone = self.core.topics().unsubscribe(id.unwrap_or(u64::MAX));
                 assert!(gone.is_none_or(|subscriber| subscriber == which as u64));
-                self.inbound.set_topics(self.core.topics().snapshot());
+                self.inbound.set_topics(self.core.topics().directory());
             }
             10 => {
                 let timeout = Duration::from_millis(u64::from(self.input.byte()));
@@ -166,7 +170,7 @@ impl<'a> World<'a> {
             args.positional.bytes(vec![flags; 300].into()).unwrap();
         }
         let ready = self.core.state() == State::Ready;
-        match self.core.call("m", &args, timeout.map(|t| self.now + t), self.begun) {
+        match self.core.call("m", &args, Deadline::after(self.now, timeout), self.begun) {
             Ok(id) => {
                 assert!(ready);
                 let open = Open { number: self.begun, deadline: timeout.map(|t| self.now + t) };
@@ -177,7 +181,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A reply to the hello, of the generation that the input says.
+    /// A reply to the hello, of the generation that the input chooses.
     fn hello(&mut self) {
         let flags = self.input.byte();
         if flags & 1 != 0 {
@@ -222,27 +226,26 @@ impl<'a> World<'a> {
         self.frame(false, &[&header.to_bytes(), message].concat(), step);
     }
 
-    /// A message arrives, in pieces of `step` bytes, or at once.
+    /// Delivers a message in pieces of `step` bytes, or at once.
     fn frame(&mut self, text: bool, payload: &[u8], step: usize) {
         if !self.connected {
             return;
         }
-        self.inbound.set_protocol(self.core.settled());
+        self.inbound.set_protocol(self.core.protocol());
         self.inbound.set_call_prefix(self.core.call_prefix());
         match feed(&mut self.inbound, text, payload, step) {
-            Ok(Some(Received::Reply { protocol, id, outcome })) => {
+            Ok(Received::Reply { protocol, id, outcome }) => {
                 self.core.heard(self.now);
                 self.core.reply(self.now, protocol, &id, outcome);
             }
-            Ok(Some(Received::Publication { to, .. })) => {
+            Ok(Received::Publication { to, .. }) => {
                 assert!(!to.is_empty());
                 for subscriber in to.iter() {
                     let id = self.subscriptions[*subscriber as usize];
                     assert_eq!(self.core.topics().get(id), Some(subscriber), "a publication for who has left");
                 }
             }
-            Ok(Some(Received::Undecoded { .. })) => unreachable!("nothing is left undecoded here"),
-            Ok(None) => self.core.heard(self.now),
+            Ok(Received::Nothing | Received::Unsubscribed | Received::Malformed(_)) => self.core.heard(self.now),
             Err(error) => self.lost(error),
         }
     }
@@ -270,7 +273,7 @@ impl<'a> World<'a> {
                     }
                     assert!(sent == total && message.sent() == total);
                 }
-                Effect::Ping | Effect::Close(_) => {}
+                Effect::Ping | Effect::Close(_) | Effect::Withdraw(_) => {}
                 Effect::Drop => self.connected = false,
                 Effect::Complete(number, outcome) => self.complete(number, Some(outcome)),
                 Effect::Judge(error, attempt) => {
@@ -285,7 +288,7 @@ impl<'a> World<'a> {
         assert_eq!(self.core.state(), self.state);
     }
 
-    /// `None`: taken back by the caller.
+    /// `None`: the caller has withdrawn it.
     fn complete(&mut self, number: u64, outcome: Option<Outcome>) {
         let id = self.open.iter().find(|(_, open)| open.number == number).map(|(id, _)| *id);
         let open = id.and_then(|id| self.open.remove(&id)).expect("one completion for each call");
@@ -318,11 +321,21 @@ impl<'a> World<'a> {
                 assert!(change.error.is_some());
             }
             State::Connecting => assert_eq!(change.attempt, self.attempts),
-            State::Ready | State::Closed => {
+            State::Ready => self.ready_at = Some(self.now),
+            State::Closed => {
                 self.attempts = 0;
-                assert!(change.state == State::Ready || self.open.is_empty(), "closed with open calls");
+                assert!(self.open.is_empty(), "closed with open calls");
             }
-            State::Lost => assert!(self.open.is_empty(), "a call outlives its connection"),
+            State::Lost => {
+                assert!(self.open.is_empty(), "a call outlives its connection");
+                let lived = self.now - self.ready_at.take().expect("only what was ready is lost");
+                if self.reconnect.is_some_and(|policy| {
+                    let bounds = [Some(policy.longest_delay), policy.total, Some(Duration::from_secs(10))];
+                    bounds.into_iter().flatten().min().is_some_and(|lasting| lived >= lasting)
+                }) {
+                    self.attempts = 0;
+                }
+            }
             _ => {}
         }
     }
@@ -337,7 +350,7 @@ impl<'a> World<'a> {
     }
 }
 
-fn feed(inbound: &mut Inbound<u64>, text: bool, payload: &[u8], step: usize) -> wslink::Result<Option<Received<u64>>> {
+fn feed(inbound: &mut Inbound<u64>, text: bool, payload: &[u8], step: usize) -> wslink::Result<Received<u64>> {
     if step == 0
         && let Some(received) = inbound.whole(text, payload)?
     {

@@ -1,4 +1,4 @@
-//! Protocol 1: JSON text and attachments, cut anywhere; see `wslink_fuzz::frames`.
+//! Protocol 1: JSON text and attachments, split anywhere; see `wslink_fuzz::frames`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Protocol 2: chunks with any header, cut anywhere; see `wslink_fuzz::frames`.
+//! Protocol 2: chunks with any header, split anywhere; see `wslink_fuzz::frames`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

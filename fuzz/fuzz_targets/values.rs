@@ -1,4 +1,4 @@
-//! Every view of every value of any document, by the C functions. The first byte chooses the encoding.
+//! Every value of any document, read by every C function. The first byte chooses the encoding.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,16 +6,16 @@ use std::ptr::{null, null_mut};
 use wslink_fuzz::c::*;
 use wslink_fuzz::input::Input;
 
-/// What a getter found.
+/// The result of a getter.
 macro_rules! get {
     ($getter:ident, $value:expr, $empty:expr) => {{
         let mut out = $empty;
-        // SAFETY: the value is one of a document that lives, and `out` is for what the getter writes.
+        // SAFETY: the value belongs to a document that lives, and `out` has the type that the getter writes.
         unsafe { $getter($value, &mut out) }.then_some(out)
     }};
 }
 
-/// What a function copied, and how many there are.
+/// The copied numbers, and their count.
 macro_rules! copied {
     ($copy:ident, $value:expr, $zero:expr, $capacity:expr) => {{
         let mut out = vec![$zero; $capacity];
@@ -30,7 +30,7 @@ const NO_TEXT: wslink_str = wslink_str { ptr: null(), len: 0 };
 const NO_BYTES: wslink_bytes = wslink_bytes { ptr: null(), len: 0 };
 
 fn bytes<'a>(data: wslink_bytes) -> &'a [u8] {
-    // SAFETY: a view into a document or text that lives.
+    // SAFETY: a view of a document or text that lives.
     if data.len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data.ptr, data.len) } }
 }
 
@@ -38,7 +38,7 @@ fn text<'a>(view: wslink_str) -> &'a str {
     std::str::from_utf8(bytes(wslink_bytes { ptr: view.ptr.cast(), len: view.len })).expect("text is UTF-8")
 }
 
-/// Exactly the getters of its kind find something.
+/// Exactly the getters of the value's kind return something.
 fn getters(v: wslink_value) {
     let kind = unsafe { wslink_value_kind(v) };
     let size = unsafe { wslink_value_size(v) };
@@ -72,7 +72,7 @@ fn getters(v: wslink_value) {
     assert!(digits.is_none_or(|d| d.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit())));
 }
 
-/// The members: as keys and values for a map.
+/// The members of a container; of a map, keys and values.
 fn members(v: wslink_value) -> Vec<(wslink_value, wslink_value)> {
     let kind = unsafe { wslink_value_kind(v) };
     let mut iter = unsafe { wslink_value_iter(v) };
@@ -90,7 +90,7 @@ fn members(v: wslink_value) -> Vec<(wslink_value, wslink_value)> {
     all
 }
 
-/// The texts that an array of `size` elements begins with, a few at a time.
+/// The texts at the beginning of an array of `size` elements, read a few at a time.
 fn many_strings(v: wslink_value, size: usize) -> Vec<&'static str> {
     let (mut iter, mut all, mut some) = (unsafe { wslink_value_iter(v) }, Vec::new(), [NO_TEXT; 3]);
     loop {
@@ -100,7 +100,7 @@ fn many_strings(v: wslink_value, size: usize) -> Vec<&'static str> {
         }
         all.extend(some[..count].iter().map(|s| text(*s)));
     }
-    // The iterator is at what follows them.
+    // The iterator is at the next value.
     let mut next = NOTHING;
     let more = unsafe { wslink_iter_next(&mut iter, null_mut(), &mut next) };
     assert_eq!(more, all.len() < size);
@@ -114,7 +114,7 @@ fn many_strings(v: wslink_value, size: usize) -> Vec<&'static str> {
 
 fn by_place(v: wslink_value, all: &[(wslink_value, wslink_value)]) {
     let kind = unsafe { wslink_value_kind(v) };
-    // The first few, because each look steps over those before it.
+    // Only the first few, because each access steps over the values before it.
     for (i, (key, value)) in all.iter().enumerate().take(20) {
         let mut at = NOTHING;
         let at = unsafe { wslink_value_at(v, i, &mut at) }.then_some(at);
@@ -132,7 +132,7 @@ fn by_place(v: wslink_value, all: &[(wslink_value, wslink_value)]) {
     }
     let mut behind = NOTHING;
     assert!(!unsafe { wslink_value_at(v, all.len(), &mut behind) });
-    // The fuzzer reads this one here and makes documents that have it.
+    // The fuzzer finds this key in the code and creates documents that have it.
     let other = "a key that is hardly in a document";
     let is_other = |key| get!(wslink_value_get_string, key, NO_TEXT).is_some_and(|key| text(key) == other);
     let found = find(v, wslink_str { ptr: other.as_ptr().cast(), len: other.len() });
@@ -221,13 +221,13 @@ fuzz_target!(|data: &[u8]| {
             todo.extend(all.into_iter().flat_map(|(key, value)| [key, value]).filter(|v| !v.document.is_null()));
         }
     }
-    // Any place is checked. What it gives is a value of the document, or nothing.
+    // Every position is checked. The result is a value of the document, or nothing.
     let forged = wslink_value { document, place: forged | u64::from(options & 2 == 0) * 0xffff_ffff_0000_0000 };
     if unsafe { wslink_value_kind(forged) } >= 0 {
         getters(forged);
         by_place(forged, &members(forged));
     }
-    // What was taken out outlives the document.
+    // Owned results outlive the document.
     let kept = get!(wslink_value_get_buffer, root, null());
     unsafe { wslink_document_unref(document) };
     if let Some(kept) = kept {

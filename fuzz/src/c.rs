@@ -12,15 +12,15 @@ pub struct wslink_value {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct wslink_str {
-    pub ptr: *const c_char,
+pub struct wslink_bytes {
+    pub ptr: *const u8,
     pub len: usize,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct wslink_bytes {
-    pub ptr: *const u8,
+pub struct wslink_str {
+    pub ptr: *const c_char,
     pub len: usize,
 }
 
@@ -78,6 +78,7 @@ pub struct wslink_stats {
     pub calls: u64,
     pub calls_in_flight: u64,
     pub events_waiting: u64,
+    pub bytes_waiting: u64,
 }
 
 #[repr(C)]
@@ -97,6 +98,7 @@ pub struct wslink_subscribe_options {
 
 pub type wslink_drop_fn = Option<extern "C" fn(user: *mut c_void)>;
 pub type wslink_reconnect_filter_fn = Option<extern "C" fn(user: *mut c_void, reason: *const c_void, attempt: u32) -> bool>;
+pub type wslink_attempt_fn = Option<extern "C" fn(user: *mut c_void, attempt: *mut c_void, number: u32, reason: *const c_void) -> bool>;
 pub type wslink_log_fn = Option<extern "C" fn(user: *mut c_void, level: i32, line: *const c_char)>;
 pub type wslink_state_fn = Option<extern "C" fn(user: *mut c_void, change: *const wslink_state_change)>;
 pub type wslink_progress_fn = Option<extern "C" fn(user: *mut c_void, progress: *const wslink_progress)>;
@@ -108,6 +110,16 @@ pub const WSLINK_VERSION_MAJOR: i32 = 0;
 pub const WSLINK_VERSION_MINOR: i32 = 1;
 pub const WSLINK_VERSION_PATCH: i32 = 0;
 pub const WSLINK_VERSION_NUMBER: i32 = 1000;
+pub const WSLINK_TYPE_INT8: i32 = 1;
+pub const WSLINK_TYPE_UINT8: i32 = 2;
+pub const WSLINK_TYPE_INT16: i32 = 3;
+pub const WSLINK_TYPE_UINT16: i32 = 4;
+pub const WSLINK_TYPE_INT32: i32 = 5;
+pub const WSLINK_TYPE_UINT32: i32 = 6;
+pub const WSLINK_TYPE_INT64: i32 = 7;
+pub const WSLINK_TYPE_UINT64: i32 = 8;
+pub const WSLINK_TYPE_FLOAT32: i32 = 9;
+pub const WSLINK_TYPE_FLOAT64: i32 = 10;
 pub const WSLINK_OK: i32 = 0;
 pub const WSLINK_ERR_ARGUMENT: i32 = -100;
 pub const WSLINK_ERR_NULL: i32 = -101;
@@ -198,12 +210,14 @@ unsafe extern "C" {
     pub fn wslink_error_remote_code(error: *const c_void, code: *mut i64) -> bool;
     pub fn wslink_error_remote_message(error: *const c_void) -> *const c_char;
     pub fn wslink_error_remote_data(error: *const c_void, data: *mut wslink_value) -> bool;
+    pub fn wslink_error_remote_value(error: *const c_void, value: *mut wslink_value) -> bool;
     pub fn wslink_error_clone(error: *const c_void) -> *mut c_void;
     pub fn wslink_error_free(error: *mut c_void);
     pub fn wslink_buffer_ref(buffer: *const c_void) -> *const c_void;
     pub fn wslink_buffer_unref(buffer: *const c_void);
     pub fn wslink_buffer_data(buffer: *const c_void) -> *const u8;
     pub fn wslink_buffer_size(buffer: *const c_void) -> usize;
+    pub fn wslink_bytes_as_array(data: wslink_bytes, element: i32, array: *mut *const c_void, count: *mut usize, copy: *mut *const c_void, err: *mut *mut c_void) -> i32;
     pub fn wslink_document_ref(document: *const c_void) -> *const c_void;
     pub fn wslink_document_unref(document: *const c_void);
     pub fn wslink_document_decode(data: *const u8, size: usize, encoding: i32, document: *mut *const c_void, err: *mut *mut c_void) -> i32;
@@ -267,6 +281,7 @@ unsafe extern "C" {
     pub fn wslink_args_add_json_array(args: *mut c_void, json: wslink_str, err: *mut *mut c_void) -> i32;
     pub fn wslink_args_add_json_keywords(args: *mut c_void, json: wslink_str, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_new(url: *const c_char, config: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+    pub fn wslink_config_clone(config: *const c_void, copy: *mut *mut c_void, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_free(config: *mut c_void);
     pub fn wslink_config_set_secret(config: *mut c_void, secret: *const c_char, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_add_hello_member(config: *mut c_void, name: *const c_char, json: *const c_char, err: *mut *mut c_void) -> i32;
@@ -276,6 +291,11 @@ unsafe extern "C" {
     pub fn wslink_config_set_heartbeat(config: *mut c_void, milliseconds: u32, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_set_reconnect(config: *mut c_void, options: *const wslink_reconnect_options, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_set_reconnect_filter(config: *mut c_void, callback: wslink_reconnect_filter_fn, user: *mut c_void, drop: wslink_drop_fn, err: *mut *mut c_void) -> i32;
+    pub fn wslink_config_before_attempt(config: *mut c_void, callback: wslink_attempt_fn, user: *mut c_void, drop: wslink_drop_fn, err: *mut *mut c_void) -> i32;
+    pub fn wslink_attempt_set_secret(attempt: *mut c_void, secret: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_attempt_set_url(attempt: *mut c_void, url: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_attempt_set_header(attempt: *mut c_void, name: *const c_char, value: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_config_set_call_timeout(config: *mut c_void, milliseconds: u32, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_set_max_message_size(config: *mut c_void, bytes: u64, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_set_max_unfinished(config: *mut c_void, count: usize, bytes: u64, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_set_attachment_store(config: *mut c_void, count: usize, bytes: u64, err: *mut *mut c_void) -> i32;

@@ -1,4 +1,4 @@
-//! WebSocket messages through [`Inbound`], cut in two ways that must give the same.
+//! Passes WebSocket messages through [`Inbound`], split in two ways that must have the same result.
 //!
 //! An input is a byte of options and then messages: a byte of flags, two bytes of length, the payload.
 
@@ -12,12 +12,11 @@ use wslink::wire::chunks::{ChunkHeader, HEADER_SIZE};
 use wslink::wire::json::write::tagged;
 use wslink::wire::limits::Limits;
 use wslink::wire::value::Kind;
-use wslink::{Code, Outcome, Protocol, Result};
+use wslink::{Outcome, Protocol, Result};
 
-/// Options: tight limits; the generation is not settled yet; small publications are left undecoded.
+/// Options: tight limits; the generation is not settled yet.
 const TIGHT: u8 = 1;
 const UNSETTLED: u8 = 2;
-const UNDECODED: u8 = 4;
 
 /// Flags of a message: it is text; whole at once where that is possible; in two frames; written to the place that
 /// `room` gives; the payload is a message to be cut in chunks. The upper bits choose the size of the pieces.
@@ -37,17 +36,17 @@ struct Way {
 
 const PLAIN: Way = Way { whole: false, fragmented: false, room: false, step: usize::MAX };
 
-type Got = Result<Option<Received<String>>>;
+type Got = Result<Received<String>>;
 
-/// Runs an input for one generation.
+/// Runs one input for one generation.
 pub fn check(protocol: Protocol, data: &[u8]) {
     let mut input = Input(data);
     let options = input.byte();
     let tight = options & TIGHT != 0;
-    // A header alone makes room for a large message, which costs time under the sanitizer.
+    // A header alone allocates memory for a large message, which is slow with the sanitizer.
     let mut limits = Limits { unfinished_count: 1 << 16, message_size: 64 << 10, ..Limits::default() };
     if tight {
-        // Not the bytes of unfinished messages: what these cost depends on how they are cut.
+        // No limit for the bytes of unfinished messages, because their cost depends on how they are split.
         limits =
             Limits { message_size: 200, unfinished_count: 3, attachment_count: 2, attachment_bytes: 300, ..limits };
     }
@@ -58,13 +57,10 @@ pub fn check(protocol: Protocol, data: &[u8]) {
     let make = || {
         let mut inbound: Inbound<String> = Inbound::new(limits, pool());
         inbound.set_protocol((options & UNSETTLED == 0).then_some(protocol));
-        inbound.set_topics(topics.snapshot());
+        inbound.set_topics(topics.directory());
         inbound
     };
     let (mut one, mut other) = (make(), make());
-    if options & UNDECODED != 0 {
-        one.leave_undecoded();
-    }
     let mut binary = HashSet::new();
     let mut number = 0xfeed_0000u32;
     while !input.is_empty() {
@@ -72,7 +68,7 @@ pub fn check(protocol: Protocol, data: &[u8]) {
         let payload = input.block();
         let text = flags & TEXT != 0;
         let way = Way {
-            // A whole chunk takes no place among the unfinished messages, one that comes in pieces does.
+            // A whole chunk does not count as an unfinished message, a chunk in pieces does.
             whole: flags & WHOLE != 0 && !tight,
             fragmented: flags & FRAGMENTED != 0,
             room: flags & ROOM != 0,
@@ -92,24 +88,11 @@ pub fn check(protocol: Protocol, data: &[u8]) {
             only_attachments_that_came(&a, &binary);
         }
         assert_eq!(summary(&a), summary(&b));
-        let mut dropped = [one.take_dropped(), other.take_dropped()];
-        let mut problems = [one.take_problem(), other.take_problem()].map(|p| p.map(|e| e.to_string()));
-        if options & UNDECODED != 0
-            && problems[0].is_none()
-            && let Ok(Some(Received::Publication { outcome: Err(error), .. })) = &a
-            && error.code() != Code::Remote
-        {
-            // It was noticed when it was decoded, after it had left.
-            dropped[0].malformed += 1;
-            problems[0] = Some(error.to_string());
-        }
-        assert_eq!(dropped[0], dropped[1]);
-        assert_eq!(problems[0], problems[1]);
-        assert_eq!(one.evicted(), other.evicted());
         if ended {
-            // So does the connection.
+            // The connection has ended as well. Whether further errors of this message are noted depends on its frames.
             return;
         }
+        assert_eq!(one.evicted(), other.evicted());
     }
 }
 
@@ -117,17 +100,13 @@ fn feed(inbound: &mut Inbound<String>, text: bool, payload: &[u8], way: &Way) ->
     if way.whole
         && let Some(received) = inbound.whole(text, payload)?
     {
-        return Ok(match received {
-            Some(Received::Undecoded { to }) => {
-                let outcome =
-                    inbound.take_undecoded().and_then(|mut m| m.decode_first(None)).expect("what was left undecoded");
-                Some(Received::Publication { to, outcome })
-            }
-            received => received,
-        });
+        return Ok(received);
     }
     let first = if way.fragmented { payload.len() / 2 } else { payload.len() };
     inbound.begin(text, first as u64)?;
+    if way.fragmented {
+        inbound.frame((payload.len() - first) as u64)?;
+    }
     let mut rest = payload;
     while !rest.is_empty() {
         let mut n = rest.len().min(way.step);
@@ -135,7 +114,7 @@ fn feed(inbound: &mut Inbound<String>, text: bool, payload: &[u8], way: &Way) ->
             Some(room) => {
                 n = n.min(room.len());
                 room[..n].copy_from_slice(&rest[..n]);
-                // What a read brings with the end, which is somebody else's.
+                // Bytes after the end of the message, from the same read.
                 room[n..].fill(0xc1);
                 inbound.arrived(n)?;
             }
@@ -151,7 +130,7 @@ fn feed(inbound: &mut Inbound<String>, text: bool, payload: &[u8], way: &Way) ->
     Ok(received)
 }
 
-/// A message as chunks, the first of them last, and as one chunk.
+/// A message as chunks with the first one last, and as one chunk.
 fn chunked(one: &mut Inbound<String>, other: &mut Inbound<String>, id: u32, message: &[u8], way: &Way) -> (Got, Got) {
     let total = message.len() as u32;
     let frame =
@@ -162,7 +141,7 @@ fn chunked(one: &mut Inbound<String>, other: &mut Inbound<String>, id: u32, mess
     let last = frames.pop().expect("a message of at least one byte");
     for frame in frames {
         match feed(one, false, &frame, way) {
-            Ok(None) => {}
+            Ok(Received::Nothing) => {}
             early => panic!("not before the last chunk: {}", summary(&early)),
         }
     }
@@ -170,9 +149,7 @@ fn chunked(one: &mut Inbound<String>, other: &mut Inbound<String>, id: u32, mess
 }
 
 fn only_attachments_that_came(got: &Got, binary: &HashSet<&[u8]>) {
-    if let Ok(Some(
-        Received::Reply { outcome: Ok(document), .. } | Received::Publication { outcome: Ok(document), .. },
-    )) = got
+    if let Ok(Received::Reply { outcome: Ok(document), .. } | Received::Publication { outcome: Ok(document), .. }) = got
     {
         let (_, invented) =
             survey(document.root(), |v| v.kind() == Kind::Bytes && !binary.contains(v.as_bytes().unwrap()));
@@ -188,11 +165,12 @@ fn summary(got: &Got) -> String {
         }
     }
     match got {
-        Ok(None) => "nothing".into(),
-        Ok(Some(Received::Reply { protocol, id, outcome: o })) => format!("{protocol:?} {id:?} {}", outcome(o)),
-        Ok(Some(Received::Publication { to, outcome: o })) => format!("{to:?} {}", outcome(o)),
-        Ok(Some(Received::Undecoded { .. })) => unreachable!("it is decoded where it is received"),
-        // The message names the place, which may differ.
+        Ok(Received::Nothing) => "nothing".into(),
+        Ok(Received::Unsubscribed) => "a publication for nobody".into(),
+        Ok(Received::Malformed(why)) => format!("malformed: {why}"),
+        Ok(Received::Reply { protocol, id, outcome: o }) => format!("{protocol:?} {id:?} {}", outcome(o)),
+        Ok(Received::Publication { to, outcome: o }) => format!("{to:?} {}", outcome(o)),
+        // The message contains the position, which may differ.
         Err(e) => format!("{:?}", e.code()),
     }
 }

@@ -1,7 +1,6 @@
-//! The input of a target, taken apart from its beginning. What is missing at the end is zero or empty, so that every
-//! input means something.
+//! Takes the input of a target apart from its beginning. Missing bytes are zero or empty, so that every input is valid.
 
-/// The rest of an input.
+/// The unread rest of an input.
 pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
@@ -24,13 +23,13 @@ impl<'a> Input<'a> {
         taken
     }
 
-    /// Bytes that say how many they are: two bytes, little endian.
+    /// Bytes with their length before them: two bytes, little endian.
     pub fn block(&mut self) -> &'a [u8] {
         let n = self.short();
         self.bytes(n.into())
     }
 
-    /// Short text that says how long it is; what is not UTF-8 is replaced.
+    /// Short text with its length before it; bytes that are not UTF-8 are replaced.
     pub fn text(&mut self) -> String {
         let n = self.byte();
         String::from_utf8_lossy(self.bytes(n.into())).into_owned()

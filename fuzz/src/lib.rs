@@ -1,4 +1,4 @@
-//! What the fuzz targets share.
+//! Shared by the fuzz targets.
 
 #[rustfmt::skip]
 pub mod c;
@@ -10,15 +10,15 @@ use wslink::Value;
 use wslink::wire::buffer::BufferPool;
 use wslink::wire::value::Kind;
 
-/// Bounds the index of what is decoded: inputs are small.
+/// Limits the index of a decoded document, because inputs are small.
 pub const MAX_NODES: usize = 1 << 20;
 
-/// A pool that keeps little, so that memory comes from it as well as from the system.
+/// A pool that keeps little memory, so that memory comes from the pool and from the system.
 pub fn pool() -> BufferPool {
     BufferPool::new(64 << 10)
 }
 
-/// How deep a value is nested, and whether it or something in it fits a condition. Without recursion.
+/// The depth of a value, and whether the value or a member satisfies a condition. Without recursion.
 pub fn survey(root: Value<'_>, mut fits: impl FnMut(Value<'_>) -> bool) -> (usize, bool) {
     let (mut depth, mut found) = (0, false);
     let mut todo = vec![(root, 1)];

@@ -1,5 +1,4 @@
-//! A server on loopback that does what an input says: good replies, none, wrong ones, bytes of any kind, or the end of
-//! the connection.
+//! A server on loopback that an input scripts: good replies, none, wrong replies, any bytes, or the end of the connection.
 
 use crate::input::Input;
 use std::io::Write;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use tungstenite::{Message, WebSocket};
 use wslink::wire::msgpack::encode::Encode;
 
-/// What the next connections play.
+/// The script of the next connections.
 #[derive(Clone, Default)]
 struct Script {
     v1: bool,
@@ -22,8 +21,8 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
-        // One after the other: a client has one connection. A thread for each would come and go while the sanitizer
-        // looks for leaks, and what it holds be taken for one.
+        // One connection after the other, because a client has one. The leak check could take the memory of a thread that comes
+        // and goes for a leak.
         for stream in listener.incoming().flatten() {
             let script = SCRIPT.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
             serve(stream, &script);
@@ -32,13 +31,13 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
     address
 });
 
-/// Lets connections from now on play these actions, and tells where.
+/// Lets new connections play these actions, and returns the address.
 pub fn play(v1: bool, actions: &[u8]) -> SocketAddr {
     *SCRIPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Script { v1, actions: actions.to_vec() });
     *ADDRESS
 }
 
-/// Ends with the connection. Errors are those of a client that has gone.
+/// Returns when the connection ends. Errors mean that the client has left.
 fn serve(stream: TcpStream, script: &Script) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
     let _ = stream.set_nodelay(true);

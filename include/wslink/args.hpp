@@ -1,5 +1,5 @@
 /// @file
-/// What is sent: arguments of every type, by value or by reference.
+/// The arguments of calls: C++ types, by value or by reference.
 
 #ifndef WSLINK_ARGS_HPP
 #define WSLINK_ARGS_HPP
@@ -16,16 +16,16 @@ inline namespace WSLINK_CPP_ABI {
 
 class args;
 
-/// How a type of the application becomes an argument: specialise it with
+/// Specialise this to use a type of the application as an argument, with
 /// `static void add(args& to, const T& from)` that adds one value.
 template <class T, class Enable = void>
 struct to_args;
 
-/// Binary data that is sent from where it lies, not copied. Made by by_reference(), used once, as an argument: with
-/// a second use the call fails. Releases the memory itself if it was not sent.
-class lent_bytes {
+/// Binary data that is sent without a copy. Made by by_reference(). It can be used once as an argument: with
+/// a second use the call fails. Its destructor releases the memory if it was not used.
+class [[nodiscard]] lent_bytes {
 public:
-  /// Memory that `release(user)` gives back.
+  /// Memory that `release(user)` releases.
   lent_bytes(const void *data, std::size_t size, wslink_drop_fn release, void *user) noexcept
       : data_(data), size_(size), release_(release), user_(user) {}
   /// Leaves `other` empty.
@@ -42,21 +42,21 @@ private:
   friend class args;
   const void *data_;
   std::size_t size_;
-  // mutable: arguments are taken as const references, temporaries or not
+  // mutable, because arguments are passed by const reference
   mutable wslink_drop_fn release_;
   mutable bool used_ = false;
   void *user_;
 };
 
-/// Lends memory: it must stay valid and unchanged until `release()` is called, exactly once, on any thread, when the
-/// library needs it no more. `release` must not wait for the session.
+/// Passes memory by reference: it must stay valid and unchanged until the library calls `release()`. It does so exactly
+/// once, on any thread, when it does not need the memory any more. `release` must not wait for the session.
 template <class Release>
 lent_bytes by_reference(const void *data, std::size_t size, Release release) {
   using call = detail::callable<Release>;
   return lent_bytes(data, size, call::release, new Release(std::move(release)));
 }
-/// Hands over a container of bytes or numbers, such as std::vector<std::uint8_t>: it is moved, sent as binary data from
-/// where its elements are, and destroyed when the library needs it no more. The elements are not copied.
+/// Passes a container of bytes or numbers, such as std::vector<std::uint8_t>, by moving it. Its elements are sent as
+/// binary data without a copy, and the container is destroyed when the library does not need it any more.
 template <class Container, class = std::enable_if_t<!std::is_lvalue_reference_v<Container>>>
 lent_bytes by_reference(Container &&data) {
   static_assert(std::is_trivially_copyable_v<typename std::decay_t<Container>::value_type>,
@@ -66,28 +66,31 @@ lent_bytes by_reference(Container &&data) {
   const std::size_t size = kept->size() * sizeof(typename owner::value_type);
   return lent_bytes(kept->data(), size, detail::destroy<owner>, kept);
 }
-/// Lends memory that outlives the session: constants, memory mapped for good.
+/// Passes memory by reference that outlives the session and needs no release, such as constants.
 inline lent_bytes by_reference_for_ever(const void *data, std::size_t size) noexcept {
   return lent_bytes(data, size, nullptr, nullptr);
 }
 
-/// JSON text as one argument; `NaN` and `Infinity` are understood, attachments are named by their keys.
+/// JSON text as one argument. `NaN` and `Infinity` are accepted, and keys of attachments stand for their data.
 struct json {
   std::string_view text; ///< The text; copied.
-  /// Borrows the text for the expression.
+  /// Borrows the text within the expression.
   explicit json(std::string_view t) noexcept : text(t) {}
 };
 
-/// A msgpack extension as an argument (protocol 2 only; on protocol 1 the call fails).
+/// A msgpack extension as an argument (protocol 2 only; with protocol 1 the call fails).
 struct ext {
   std::int8_t type; ///< From -128 to 127.
   bytes_view data;  ///< The data; copied.
-  /// Borrows the data for the expression.
+  /// Borrows the data within the expression.
   ext(std::int8_t t, bytes_view d) noexcept : type(t), data(d) {}
 };
 
-/// How long a call may take, among its arguments: `session.call("m", 1, wslink::timeout(std::chrono::seconds(5)))`.
-/// Without it, as long as the connection lives. What is not positive is over at once.
+/// No timeout for a call of a session with config::call_timeout: `wslink::timeout(wslink::no_timeout)`.
+inline constexpr std::chrono::milliseconds no_timeout = (std::chrono::milliseconds::max)();
+
+/// The timeout of a call, passed among its arguments: `session.call("m", 1, wslink::timeout(std::chrono::seconds(5)))`.
+/// Default: config::call_timeout. If it is zero or negative, the call times out at once.
 struct timeout {
   std::uint32_t ms; ///< At least 1.
   /// Rounded up to milliseconds.
@@ -95,26 +98,26 @@ struct timeout {
   explicit timeout(std::chrono::duration<Rep, Period> after) noexcept : ms(detail::to_ms(after)) {}
 };
 
-/// One argument, or one option, of a call. A reference to what is given, only for use within one expression.
+/// One argument or one option of a call. Contains a reference, so it is only for use within one expression.
 ///
-/// Made of: nullptr and std::nullopt (null), bool, integers, float and double, text (std::string, std::string_view,
-/// const char*), value and document (what was received), contiguous containers and arrays of numbers (one step),
-/// of bytes (std::uint8_t, std::byte; binary data, copied), other containers (lists), std::map and
+/// Arguments are: nullptr and std::nullopt (null), bool, integers, float and double, text (std::string,
+/// std::string_view, const char*), received values and documents, contiguous containers and arrays of numbers (lists,
+/// added in bulk) and of bytes (std::uint8_t, std::byte; binary data, copied), other containers (lists), std::map and
 /// std::unordered_map with string keys, std::optional, std::pair and std::tuple (lists), nested braces (lists),
-/// list(), map(), kw(), by_reference(), json, ext, types of the application by to_args; and as options timeout and
+/// list(), map(), kw(), by_reference(), json, ext, and types of the application by to_args. Options are timeout and
 /// `error*`.
 class item {
 public:
-  /// Anything of the above.
+  /// Any argument of the above.
   template <class T>
   item(const T &from) noexcept : object_(&from), add_(&add_object<T>) {} // NOLINT: implicit on purpose
   /// A list: `{1, 2.5, {"nested"}}`.
   item(std::initializer_list<item> list) noexcept; // NOLINT: implicit on purpose
-  /// The option: where the failure of the call goes, instead of being thrown.
+  /// The option `error*`: receives the failure of the call instead of an exception.
   item(error *err) noexcept : object_(err), what_(what::failure) {} // NOLINT: implicit on purpose
-  /// The option: how long the call may take.
+  /// The option timeout.
   item(const timeout &after) noexcept : size_(after.ms), what_(what::timeout) {} // NOLINT: implicit on purpose
-  /// No argument at all.
+  /// No argument.
   static constexpr item none() noexcept { return item(what::nothing); }
 
 private:
@@ -135,15 +138,15 @@ private:
 /// A pair of a map() or a keyword argument.
 struct entry {
   std::string_view key; ///< The name.
-  item value;           ///< Anything that can be an argument.
-  /// Borrows both for the expression.
+  item value;           ///< Any argument.
+  /// Borrows both within the expression.
   entry(std::string_view k, item v) noexcept : key(k), value(v) {}
 };
 
 namespace detail {
 
 inline constexpr std::size_t most_items = 12;
-/// What stands for all arguments that are not given, so that no call has to make them.
+/// The default of all parameters for arguments, so that no call has to construct them.
 inline constexpr item no_item = item::none();
 
 struct list_of {
@@ -163,22 +166,22 @@ struct keyword {
 
 } // namespace detail
 
-/// The arguments of one call, put together step by step; session::call() and request take items directly, which
-/// is shorter. Positional arguments in order, keyword arguments by kw(). A call takes the content and leaves
+/// The arguments of one call, added step by step. (session::call() and request also take items directly, which
+/// is shorter.) Positional arguments in order, keyword arguments by kw(). A call takes the content and leaves
 /// this empty, to be filled again. One thread at a time.
 ///
-/// The first failure (invalid UTF-8 or JSON, a container not ended) is kept, what is added after it is ignored, and
-/// the call fails with it: only the call needs to be checked.
+/// The first failure (invalid UTF-8 or JSON, a container that was not ended) is stored. Arguments that are added after
+/// it are ignored, and the call fails with it: so only the call needs to be checked.
 class args {
 public:
-  /// No arguments yet.
+  /// No arguments.
   args() : handle_(wslink_args_new()) {
     if (!handle_)
       failure_ = error(code::system, "no memory for the arguments");
   }
-  /// Leaves `other` without handle: it can only be assigned to or destroyed.
+  /// Leaves `other` without a handle: it can only be assigned to or destroyed.
   args(args &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)), failure_(std::move(other.failure_)) {}
-  /// Leaves `other` without handle.
+  /// Leaves `other` without a handle.
   args &operator=(args &&other) noexcept {
     args moved(std::move(other));
     std::swap(handle_, moved.handle_);
@@ -191,12 +194,12 @@ public:
 
   /// Takes ownership of C arguments.
   static args from_c(wslink_args *handle) noexcept { return args(handle); }
-  /// Gives the C arguments up.
+  /// Passes ownership of the C arguments to the caller.
   wslink_args *release() noexcept { return std::exchange(handle_, nullptr); }
   /// The C arguments, borrowed.
   wslink_args *c_ptr() const noexcept { return handle_; }
 
-  /// Adds one argument, or one element of the list or map that was begun.
+  /// Adds one argument, or one value of the innermost list or map that was begun.
   args &add(const item &one) {
     switch (one.what_) {
     case item::what::value:
@@ -219,32 +222,32 @@ public:
     }
     return *this;
   }
-  /// Begins a list; what is added goes into it until end().
+  /// Begins a list. Values are added to it until end().
   args &begin_list() {
     return step([](auto *a, auto **e) { return wslink_args_begin_array(a, e); });
   }
-  /// Begins a map; key() and add() take turns until end().
+  /// Begins a map. Keys and values are added to it in turn, by key() and add(), until end().
   args &begin_map() {
     return step([](auto *a, auto **e) { return wslink_args_begin_map(a, e); });
   }
-  /// The key of the next value of a map.
+  /// Adds the key of the next value of a map.
   args &key(std::string_view name) {
     return step([&](auto *a, auto **e) { return wslink_args_key(a, detail::view_of(name), e); });
   }
-  /// Ends the list or map that was begun last.
+  /// Ends the innermost list or map.
   args &end() {
     return step([](auto *a, auto **e) { return wslink_args_end(a, e); });
   }
-  /// The next value that is added is the keyword argument `name`.
+  /// Makes the next value that is added the keyword argument `name`.
   args &keyword(std::string_view name) {
     return step([&](auto *a, auto **e) { return wslink_args_keyword(a, detail::view_of(name), e); });
   }
-  /// Adds binary data under a key, which is returned: JSON text that is added afterwards names it wherever the data
-  /// belongs, as in every wslink client. Empty after a failure.
+  /// Adds binary data and returns its key. In JSON text that is added afterwards, each string that equals the key
+  /// stands for the data, as in every wslink client. Empty after a failure.
   std::string attach(const lent_bytes &data) {
     char name[WSLINK_ATTACHMENT_KEY_SIZE] = "";
-    step_with(data, [&](auto *a, wslink_drop_fn give_back, auto **e) {
-      return wslink_args_attach(a, data.data_, data.size_, give_back, data.user_, name, e);
+    step_with(data, [&](auto *a, wslink_drop_fn release_fn, auto **e) {
+      return wslink_args_attach(a, data.data_, data.size_, release_fn, data.user_, name, e);
     });
     return name;
   }
@@ -256,7 +259,7 @@ public:
   args &add_json_keywords(std::string_view text) {
     return step([&](auto *a, auto **e) { return wslink_args_add_json_keywords(a, detail::view_of(text), e); });
   }
-  /// Removes everything, the failure too.
+  /// Removes all arguments and the failure.
   args &clear() noexcept {
     wslink_args_clear(handle_);
     failure_.clear();
@@ -264,7 +267,7 @@ public:
   }
   /// The first failure since the last clear() or call, if any.
   const error &failure() const noexcept { return failure_; }
-  /// Makes the call fail with `why`, unless something has failed before: for a to_args that cannot add its value.
+  /// Makes the call fail with `why`, unless there is an earlier failure. For a to_args that cannot add its value.
   args &fail(error why) {
     keep(std::move(why));
     return *this;
@@ -288,7 +291,7 @@ private:
       keep(error::from_c(raw));
     return *this;
   }
-  /// A step that takes charge of lent memory, which may be gone after that.
+  /// A step that takes ownership of memory that was passed by reference, and may release it.
   template <class Step>
   void step_with(const lent_bytes &data, Step do_it) {
     if (data.used_)
@@ -317,7 +320,7 @@ void item::add_object(args &to, const void *object) {
   to.add_value(*static_cast<const T *>(object));
 }
 
-/// A list of up to 12 arguments of any types, for use within one expression; braces do the same without the limit.
+/// A list of up to 12 arguments of any types, for use within one expression. Braces do the same without the limit.
 inline detail::list_of list(const item &a = item::none(), const item &b = item::none(), const item &c = item::none(),
                             const item &d = item::none(), const item &e = item::none(), const item &f = item::none(),
                             const item &g = item::none(), const item &h = item::none(), const item &i = item::none(),
@@ -336,7 +339,7 @@ inline detail::small_map<3> map(const entry &a, const entry &b, const entry &c) 
 inline detail::small_map<4> map(const entry &a, const entry &b, const entry &c, const entry &d) noexcept {
   return {{{a, b, c, d}}};
 }
-/// A map of any number of pairs: `map({{"name", "x"}, {"size", 3}, ...})`; `map({})` is the empty one.
+/// A map of any number of pairs: `map({{"name", "x"}, {"size", 3}, ...})`. `map({})` is the empty map.
 inline detail::map_of map(std::initializer_list<entry> pairs) noexcept {
   return {pairs.size() ? &*pairs.begin() : nullptr, pairs.size()};
 }
@@ -361,7 +364,7 @@ struct has_plain_data : std::false_type {};
 template <class T>
 struct has_plain_data<T, std::void_t<element_of<T>, decltype(std::declval<const T &>().size())>>
     : std::bool_constant<is_plain<element_of<T>>> {};
-// std::vector<bool> is not even asked: some compilers stumble over its data().
+// std::vector<bool> is excluded first, because its data() is ill-formed in some standard libraries.
 template <class T>
 struct is_contiguous : std::conditional_t<std::is_same_v<T, std::vector<bool>>, std::false_type, has_plain_data<T>> {};
 
@@ -379,7 +382,7 @@ struct is_tuple<T, std::void_t<decltype(std::tuple_size<T>::value)>> : std::true
 
 } // namespace detail
 
-/// Adds a contiguous run of numbers or bytes in one step. What C has no form for is widened first.
+/// Adds contiguous numbers or bytes in bulk. Types without a C function are widened first.
 template <class T>
 void args::add_contiguous(const T *first, std::size_t count) {
   static_assert(!detail::is_one_of<T, char, wchar_t, char16_t, char32_t>,
@@ -415,7 +418,7 @@ void args::add_range(const T &from) {
   begin_list();
   for (const auto &element : from) {
     if constexpr (std::is_same_v<T, std::vector<bool>>) {
-      add_value<bool>(element); // its elements are objects of their own kind in some libraries
+      add_value<bool>(element); // its elements may be proxy objects
     } else {
       add_value<std::decay_t<decltype(element)>>(element);
     }
@@ -466,8 +469,8 @@ void args::add_value(const T &from) {
     });
     wslink_buffer_unref(owner);
   } else if constexpr (std::is_same_v<T, lent_bytes>) {
-    step_with(from, [&](auto *a, wslink_drop_fn give_back, auto **e) {
-      return wslink_args_add_buffer(a, from.data_, from.size_, give_back, from.user_, e);
+    step_with(from, [&](auto *a, wslink_drop_fn release_fn, auto **e) {
+      return wslink_args_add_buffer(a, from.data_, from.size_, release_fn, from.user_, e);
     });
   } else if constexpr (std::is_same_v<T, json>) {
     step([&](auto *a, auto **e) { return wslink_args_add_json(a, detail::view_of(from.text), e); });

@@ -1,5 +1,5 @@
 /// @file
-/// One call, in the style that suits: waiting, with a callback, as a future, as an awaitable.
+/// Calls in four styles: waiting, with a callback, as a future, as an awaitable.
 
 #ifndef WSLINK_CALL_HPP
 #define WSLINK_CALL_HPP
@@ -38,69 +38,72 @@ inline namespace WSLINK_CPP_ABI {
 class outcome;
 
 namespace detail {
+class latest_state;
 inline outcome outcome_of(const wslink_document *reply, const wslink_error *failure);
-}
+} // namespace detail
 
-/// What became of a call: a reply, or why there is none.
+/// The outcome of a call: a reply, or the failure.
 class outcome {
 public:
-  /// Neither, as after take().
+  /// An empty outcome, as after take().
   outcome() noexcept = default;
   /// A reply.
   explicit outcome(document &&reply) noexcept : reply_(std::move(reply)) {}
   /// A failure.
   explicit outcome(error &&why) noexcept : failure_(std::move(why)) {}
-  /// Leaves `other` with neither.
+  /// Leaves `other` empty.
   outcome(outcome &&other) noexcept : reply_(other.own()), failure_(std::move(other.failure_)) {}
-  /// Leaves `other` with neither.
+  /// Leaves `other` empty.
   outcome &operator=(outcome &&other) noexcept {
     document reply = other.own();
-    give_back();
+    end_borrow();
     reply_ = std::move(reply);
     failure_ = std::move(other.failure_);
     return *this;
   }
-  ~outcome() { give_back(); }
+  ~outcome() { end_borrow(); }
 
   /// Whether there is a reply.
   explicit operator bool() const noexcept { return static_cast<bool>(reply_); }
-  /// Why there is none; no error if there is one.
+  /// The failure; no error if there is a reply.
   const error &failure() const noexcept { return failure_; }
-  /// The value of the reply. Fails with the failure. Valid as long as the document.
+  /// The value of the reply, valid as long as this object. Fails with failure() if there is no reply.
   value result(error *err = nullptr) const & {
-    settle(err);
+    has_reply(err);
     return reply_.result();
   }
-  /// The value of the reply as a T, as value::get(). Fails with the failure.
+  /// The value of the reply as a T, as by value::get(). Fails with failure() if there is no reply.
   template <class T>
   T get(error *err = nullptr) const & {
-    return settle(err) ? reply_.result().get<T>(err) : T{};
+    return has_reply(err) ? reply_.result().get<T>(err) : T{};
   }
-  /// As above; a view would point into a document that is gone.
+  /// As above. Not for views, because the reply is destroyed at the end of the expression.
   template <class T>
   T get(error *err = nullptr) && {
     static_assert(!detail::is_borrowed<T>::value, "keep the outcome in a variable, and the view will be valid");
-    return settle(err) ? reply_.result().get<T>(err) : T{};
+    return has_reply(err) ? reply_.result().get<T>(err) : T{};
   }
-  /// Takes the reply out. Fails with the failure.
+  /// Takes the reply. Fails with failure() if there is no reply.
   document take(error *err = nullptr) {
-    settle(err);
+    has_reply(err);
     return own();
   }
 
 private:
   friend outcome detail::outcome_of(const wslink_document *reply, const wslink_error *failure);
 
-  /// For a callback: most only read the reply, so it becomes an owner when it is taken or moved, and not before.
+  /// For a callback: the reply is borrowed. A reference is added only when it is taken or moved, because most callbacks
+  /// only read it.
   explicit outcome(const wslink_document *borrowed) noexcept : reply_(document::from_c(borrowed)), borrowed_(true) {}
   document own() noexcept {
     return std::exchange(borrowed_, false) ? document::share_c(reply_.release()) : std::move(reply_);
   }
-  void give_back() noexcept {
+  void end_borrow() noexcept {
     if (std::exchange(borrowed_, false))
       reply_.release();
   }
-  bool settle(error *err) const {
+  /// Reports the failure if there is no reply.
+  bool has_reply(error *err) const {
     if (reply_) {
       if (err)
         err->clear();
@@ -127,13 +130,13 @@ void complete(void *user, const wslink_document *reply, const wslink_error *fail
   guarded([&] { (*static_cast<F *>(user))(outcome_of(reply, failure)); });
 }
 
-/// Whether a callable, such as `[this]`, goes into the pointer that C hands on, and needs no memory of its own.
+/// Whether a callable, such as `[this]`, fits into the user pointer of C, and so needs no allocation.
 template <class F>
 inline constexpr bool
     fits_pointer = sizeof(F) == sizeof(void *) && alignof(F) <= alignof(void *) &&
                    std::conjunction_v<std::is_trivially_copyable<F>, std::has_unique_object_representations<F>>;
 
-/// The completion of a call with such a callable. It is called once: nobody sees that it is a copy.
+/// The completion of a call with a callable in the user pointer. It is called once, so it may be a copy.
 template <class F>
 void complete_inside(void *user, const wslink_document *reply, const wslink_error *failure) noexcept {
   alignas(F) unsigned char copy[sizeof(F)];
@@ -141,7 +144,7 @@ void complete_inside(void *user, const wslink_document *reply, const wslink_erro
   complete<F>(std::launder(reinterpret_cast<F *>(copy)), reply, failure);
 }
 
-/// Fulfils a promise of a document (failures as exceptions) or of an outcome.
+/// Fulfils a promise of a document (failures become exceptions) or of an outcome.
 template <class T>
 struct fulfil {
   std::promise<T> promise;
@@ -157,7 +160,7 @@ struct fulfil {
 };
 
 #if WSLINK_CPP_STOP_TOKEN
-/// A callable with the std::stop_callback that cancels its call. Owned by the completion and by whoever starts it.
+/// A callable with the std::stop_callback that cancels its call. Has two owners: the completion and request::then().
 template <class F>
 class stoppable {
 public:
@@ -165,8 +168,8 @@ public:
 
   static void complete(void *user, const wslink_document *reply, const wslink_error *failure) noexcept {
     auto *self = static_cast<stoppable *>(user);
-    // From here on nobody else touches the stop callback; a running one is waited for.
-    if (self->phase_.exchange(phase::over) == phase::armed)
+    // After this, watch() does not use the stop callback any more. reset() waits for a stop callback that is running.
+    if (self->phase_.exchange(phase::done) == phase::armed)
       self->on_stop_.reset();
     guarded([&] { self->f_(outcome_of(reply, failure)); });
   }
@@ -175,21 +178,21 @@ public:
     if (self->owners_.fetch_sub(1) == 1)
       destroy<stoppable>(self);
   }
-  /// Called once, when the call was accepted.
-  void arm(wslink_session *session, std::uint64_t call, std::stop_token &&token) {
+  /// Called once, after the call was accepted.
+  void watch(wslink_session *session, std::uint64_t call, std::stop_token &&token) {
     session_ = session;
     call_ = call;
     if (phase_.load() != phase::fresh)
       return;
     on_stop_.emplace(std::move(token), cancel{this});
     phase fresh = phase::fresh;
-    // Over meanwhile: the completion has left the stop callback alone.
+    // If the call has completed meanwhile, the completion has not reset the stop callback.
     if (!phase_.compare_exchange_strong(fresh, phase::armed))
       on_stop_.reset();
   }
 
 private:
-  enum class phase { fresh, armed, over };
+  enum class phase { fresh, armed, done };
   struct cancel {
     stoppable *self;
     void operator()() const noexcept { wslink_session_cancel(self->session_, self->call_); }
@@ -207,34 +210,42 @@ private:
 } // namespace detail
 
 class awaiter;
+class latest_call;
 
-/// A call that is not made yet: method, arguments, timeout. Made by session::request(); ends with one of
+/// A call that was prepared and not made: method, arguments, timeout. Returned by session::request(). One of these
+/// functions makes the call:
 /// - wait(): waits, and returns the reply;
-/// - then(): a callable gets the outcome;
-/// - future(): a std::future gets the reply;
-/// - `co_await`: a coroutine gets the reply (C++20).
+/// - then(): a callable receives the outcome;
+/// - future(): a std::future receives the reply;
+/// - send(): the reply is ignored;
+/// - `co_await`: a coroutine receives the reply (C++20).
 ///
-/// Each makes the call, so that the session must still be there, and takes the arguments: kept, and filled again by
-/// arguments(), it serves for the next call, which then prepares nothing anew. A call that was accepted has
-/// exactly one outcome: the reply, the error of the server, or why there is no reply (timeout, cancelled, connection
+/// The session must exist then. The call takes the arguments; a request can be kept, filled again by
+/// arguments(), and used for another call. A call that was accepted has
+/// exactly one outcome: the reply, the error of the server, or another failure (timeout, cancelled, connection
 /// lost, closed).
-class request {
+class [[nodiscard]] request {
 public:
   /// Leaves `other` without arguments.
   request(request &&other) noexcept = default;
   /// Leaves `other` without arguments.
   request &operator=(request &&other) noexcept = default;
 
-  /// How long the call may take; without it, as long as the connection lives.
+  /// Sets the timeout. Default: config::call_timeout. With no_timeout the call waits until the connection ends.
   template <class Rep, class Period>
-  request &timeout(std::chrono::duration<Rep, Period> after) noexcept {
+  request &timeout(std::chrono::duration<Rep, Period> after) &noexcept {
     timeout_ms_ = detail::to_ms(after);
     return *this;
+  }
+  /// As above.
+  template <class Rep, class Period>
+  [[nodiscard]] request &&timeout(std::chrono::duration<Rep, Period> after) &&noexcept {
+    return std::move(timeout(after));
   }
   /// Further arguments.
   args &arguments() noexcept { return args_; }
 
-  /// Calls and waits for the reply. Allowed everywhere but on the I/O thread (code::reentrant). Nothing is
+  /// Makes the call and waits for the reply. Not on the I/O thread (code::reentrant). Events are not
   /// dispatched meanwhile.
   document wait(error *err = nullptr) {
     err = err ? err : err_;
@@ -243,12 +254,13 @@ public:
     detail::outlet out(err);
     const wslink_document *reply = nullptr;
     const wslink_call_options options = call_options();
-    out.check(wslink_session_call_wait(session_, detail::view_of(method_), args_.c_ptr(), &options, &reply, out.c()));
+    out.succeeded(
+        wslink_session_call_wait(session_, detail::view_of(method_), args_.c_ptr(), &options, &reply, out.c()));
     return document::from_c(reply);
   }
 
-  /// Calls; `callback(outcome&&)` gets the outcome, where callbacks run, never from inside this function. Returns the
-  /// id for session::cancel(); 0 after a failure, and then the callback is never called.
+  /// Makes the call. `callback(outcome&&)` receives the outcome, where callbacks run, never inside this function.
+  /// Returns the id for session::cancel(). Returns 0 after a failure; then the callback is never called.
   template <class F>
   std::uint64_t then(F &&callback, error *err = nullptr) {
     using target = std::decay_t<F>;
@@ -265,20 +277,50 @@ public:
     }
   }
 
-  /// Calls, and returns a future of the reply; a failure is what its get() throws. `future<outcome>()` gives failures
-  /// as values, and is the one to use without exceptions. Invalid after a failure of the call itself.
+  /// As above, but the callback is called only if `object` still exists: `then(this, [this](auto &&) { ... })` in
+  /// a QObject with the Qt adapter, or a std::weak_ptr. See wslink::guard.
+  template <class Context, class F, class = detail::if_guard<Context>>
+  std::uint64_t then(Context &&object, F &&callback, error *err = nullptr) {
+    return then(detail::only_with(std::forward<Context>(object), std::forward<F>(callback)), err);
+  }
+
+  /// Makes the call and ignores the outcome. Returns as then(). With delivery::queued the reply is in the queue until
+  /// dispatch() runs, like any other reply: a program that never dispatches accumulates them.
+  std::uint64_t send(error *err = nullptr) {
+    return then([](outcome &&) {}, err);
+  }
+  /// Makes the call and ignores the reply. `on_error(const error&)` receives a failure, where callbacks run,
+  /// never inside this function. Returns as then().
+  template <class F, class = std::enable_if_t<std::is_invocable_v<std::decay_t<F> &, const error &>>>
+  std::uint64_t send(F &&on_error, error *err = nullptr) {
+    return then(
+        [f = std::decay_t<F>(std::forward<F>(on_error))](outcome &&what) mutable {
+          if (!what)
+            f(what.failure());
+        },
+        err);
+  }
+
+  /// As above, but the callback is called only if `object` still exists, see wslink::guard.
+  template <class Context, class F, class = detail::if_guard<Context>>
+  std::uint64_t send(Context &&object, F &&on_error, error *err = nullptr) {
+    return send(detail::only_with(std::forward<Context>(object), std::forward<F>(on_error)), err);
+  }
+
+  /// Makes the call and returns a future of the reply, whose get() throws a failure. `future<outcome>()` returns
+  /// failures as values, also without exceptions. If the call is not accepted, the future is invalid.
   ///
-  /// The future is fulfilled where callbacks run: with delivery::queued, somebody has to dispatch; the thread
-  /// that does so waits by session::dispatch_until(), not by get().
+  /// The future is fulfilled where callbacks run. With delivery::queued a thread must dispatch; that thread
+  /// waits by session::dispatch_until(), not by get().
   template <class T = document>
-  std::future<T> future(error *err = nullptr) {
+  [[nodiscard]] std::future<T> future(error *err = nullptr) {
     detail::fulfil<T> made = fulfilment<T>();
     std::future<T> result = made.promise.get_future();
     return then(std::move(made), err) ? std::move(result) : std::future<T>();
   }
 
 #if WSLINK_CPP_STOP_TOKEN
-  /// As above; the call is completed as code::cancelled when a stop is requested. The server goes on with it.
+  /// As then() above. When a stop is requested, the call completes with code::cancelled; the server still executes it.
   template <class F>
   std::uint64_t then(F &&callback, std::stop_token token, error *err = nullptr) {
     using target = detail::stoppable<std::decay_t<F>>;
@@ -288,15 +330,15 @@ public:
     auto *shared = new target(std::decay_t<F>(std::forward<F>(callback)));
     wslink_session *session = session_;
     std::uint64_t call = start(target::complete, shared, target::unref, err);
-    // Nothing of this object is used from here on: a coroutine that holds it may have gone on already.
+    // This object must not be used from here on: a coroutine that owns it may have resumed and destroyed it.
     if (call)
-      shared->arm(session, call, std::move(token));
+      shared->watch(session, call, std::move(token));
     target::unref(shared);
     return call;
   }
-  /// As above; cancelled when a stop is requested.
+  /// As future() above, but cancelled when a stop is requested.
   template <class T = document>
-  std::future<T> future(std::stop_token token, error *err = nullptr) {
+  [[nodiscard]] std::future<T> future(std::stop_token token, error *err = nullptr) {
     detail::fulfil<T> made = fulfilment<T>();
     std::future<T> result = made.promise.get_future();
     return then(std::move(made), std::move(token), err) ? std::move(result) : std::future<T>();
@@ -304,13 +346,13 @@ public:
 #endif
 
 #if WSLINK_CPP_COROUTINES
-  /// Awaits the reply: `document reply = co_await session.request("m", 1)`. Fails as the call does. The coroutine goes
-  /// on where callbacks run. A coroutine that is destroyed while it waits cancels the call.
+  /// Makes the call and awaits the reply: `document reply = co_await session.request("m", 1)`. Fails if the call fails.
+  /// The coroutine resumes where callbacks run. If it is destroyed while it waits, the call is cancelled.
   awaiter operator co_await();
-  /// The same with what `co_await request` has no place for: `co_await session.request("m", 1).await(&err)`.
+  /// As `co_await request`, with an `err`: `co_await session.request("m", 1).await(&err)`.
   awaiter await(error *err = nullptr);
 #if WSLINK_CPP_STOP_TOKEN
-  /// The same, cancelled when a stop is requested.
+  /// As above, but cancelled when a stop is requested.
   awaiter await(std::stop_token token, error *err = nullptr);
 #endif
 #endif
@@ -318,13 +360,15 @@ public:
 private:
   friend class session;
   friend class awaiter;
+  friend class latest_call;
+  friend class detail::latest_state;
 
   template <std::size_t N>
   request(wslink_session *session, std::string_view method, const item *const (&items)[N])
       : session_(session), method_(method) {
     for (const item *one : items) {
       if (one == &detail::no_item)
-        break; // nor is any given after it
+        break; // the following parameters have their defaults, too
       if (one->what_ == item::what::failure) {
         err_ = static_cast<error *>(const_cast<void *>(one->object_));
       } else if (one->what_ == item::what::timeout) {
@@ -339,7 +383,7 @@ private:
   static detail::fulfil<T> fulfilment() {
     static_assert(std::is_same_v<T, outcome> || std::is_same_v<T, document>, "a future of document or outcome");
     static_assert(WSLINK_CPP_EXCEPTIONS || std::is_same_v<T, outcome>,
-                  "without exceptions only future<outcome>() can tell about failures");
+                  "without exceptions only future<outcome>() can report failures");
     return detail::fulfil<T>{};
   }
   bool ready(error *err) {
@@ -357,8 +401,8 @@ private:
     detail::outlet out(err);
     const wslink_call_options options = call_options();
     std::uint64_t call = 0;
-    bool accepted = out.check(wslink_session_call(session_, detail::view_of(method_), args_.c_ptr(), &options,
-                                                  completion, user, drop, &call, out.c()));
+    bool accepted = out.succeeded(wslink_session_call(session_, detail::view_of(method_), args_.c_ptr(), &options,
+                                                      completion, user, drop, &call, out.c()));
     return accepted ? call : 0;
   }
 
@@ -371,18 +415,18 @@ private:
 
 #if WSLINK_CPP_COROUTINES
 
-/// What `co_await` needs to wait for a reply. Made by request.
-class awaiter {
+/// The awaiter of a reply, for `co_await`. Made by request.
+class [[nodiscard]] awaiter {
 public:
   awaiter(awaiter &&) = delete;
   awaiter &operator=(awaiter &&) = delete;
-  /// Cancels the call if its outcome did not come yet.
+  /// Cancels the call if it has not completed.
   ~awaiter() {
     if (shared_->phase.exchange(phase::abandoned) == phase::waiting) {
       wslink_session_cancel(shared_->session, shared_->call);
     }
   }
-  /// Never: the outcome comes later.
+  /// Always false: the call is made in await_suspend().
   bool await_ready() const noexcept { return false; }
   /// Makes the call.
   bool await_suspend(std::coroutine_handle<> coroutine) {
@@ -394,17 +438,18 @@ public:
     std::uint64_t call = start(
         [shared](outcome &&what) {
           shared->what = std::move(what);
-          if (shared->phase.exchange(phase::over) == phase::waiting)
+          if (shared->phase.exchange(phase::done) == phase::waiting)
             shared->coroutine.resume();
         },
         &refused);
-    // The coroutine may have gone on, on another thread: only what is local is used from here on.
+    // The coroutine may have resumed on another thread and destroyed this object: only local variables are used from
+    // here on.
     if (call) {
       shared->call = call;
       return true;
     }
     shared->what = outcome(std::move(refused));
-    shared->phase = phase::over;
+    shared->phase = phase::done;
     return false;
   }
   /// The reply, or the failure.
@@ -412,7 +457,7 @@ public:
 
 private:
   friend class request;
-  enum class phase { fresh, waiting, over, abandoned };
+  enum class phase { fresh, waiting, done, abandoned };
   struct shared_state {
     std::coroutine_handle<> coroutine;
     std::atomic<awaiter::phase> phase{awaiter::phase::fresh};
@@ -435,7 +480,7 @@ private:
 
   request request_;
   error *err_;
-#if WSLINK_CPP_STOP_TOKEN // not in every library that has coroutines: libc++ 14 to 19
+#if WSLINK_CPP_STOP_TOKEN // libc++ 14 to 19 has coroutines and no stop tokens
   awaiter(request &&made, std::stop_token &&token, error *err) : awaiter(std::move(made), err) {
     token_ = std::move(token);
   }

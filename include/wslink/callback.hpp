@@ -1,5 +1,6 @@
 /// @file
-/// How callables of C++ are called by C: no exception passes, no allocation but one.
+/// Callables of C++ as callbacks of C: exceptions do not propagate into C, and each callable needs at most one
+/// allocation.
 
 #ifndef WSLINK_CALLBACK_HPP
 #define WSLINK_CALLBACK_HPP
@@ -7,24 +8,74 @@
 #include <chrono>
 #include <deque>
 #include <limits>
+#include <memory>
 #include <type_traits>
 
 #include "buffer.hpp"
 
 namespace wslink {
 inline namespace WSLINK_CPP_ABI {
+
+/// Checks whether the object of a callback still exists: functions such as `then(object, callback)`
+/// run the callback only if it does. This header has it for std::weak_ptr, the Qt adapter for pointers to QObject.
+/// Specialise it for other handles, with a constructor that takes the handle, and with `lock()`. The result of `lock()`
+/// converts to true if the object exists, and may keep the object while the callback runs.
+template <class Context, class Enable = void>
+class guard;
+
+/// For an object of a std::shared_ptr, which is kept while the callback runs. Any thread.
+template <class T>
+class guard<std::weak_ptr<T>> {
+public:
+  /// Does not keep the object.
+  explicit guard(std::weak_ptr<T> object) noexcept : object_(std::move(object)) {}
+  /// The object, if it exists.
+  std::shared_ptr<T> lock() const noexcept { return object_.lock(); }
+
+private:
+  std::weak_ptr<T> object_;
+};
+
 namespace detail {
 
-/// Exceptions of callbacks that dispatch() has to rethrow.
+template <class Context, class = void>
+inline constexpr bool has_guard = false;
+template <class Context>
+inline constexpr bool has_guard<Context, std::void_t<decltype(sizeof(guard<Context>))>> = true;
+/// Enables overloads with a parameter for the object of the callback.
+template <class Context>
+using if_guard = std::enable_if_t<has_guard<std::decay_t<Context>>>;
+
+/// A callable that does nothing if its object does not exist any more.
+template <class Context, class F>
+class only_with {
+public:
+  template <class Object, class G>
+  only_with(Object &&object, G &&callback)
+      : guard_(std::forward<Object>(object)), callback_(std::forward<G>(callback)) {}
+  template <class... Args>
+  void operator()(Args &&...what) {
+    if (const auto object = guard_.lock())
+      callback_(std::forward<Args>(what)...);
+  }
+
+private:
+  guard<Context> guard_;
+  F callback_;
+};
+template <class Context, class F>
+only_with(Context, F) -> only_with<Context, F>;
+
+/// Exceptions of callbacks that dispatch() will rethrow.
 using thrown_list = std::deque<std::exception_ptr>;
 
-/// Where exceptions go that leave a callback on this thread; null outside of dispatch().
+/// Receives the exceptions that leave a callback on this thread; null outside of dispatch().
 WSLINK_CPP_VISIBLE inline thread_local thrown_list *thrown_here = nullptr;
 
-/// How deep this thread is inside of functions that must not wait for this thread: callbacks, unsubscribe().
+/// The nesting depth of functions on this thread in which nothing may wait for this thread: callbacks, unsubscribe().
 WSLINK_CPP_VISIBLE inline thread_local unsigned no_wait_depth = 0;
 
-/// Makes no_wait_depth count.
+/// Increments no_wait_depth in a scope.
 class no_wait_scope {
 public:
   no_wait_scope() noexcept { ++no_wait_depth; }
@@ -43,7 +94,7 @@ inline void take_exception(std::exception_ptr thrown) {
   }
 }
 
-/// Runs code of the application that C has called.
+/// Runs code of the application inside a callback of C.
 template <class Code>
 void guarded(Code &&run) noexcept {
   no_wait_scope inside;
@@ -58,7 +109,7 @@ void guarded(Code &&run) noexcept {
 #endif
 }
 
-/// As guarded(), where no dispatch() can rethrow.
+/// As guarded(), for callbacks whose exceptions dispatch() must not rethrow.
 template <class Code>
 void guarded_alone(Code &&run) noexcept {
   thrown_list *outer = std::exchange(thrown_here, nullptr);
@@ -66,17 +117,17 @@ void guarded_alone(Code &&run) noexcept {
   thrown_here = outer;
 }
 
-/// The wslink_drop_fn of an object on the heap. Destructors may end sessions and subscriptions.
+/// The wslink_drop_fn of an object on the heap. Its destructor may end sessions and subscriptions.
 template <class T>
 void destroy(void *user) noexcept {
   no_wait_scope inside;
   delete static_cast<T *>(user);
 }
 
-/// The wslink_drop_fn of a further owner of a buffer.
+/// The wslink_drop_fn of a reference to a buffer.
 inline void unref_buffer(void *user) noexcept { wslink_buffer_unref(static_cast<const wslink_buffer *>(user)); }
 
-/// What C calls for a callable that gives memory back.
+/// The wslink_drop_fn of a callable that releases memory.
 template <class F>
 struct callable {
   static void release(void *user) noexcept {
@@ -85,10 +136,10 @@ struct callable {
   }
 };
 
-/// Milliseconds for C, rounded up; at least 1, because 0 has meanings of its own there.
+/// Milliseconds for C, rounded up; at least 1, because 0 has special meanings there.
 template <class Rep, class Period>
 std::uint32_t to_ms(std::chrono::duration<Rep, Period> time) noexcept {
-  constexpr std::uint32_t most = std::numeric_limits<std::uint32_t>::max();
+  constexpr std::uint32_t most = (std::numeric_limits<std::uint32_t>::max)();
   if (time <= time.zero())
     return 1;
   if (time >= std::chrono::duration<double, std::milli>(most))

@@ -1,5 +1,5 @@
 /// @file
-/// How values become types of C++. Part of value.hpp.
+/// Conversion of values to C++ types. Part of value.hpp.
 
 #ifndef WSLINK_CONVERT_HPP
 #define WSLINK_CONVERT_HPP
@@ -10,9 +10,10 @@ namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 namespace detail {
 
-// What C fills is not cleared before, and read only if C has filled it. AMD's processors guess that a load from the
-// stack gets what was stored there last under the same name (memory renaming): a zero, where C has stored by a pointer
-// since. After each wrong guess they begin anew.
+// Variables for results of C are not initialised, and read only if C has written them. AMD processors predict that a
+// load from the stack returns the value that was last stored through the same address expression (memory renaming).
+// That would be the zero of the initialisation, and not what C has stored through a pointer, and each misprediction
+// flushes the pipeline.
 
 // The bulk copies of C, as overloads.
 inline bool copy_numbers(wslink_value v, double *out, std::size_t most, std::size_t *n) noexcept {
@@ -36,10 +37,10 @@ inline bool copy_numbers(wslink_value v, std::uint8_t *out, std::size_t most, st
 
 template <class T, class... Any>
 inline constexpr bool is_one_of = (std::is_same_v<T, Any> || ...);
-/// The types that are copied in one step.
+/// The element types that are copied in bulk.
 template <class T>
 inline constexpr bool is_bulk = is_one_of<T, double, float, std::int64_t, std::uint64_t, std::int32_t, std::uint8_t>;
-/// The types of text, which are read many at a time.
+/// The types of text, which are read in bulk.
 template <class T>
 inline constexpr bool is_text = is_one_of<T, std::string, std::string_view>;
 
@@ -62,6 +63,10 @@ struct is_array : std::false_type {};
 template <class T, std::size_t N>
 struct is_array<std::array<T, N>> : std::true_type {};
 template <class T>
+struct is_array_view : std::false_type {};
+template <class T>
+struct is_array_view<array_view<T>> : std::true_type {};
+template <class T>
 struct is_string_map : std::false_type {};
 template <class T, class C, class A>
 struct is_string_map<std::map<std::string, T, C, A>> : std::true_type {};
@@ -76,12 +81,12 @@ bool convert_integer(wslink_value v, T &to) noexcept {
     std::int64_t wide;
     if (!wslink_value_get_int(v, &wide))
       return false;
-    if (wide < std::numeric_limits<T>::min() || wide > std::numeric_limits<T>::max())
+    if (wide < (std::numeric_limits<T>::min)() || wide > (std::numeric_limits<T>::max)())
       return false;
     to = static_cast<T>(wide);
   } else {
     std::uint64_t wide;
-    if (!wslink_value_get_uint(v, &wide) || wide > std::numeric_limits<T>::max())
+    if (!wslink_value_get_uint(v, &wide) || wide > (std::numeric_limits<T>::max)())
       return false;
     to = static_cast<T>(wide);
   }
@@ -125,7 +130,7 @@ bool convert_array(const value &from, std::array<T, N> &to) {
   if constexpr (is_bulk<T> && !has_from_value<T>::value) {
     std::size_t count;
     if constexpr (is_small<std::array<T, N>>) {
-      // Where the caller wants it there may be zeros.
+      // A local copy, because `to` may be initialised, see above.
       std::array<T, N> numbers;
       if (!copy_numbers(from.c_value(), numbers.data(), N, &count) || count != N)
         return false;
@@ -195,6 +200,13 @@ bool convert(const value &from, T &to) {
       return false;
     to = bytes_view(data.ptr, data.len);
     return true;
+  } else if constexpr (is_array_view<T>::value) {
+    wslink_bytes data;
+    if (!wslink_value_get_bytes(v, &data))
+      return false;
+    error no_array;
+    to = T(bytes_view(data.ptr, data.len), &no_array);
+    return !no_array;
   } else if constexpr (std::is_same_v<T, buffer>) {
     const wslink_buffer *kept = nullptr;
     if (!wslink_value_get_buffer(v, &kept))
@@ -231,7 +243,7 @@ bool convert(const value &from, T &to) {
   }
 }
 
-/// What a type is called in an error message.
+/// The name of a type in an error message.
 template <class T>
 constexpr const char *wanted_name() noexcept {
   if constexpr (std::is_same_v<T, bool>)
@@ -242,7 +254,7 @@ constexpr const char *wanted_name() noexcept {
     return "a number";
   if constexpr (is_text<T>)
     return "text";
-  if constexpr (is_one_of<T, bytes_view, buffer>)
+  if constexpr (is_one_of<T, bytes_view, buffer> || is_array_view<T>::value)
     return "binary data";
   if constexpr (is_vector<T>::value || is_array<T>::value)
     return "a list of the type asked for";
@@ -265,6 +277,13 @@ template <class T>
 void value::fail_get(value from, error *err) {
   if (!from) {
     return detail::fail(error(code::not_found, "there is no such value (no such key or index)"), err);
+  }
+  if constexpr (detail::is_array_view<T>::value) {
+    wslink_bytes data;
+    if (wslink_value_get_bytes(from.c_value(), &data)) {
+      T(bytes_view(data.ptr, data.len), err); // its error names the wrong size
+      return;
+    }
   }
   std::string message = "the value is ";
   message += to_text(from.kind());

@@ -1,5 +1,5 @@
 /// @file
-/// What arrives: values (views) and documents (owners).
+/// Received data: values (views) and documents (owners).
 
 #ifndef WSLINK_VALUE_HPP
 #define WSLINK_VALUE_HPP
@@ -19,11 +19,11 @@ inline namespace WSLINK_CPP_ABI {
 class document;
 class json_text;
 
-/// What a value is.
+/// The kind of a value.
 enum class kind : std::int32_t {
-  nothing = WSLINK_ERR_NULL,       ///< A view of nothing: no such key or index.
+  nothing = WSLINK_ERR_NULL,       ///< An empty view: no such key or index.
   null = WSLINK_KIND_NULL,         ///< Python's None.
-  boolean = WSLINK_KIND_BOOL,      ///< A truth value.
+  boolean = WSLINK_KIND_BOOL,      ///< A boolean.
   integer = WSLINK_KIND_INT,       ///< An integer in the range of std::int64_t.
   uinteger = WSLINK_KIND_UINT,     ///< An integer above that, within std::uint64_t.
   floating = WSLINK_KIND_FLOAT,    ///< A double.
@@ -32,19 +32,19 @@ enum class kind : std::int32_t {
   array = WSLINK_KIND_ARRAY,       ///< A list.
   map = WSLINK_KIND_MAP,           ///< An ordered list of pairs, keys of any kind.
   ext = WSLINK_KIND_EXT,           ///< A msgpack extension.
-  big_integer = WSLINK_KIND_BIGINT ///< An integer beyond 64 bit (protocol 1 only).
+  big_integer = WSLINK_KIND_BIGINT ///< An integer of more than 64 bits (protocol 1 only).
 };
 
 /// A short English name, such as "array". Never freed.
 inline const char *to_text(kind k) noexcept { return wslink_kind_text(static_cast<std::int32_t>(k)); }
 
-/// How JSON text is written.
+/// The style of JSON text.
 enum class json_style : std::int32_t {
   plain = WSLINK_JSON_PLAIN,  ///< Strict JSON for any library; binary data as keys of attachments.
-  tagged = WSLINK_JSON_TAGGED ///< Nothing is lost: `{"$float": "NaN"}`, `{"$bytes": hex}`, ...
+  tagged = WSLINK_JSON_TAGGED ///< Lossless: `{"$float": "NaN"}`, `{"$bytes": hex}`, ...
 };
 
-/// How a message is written.
+/// The encoding of a message.
 enum class encoding : std::int32_t {
   json = WSLINK_ENCODING_JSON,      ///< JSON text, as protocol 1 sends it.
   msgpack = WSLINK_ENCODING_MSGPACK ///< msgpack, as protocol 2 sends it.
@@ -56,13 +56,13 @@ struct ext_view {
   bytes_view data;      ///< The data.
 };
 
-/// An integer beyond 64 bit. A view, valid as long as the document.
+/// An integer of more than 64 bits. A view, valid as long as the document.
 struct big_integer_view {
   std::string_view digits; ///< Decimal digits, with the sign.
 };
 
-/// How a type of the application is read from a value: specialise it with
-/// `static bool get(value from, T& to)` that returns false if the value is not one.
+/// Specialise this to read a type of the application from a value, with
+/// `static bool get(value from, T& to)` that returns false if the value is not a T.
 template <class T, class Enable = void>
 struct from_value;
 
@@ -70,7 +70,7 @@ namespace detail {
 
 template <class T>
 bool convert(const value &from, T &to);
-/// What is copied in less time than the memory around it may have to be waited for, see convert.hpp.
+/// Types that are cheap to copy, so that a local copy avoids the stalls that convert.hpp describes.
 template <class T>
 inline constexpr bool is_small = std::is_trivially_copyable_v<T> && sizeof(T) <= 64;
 
@@ -88,14 +88,17 @@ struct is_borrowed<big_integer_view> : std::true_type {};
 template <>
 struct is_borrowed<value> : std::true_type {};
 template <class T>
+struct is_borrowed<array_view<T>> : std::true_type {};
+template <class T>
 struct is_borrowed<std::optional<T>> : is_borrowed<T> {};
 template <class T, class A>
 struct is_borrowed<std::vector<T, A>> : is_borrowed<T> {};
 
 } // namespace detail
 
-/// A value in a document: a small view, copied freely, never freed. Valid as long as the document; share() keeps
-/// that. What is missing is a view of nothing, so that `v["size"][0]` needs no checks in between. Any thread.
+/// A value in a document: a view that is passed by value and never freed. Valid as long as the document, which share()
+/// keeps. The result for a missing key or index is an empty view, so that `v["size"][0]` needs no checks in between.
+/// Any thread.
 class value {
 public:
   class iterator;
@@ -104,53 +107,53 @@ public:
   /// A key and a value of a map.
   struct item;
 
-  /// A view of nothing.
+  /// An empty view.
   value() noexcept : view_{nullptr, 0} {}
-  /// The C++ form of a C view.
+  /// From a C view.
   explicit value(wslink_value view) noexcept : view_(view) {}
-  /// The C form.
+  /// The C view.
   wslink_value c_value() const noexcept { return view_; }
 
-  /// Whether there is a value (null is one).
+  /// Whether there is a value (null is a value).
   explicit operator bool() const noexcept { return view_.document != nullptr; }
-  /// What it is.
+  /// The kind of the value.
   wslink::kind kind() const noexcept { return static_cast<wslink::kind>(wslink_value_kind(view_)); }
-  /// Whether it is null. A view of nothing is not.
+  /// Whether the value is null. False for an empty view.
   bool is_null() const noexcept { return wslink_value_is_null(view_); }
-  /// Whether it is an integer or a float.
+  /// Whether the value is an integer or a float.
   bool is_number() const noexcept {
     wslink::kind k = kind();
     return k == wslink::kind::integer || k == wslink::kind::uinteger || k == wslink::kind::floating;
   }
-  /// Whether it is text.
+  /// Whether the value is text.
   bool is_string() const noexcept { return kind() == wslink::kind::string; }
-  /// Whether it is binary data.
+  /// Whether the value is binary data.
   bool is_bytes() const noexcept { return kind() == wslink::kind::bytes; }
-  /// Whether it is a list.
+  /// Whether the value is a list.
   bool is_array() const noexcept { return kind() == wslink::kind::array; }
-  /// Whether it is a map.
+  /// Whether the value is a map.
   bool is_map() const noexcept { return kind() == wslink::kind::map; }
-  /// How many elements, pairs or bytes it has; 0 for what has none.
+  /// The number of elements, pairs or bytes; 0 for other kinds.
   std::size_t size() const noexcept { return wslink_value_size(view_); }
   /// Whether size() is 0.
   bool empty() const noexcept { return size() == 0; }
 
-  /// The value of a string key of a map; a view of nothing if it is no map or has no such key.
+  /// The value of a string key of a map; an empty view if this is not a map or has no such key.
   value operator[](std::string_view key) const noexcept {
     wslink_value found; // not cleared: see convert.hpp
     return wslink_value_find(view_, detail::view_of(key), &found) ? value(found) : value();
   }
-  /// As Python does: the element of a list, or the value of an integer key of a map; a view of nothing if there is
-  /// none. Steps over what is before it: to visit all elements, iterate.
+  /// As in Python: the element of a list, or the value of an integer key of a map; an empty view if there is
+  /// none. Takes time in proportion to the number of elements before it; to visit all elements, iterate.
   value operator[](std::size_t index) const noexcept;
 
-  /// The value as a T. Fails with code::not_found for a view of nothing, and with code::kind if it is not a T.
+  /// The value as a T. Fails with code::not_found for an empty view, and with code::kind if the value is not a T.
   ///
-  /// T is bool, an integer (what does not fit fails), float or double (from any number), std::string,
-  /// std::vector (numbers and texts are read many at a time), std::array, std::map or std::unordered_map with string
-  /// keys, std::optional (nothing for null and a view of nothing), buffer (keeps binary data without a copy), or a view
-  /// that lives as long as the document: std::string_view, bytes_view, ext_view, big_integer_view, value. More types by
-  /// from_value.
+  /// T is bool, an integer (fails if the value does not fit), float or double (from any number), std::string,
+  /// std::vector (numbers and texts are read in bulk), std::array, std::map or std::unordered_map with string
+  /// keys, std::optional (std::nullopt for null and for an empty view), buffer (keeps binary data without a copy), or a
+  /// view that is valid as long as the document: std::string_view, bytes_view, ext_view, big_integer_view, value,
+  /// array_view (binary data as numbers). from_value adds more types.
   template <class T>
   T get(error *err = nullptr) const {
     T out{};
@@ -162,7 +165,7 @@ public:
     fail_get<T>(*this, err);
     return T{};
   }
-  /// The value as a T, or nothing if it is not one.
+  /// The value as a T, or std::nullopt if it is not a T.
   template <class T>
   std::optional<T> get_if() const {
     if constexpr (detail::is_small<T>)
@@ -170,32 +173,32 @@ public:
     else
       return made_in_place<T>();
   }
-  /// The value as a T, or `otherwise` if it is not one.
+  /// The value as a T, or `otherwise` if it is not a T.
   template <class T>
   T get_or(T otherwise) const {
     std::optional<T> out = get_if<T>();
     return out ? std::move(*out) : std::move(otherwise);
   }
-  /// Copies a list of numbers to memory of the application, at most `capacity` of them, in one step. Returns how many
-  /// were copied; nothing if it is no list of numbers that fit. T is double, float, std::int64_t, std::uint64_t,
-  /// std::int32_t or std::uint8_t.
+  /// Copies at most `capacity` numbers of a list to memory of the application. Returns how many
+  /// were copied, or std::nullopt if this is not a list of numbers that fit. T is double, float, std::int64_t,
+  /// std::uint64_t, std::int32_t or std::uint8_t.
   template <class T>
   std::optional<std::size_t> copy_to(T *out, std::size_t capacity) const noexcept;
 
-  /// Calls `take(std::string_view)` with each text of a list of strings, which is quicker than to iterate over the
-  /// list. Returns whether this is a list and all its elements are strings: it stops at the first one that is not. An
-  /// exception of `take` ends it too, and goes on to the caller. The texts live as long as the document.
+  /// Calls `take(std::string_view)` for each element of a list of strings, which is faster than iterating over the
+  /// list. Returns whether this is a list and all its elements are strings; it stops at the first element that is not.
+  /// An exception of `take` propagates to the caller. The texts are valid as long as the document.
   template <class F>
   bool each_string(F &&take) const;
 
-  /// The elements of a list, or the values of a map (items() has the keys too).
+  /// The elements of a list, or the values of a map (items() also has the keys).
   iterator begin() const noexcept;
-  /// After the last.
+  /// After the last element.
   iterator end() const noexcept;
-  /// The pairs of a map: `for (auto [key, value] : v.items())`. None for what is no map.
+  /// The pairs of a map: `for (auto [key, value] : v.items())`. No pairs for other kinds.
   item_range items() const noexcept;
 
-  /// The document that holds the value, which keeps it valid. Empty for a view of nothing.
+  /// A reference to the document of the value, which keeps the value valid. Empty for an empty view.
   document share() const noexcept;
   /// Writes the value as JSON text.
   json_text to_json(json_style style = json_style::plain, error *err = nullptr) const;
@@ -203,10 +206,10 @@ public:
 private:
   template <class T>
   std::optional<T> copied() const {
-    T small{};
-    return detail::convert(*this, small) ? std::optional<T>(small) : std::nullopt;
+    T read{};
+    return detail::convert(*this, read) ? std::optional<T>(read) : std::nullopt;
   }
-  // A function of its own, so that compilers make it in its final place: it may be too large for the stack.
+  // A separate function, so that compilers construct the object in its final place: it may be too large for the stack.
   template <class T>
   std::optional<T> made_in_place() const {
     std::optional<T> out(std::in_place);
@@ -214,47 +217,47 @@ private:
       out.reset();
     return out;
   }
-  // By value, so that a view that is only read stays in registers.
+  // Passed by value, so that the view stays in registers.
   template <class T>
   static void fail_get(value from, error *err);
 
   wslink_value view_;
 };
 
-/// Goes through a list, or the values of a map.
+/// An iterator over the elements of a list, or the values of a map.
 class value::iterator {
 public:
-  using iterator_category = std::input_iterator_tag; ///< Each step is made once.
+  using iterator_category = std::input_iterator_tag; ///< Single pass.
   using value_type = value;                          ///< Views.
-  using difference_type = std::ptrdiff_t;            ///< As usual.
-  using pointer = const value *;                     ///< As usual.
-  using reference = value;                           ///< As usual for what is made on the way.
+  using difference_type = std::ptrdiff_t;            ///< As in any iterator.
+  using pointer = const value *;                     ///< As in any iterator.
+  using reference = value;                           ///< Views are returned by value.
 
   /// The end.
   iterator() noexcept = default;
   /// At the first element.
   explicit iterator(wslink_iter rest) noexcept : rest_(rest) { ++*this; }
-  /// The value here. Taken member by member, as C wrote it: both at once would have to wait for the memory.
+  /// The current value. Read member by member, as C has written it: one wide load would stall the processor.
   value operator*() const noexcept { return value(wslink_value{now_.view_.document, now_.view_.place}); }
-  /// The value here.
+  /// The current value.
   const value *operator->() const noexcept { return &now_; }
-  /// The next one.
+  /// Moves to the next value.
   iterator &operator++() noexcept {
     if (!wslink_iter_next(&rest_, nullptr, &now_.view_))
       now_ = value();
     return *this;
   }
-  /// The next one.
+  /// Moves to the next value.
   iterator operator++(int) noexcept {
     iterator before = *this;
     ++*this;
     return before;
   }
-  /// Whether both are at the same value of one list.
+  /// Whether both are at the same value of a list.
   friend bool operator==(const iterator &a, const iterator &b) noexcept {
     return static_cast<bool>(a.now_) == static_cast<bool>(b.now_) && a.rest_.left == b.rest_.left;
   }
-  /// The opposite.
+  /// Whether they are at different values.
   friend bool operator!=(const iterator &a, const iterator &b) noexcept { return !(a == b); }
 
 private:
@@ -265,44 +268,44 @@ private:
 /// A key and a value of a map.
 struct value::item {
   wslink::value key;   ///< Mostly a string; in protocol 2 a key may be of any kind.
-  wslink::value value; ///< What it stands for.
+  wslink::value value; ///< The value of the key.
 };
 
-/// Goes through the pairs of a map.
+/// An iterator over the pairs of a map.
 class value::item_iterator {
 public:
-  using iterator_category = std::input_iterator_tag; ///< Each step is made once.
+  using iterator_category = std::input_iterator_tag; ///< Single pass.
   using value_type = item;                           ///< A pair of views.
-  using difference_type = std::ptrdiff_t;            ///< As usual.
-  using pointer = const item *;                      ///< As usual.
-  using reference = const item &;                    ///< Valid until the next step.
+  using difference_type = std::ptrdiff_t;            ///< As in any iterator.
+  using pointer = const item *;                      ///< As in any iterator.
+  using reference = const item &;                    ///< Valid until the iterator moves.
 
   /// The end.
   item_iterator() noexcept = default;
   /// At the first pair.
   explicit item_iterator(wslink_iter rest) noexcept : rest_(rest) { ++*this; }
-  /// The pair here.
+  /// The current pair.
   const item &operator*() const noexcept { return now_; }
-  /// The pair here.
+  /// The current pair.
   const item *operator->() const noexcept { return &now_; }
-  /// The next one.
+  /// Moves to the next pair.
   item_iterator &operator++() noexcept {
     wslink_value key{nullptr, 0}, found{nullptr, 0};
     wslink_iter_next(&rest_, &key, &found);
     now_ = item{wslink::value(key), wslink::value(found)};
     return *this;
   }
-  /// The next one.
+  /// Moves to the next pair.
   item_iterator operator++(int) noexcept {
     item_iterator before = *this;
     ++*this;
     return before;
   }
-  /// Whether both are at the same pair of one map.
+  /// Whether both are at the same pair of a map.
   friend bool operator==(const item_iterator &a, const item_iterator &b) noexcept {
     return static_cast<bool>(a.now_.value) == static_cast<bool>(b.now_.value) && a.rest_.left == b.rest_.left;
   }
-  /// The opposite.
+  /// Whether they are at different pairs.
   friend bool operator!=(const item_iterator &a, const item_iterator &b) noexcept { return !(a == b); }
 
 private:
@@ -346,7 +349,7 @@ bool value::each_string(F &&take) const {
 inline value value::operator[](std::size_t index) const noexcept {
   wslink_value found{nullptr, 0};
   if (kind() == wslink::kind::map) {
-    value last; // of equal keys the last one counts, as in Python
+    value last; // the last of several equal keys counts, as in Python
     for (const item &pair : items()) {
       std::uint64_t key = 0;
       if (wslink_value_get_uint(pair.key.view_, &key) && key == index)
@@ -365,7 +368,14 @@ inline value error::remote_data() const noexcept {
   return value(data);
 }
 
-/// JSON text made of a value, with its binary data beside it. Owns both.
+inline value error::remote_value() const noexcept {
+  wslink_value whole{nullptr, 0};
+  if (handle_)
+    wslink_error_remote_value(handle_, &whole);
+  return value(whole);
+}
+
+/// JSON text made of a value, and the binary data of the value. Owns both.
 class json_text {
 public:
   /// No text.
@@ -388,23 +398,23 @@ public:
     taken.handle_ = handle;
     return taken;
   }
-  /// Gives the C object up.
+  /// Passes ownership of the C object to the caller.
   wslink_json *release() noexcept { return std::exchange(handle_, nullptr); }
   /// The C object, borrowed.
   const wslink_json *c_ptr() const noexcept { return handle_; }
 
-  /// The text; lives as long as this.
+  /// The text; valid as long as this object.
   std::string_view text() const noexcept { return detail::view_of(wslink_json_text(handle_)); }
-  /// How many attachments the text names.
+  /// The number of attachments of the text.
   std::size_t attachment_count() const noexcept { return wslink_json_attachment_count(handle_); }
-  /// The key of an attachment; empty if there is none with this index. Lives as long as this.
+  /// The key of an attachment; empty if there is no attachment with this index. Valid as long as this object.
   std::string_view attachment_key(std::size_t index) const noexcept {
     wslink_str key{nullptr, 0};
     wslink_bytes data{nullptr, 0};
     wslink_json_attachment(handle_, index, &key, &data);
     return detail::view_of(key);
   }
-  /// An attachment, not copied; empty if there is none with this index.
+  /// An attachment, without a copy; empty if there is no attachment with this index.
   buffer attachment(std::size_t index) const noexcept {
     return buffer::from_c(wslink_json_attachment_buffer(handle_, index));
   }
@@ -416,13 +426,13 @@ private:
 inline json_text value::to_json(json_style style, error *err) const {
   detail::outlet out(err);
   wslink_json *made = nullptr;
-  out.check(wslink_value_to_json(view_, static_cast<std::int32_t>(style), &made, out.c()));
+  out.succeeded(wslink_value_to_json(view_, static_cast<std::int32_t>(style), &made, out.c()));
   return json_text::from_c(made);
 }
 
-/// A message that arrived, with all its values: one of its owners. Immutable; any thread may read it.
+/// A reference to a received message. Immutable; any thread may read it.
 ///
-/// Reads like the value that it brought, its result(). Views must not outlive it: write
+/// Has the functions of its value, result(). Views must not outlive the document: write
 /// `session.call(...)["size"][0].get<int>()`, or keep the document in a variable.
 class document {
 public:
@@ -438,44 +448,44 @@ public:
   }
   document(const document &) = delete;
   document &operator=(const document &) = delete;
-  // C takes null as well, but those that were moved from are many, and there is nothing to call.
+  // Many documents were moved from, so the call is avoided, although C accepts null.
   ~document() {
     if (handle_)
       wslink_document_unref(handle_);
   }
 
-  /// Takes over one ownership of a C document.
+  /// Takes ownership of a reference to a C document.
   static document from_c(const wslink_document *handle) noexcept {
     document taken;
     taken.handle_ = handle;
     return taken;
   }
-  /// A further owner of a C document that is borrowed.
+  /// Adds a reference to a borrowed C document.
   static document share_c(const wslink_document *handle) noexcept { return from_c(wslink_document_ref(handle)); }
-  /// Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value. The bytes
-  /// are copied: `document::decode({text.data(), text.size()}, encoding::json)`. On failure the exception, or `*err`
-  /// and an empty document.
+  /// Decodes a recorded message, or any other JSON text or msgpack value. The bytes
+  /// are copied: `document::decode({text.data(), text.size()}, encoding::json)`. Empty after a failure that `err`
+  /// received.
   static document decode(bytes_view message, encoding how, error *err = nullptr) {
     detail::outlet out(err);
     const wslink_document *decoded = nullptr;
-    out.check(
+    out.succeeded(
         wslink_document_decode(message.data(), message.size(), static_cast<std::int32_t>(how), &decoded, out.c()));
     return from_c(decoded);
   }
-  /// Gives the ownership up: wslink_document_unref() must be called with the result.
+  /// Passes the reference to the caller, who must call wslink_document_unref().
   const wslink_document *release() noexcept { return std::exchange(handle_, nullptr); }
   /// The C document, borrowed.
   const wslink_document *c_ptr() const noexcept { return handle_; }
 
-  /// A further owner of the same message.
+  /// A further reference to the same message.
   document share() const noexcept { return share_c(handle_); }
   /// Whether there is a document.
   explicit operator bool() const noexcept { return handle_ != nullptr; }
-  /// The value that a reply or publication brought.
+  /// The value of the reply or publication.
   value result() const noexcept { return value(wslink_document_result(handle_)); }
-  /// The whole message as it came, a map with `id` and `result`.
+  /// The whole message, a map with `id` and `result`.
   value root() const noexcept { return value(wslink_document_root(handle_)); }
-  /// How many bytes the message had on the wire, attachments included.
+  /// How many bytes the message had on the wire, including its attachments.
   std::size_t wire_size() const noexcept { return wslink_document_wire_size(handle_); }
 
   /// As result()[key].
@@ -491,7 +501,7 @@ public:
   T get(error *err = nullptr) const & {
     return result().get<T>(err);
   }
-  /// As result().get<T>(); a view would point into a document that is gone.
+  /// As result().get<T>(). Not for views, because the document is destroyed at the end of the expression.
   template <class T>
   T get(error *err = nullptr) && {
     static_assert(!detail::is_borrowed<T>::value, "keep the document in a variable, and the view will be valid");
@@ -504,7 +514,7 @@ public:
   }
   /// As result().begin().
   value::iterator begin() const noexcept { return result().begin(); }
-  /// After the last.
+  /// After the last element.
   value::iterator end() const noexcept { return value::iterator(); }
   /// As result().items().
   value::item_range items() const noexcept { return result().items(); }

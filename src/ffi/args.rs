@@ -8,75 +8,42 @@ use super::pointer::{self, wslink_str};
 use super::value::wslink_value;
 use crate::error::{Code, Error, Result};
 use crate::wire::args::Args;
-use crate::wire::buffer::copy_of;
 use crate::wire::builder::Builder;
+use crate::wire::memory::try_to_vec;
 use bytes::Bytes;
-use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 
-/// The arguments of one call: positional ones in order, keyword arguments by name, binary data of any size.
-/// Used by one thread at a time. A call takes the content out and leaves the handle empty, to be filled
+/// The arguments of one call: positional arguments in order, keyword arguments by name, binary data of any size.
+/// Used by one thread at a time. A call takes the content and leaves the handle empty, to be filled
 /// again or freed.
 pub struct wslink_args(Box<Args>);
 
-thread_local! {
-    /// Emptied arguments whose memory serves the next calls of this thread, one in the handle of the application and
-    /// one that is sent: an accepted call must not touch the handle again, which its completion may have freed.
-    static SPARES: Cell<[Option<Box<Args>>; 2]> = const { Cell::new([None, None]) };
-}
-
-/// Keeps the memory of arguments that are not needed any more.
-pub(super) fn keep_spare(mut content: Box<Args>) {
-    content.clear();
-    // At the end of a thread there is no next call.
-    let _ = SPARES.try_with(|spares| {
-        let mut all = spares.take();
-        if let Some(place) = all.iter_mut().find(|place| place.is_none()) {
-            *place = Some(content);
-        }
-        spares.set(all);
-    });
-}
-
-/// Empty arguments.
-fn spare() -> Box<Args> {
-    let kept = SPARES.try_with(|spares| {
-        let mut all = spares.take();
-        let one = all.iter_mut().find_map(Option::take);
-        spares.set(all);
-        one
-    });
-    kept.ok().flatten().unwrap_or_default()
-}
-
 impl wslink_args {
-    /// The content, leaving nothing behind.
+    /// Takes the content and leaves the handle empty.
     pub(super) fn take(&mut self) -> Box<Args> {
-        std::mem::replace(&mut self.0, spare())
+        std::mem::take(&mut self.0)
     }
 
-    /// The content again, which was not used.
+    /// Returns content that was not used.
     pub(super) fn put_back(&mut self, content: Box<Args>) {
         self.0 = content;
     }
 }
 
-/// How large the buffer for the key of an attachment must be, NUL included.
+/// The size of the buffer for the key of an attachment, including the NUL.
 pub const WSLINK_ATTACHMENT_KEY_SIZE: usize = 32;
 
-/// Empty arguments. The caller frees them. NULL only if there is no memory.
+/// Creates empty arguments. The caller frees them. NULL only if memory is exhausted.
 #[unsafe(no_mangle)]
 pub extern "C" fn wslink_args_new() -> *mut wslink_args {
-    infallible(std::ptr::null_mut(), || pointer::give(wslink_args(spare())))
+    infallible(std::ptr::null_mut(), || pointer::give(wslink_args(Box::default())))
 }
 
-/// Frees arguments, and releases what was added by reference and not sent. NULL is nothing.
+/// Frees arguments, and releases data that was added by reference and not sent. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_free(args: *mut wslink_args) {
     infallible((), || {
-        if let Some(args) = pointer::take_back(args) {
-            keep_spare(args.0);
-        }
+        drop(pointer::take_back(args));
     });
 }
 
@@ -104,7 +71,7 @@ pub unsafe extern "C" fn wslink_args_add_null(args: *mut wslink_args, err: *mut 
     add(args, err, Builder::null)
 }
 
-/// Adds a truth value.
+/// Adds a boolean.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_bool(args: *mut wslink_args, v: bool, err: *mut *mut wslink_error) -> i32 {
     add(args, err, |b| b.bool(v))
@@ -116,13 +83,13 @@ pub unsafe extern "C" fn wslink_args_add_int(args: *mut wslink_args, v: i64, err
     add(args, err, |b| b.int(v))
 }
 
-/// Adds an integer.
+/// Adds an unsigned integer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_uint(args: *mut wslink_args, v: u64, err: *mut *mut wslink_error) -> i32 {
     add(args, err, |b| b.uint(v))
 }
 
-/// Adds a float; NaN and the infinities arrive as such.
+/// Adds a double. NaN and the infinities are allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_double(args: *mut wslink_args, v: f64, err: *mut *mut wslink_error) -> i32 {
     add(args, err, |b| b.float(v))
@@ -146,12 +113,12 @@ pub unsafe extern "C" fn wslink_args_add_bytes(
     len: usize,
     err: *mut *mut wslink_error,
 ) -> i32 {
-    add(args, err, |b| b.bytes(copy_of(pointer::slice(data.cast(), len, "data")?)?.into()))
+    add(args, err, |b| b.bytes(try_to_vec(pointer::slice(data.cast(), len, "data")?)?.into()))
 }
 
-/// Adds binary data by reference: it must stay valid and unchanged until `release(user)` is called, exactly
-/// once, on any thread, when the library needs it no more (also if this function fails). `release` must not
-/// wait for the session. NULL for memory that lives longer than the session.
+/// Adds binary data by reference: it must stay valid and unchanged until the library calls `release(user)`. It does so
+/// exactly once, on any thread, when it does not need the data any more, also if this function fails. `release` must
+/// not wait for the session. It may be NULL for memory that outlives the session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_buffer(
     args: *mut wslink_args,
@@ -170,7 +137,7 @@ fn foreign(data: *const c_void, len: usize, user: UserData) -> Result<Bytes> {
     Ok(Bytes::from_owner(ForeignBytes::new(data, user)))
 }
 
-/// Adds a msgpack extension (protocol 2 only; on protocol 1 the call will fail).
+/// Adds a msgpack extension (protocol 2 only; with protocol 1 the call fails).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_ext(
     args: *mut wslink_args,
@@ -182,7 +149,7 @@ pub unsafe extern "C" fn wslink_args_add_ext(
     add(args, err, |b| b.ext(ext_type, pointer::slice(data.cast(), len, "data")?))
 }
 
-/// Adds an array of doubles in one step.
+/// Adds an array of doubles.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_doubles(
     args: *mut wslink_args,
@@ -193,7 +160,7 @@ pub unsafe extern "C" fn wslink_args_add_doubles(
     add(args, err, |b| b.floats(pointer::slice(values, count, "values")?.iter().copied()))
 }
 
-/// Adds an array of floats in one step.
+/// Adds an array of floats.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_floats(
     args: *mut wslink_args,
@@ -204,7 +171,7 @@ pub unsafe extern "C" fn wslink_args_add_floats(
     add(args, err, |b| b.floats(pointer::slice(values, count, "values")?.iter().map(|v| f64::from(*v))))
 }
 
-/// Adds an array of integers in one step.
+/// Adds an array of integers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_int64s(
     args: *mut wslink_args,
@@ -215,7 +182,7 @@ pub unsafe extern "C" fn wslink_args_add_int64s(
     add(args, err, |b| b.ints(pointer::slice(values, count, "values")?.iter().copied()))
 }
 
-/// Adds an array of integers in one step.
+/// Adds an array of unsigned integers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_uint64s(
     args: *mut wslink_args,
@@ -226,7 +193,7 @@ pub unsafe extern "C" fn wslink_args_add_uint64s(
     add(args, err, |b| b.uints(pointer::slice(values, count, "values")?.iter().copied()))
 }
 
-/// Adds an array of integers in one step.
+/// Adds an array of integers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_int32s(
     args: *mut wslink_args,
@@ -237,41 +204,41 @@ pub unsafe extern "C" fn wslink_args_add_int32s(
     add(args, err, |b| b.ints(pointer::slice(values, count, "values")?.iter().map(|v| i64::from(*v))))
 }
 
-/// Adds a copy of a value that was received, binary data by reference where it is a buffer of its own.
+/// Adds a copy of a received value. Attachments of protocol 1 are added by reference, other binary data is copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_value(
     args: *mut wslink_args,
     value: wslink_value,
     err: *mut *mut wslink_error,
 ) -> i32 {
-    add(args, err, |b| b.value(value.view().ok_or_else(|| Error::new(Code::Null, "value is a view of nothing"))?))
+    add(args, err, |b| b.value(value.view().ok_or_else(|| Error::new(Code::Null, "value is an empty view"))?))
 }
 
-/// Begins an array; what is added goes into it until `wslink_args_end`.
+/// Begins an array. Values are added to it until `wslink_args_end`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_begin_array(args: *mut wslink_args, err: *mut *mut wslink_error) -> i32 {
     add(args, err, Builder::begin_array)
 }
 
-/// Begins a map; keys and values are added in turn until `wslink_args_end`.
+/// Begins a map. Keys (`wslink_args_key`) and values are added to it in turn until `wslink_args_end`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_begin_map(args: *mut wslink_args, err: *mut *mut wslink_error) -> i32 {
     add(args, err, Builder::begin_map)
 }
 
-/// The key of the next value of a map.
+/// Adds the key of the next value of a map.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_key(args: *mut wslink_args, key: wslink_str, err: *mut *mut wslink_error) -> i32 {
     add(args, err, |b| b.key(pointer::str(key, "key")?))
 }
 
-/// Ends the array or map that was begun last.
+/// Ends the innermost array or map.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_end(args: *mut wslink_args, err: *mut *mut wslink_error) -> i32 {
     add(args, err, Builder::end)
 }
 
-/// The next value that is added is the keyword argument `name`; the values after it are positional again.
+/// Makes the next value that is added the keyword argument `name`. The values after it are positional again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_keyword(
     args: *mut wslink_args,
@@ -281,9 +248,9 @@ pub unsafe extern "C" fn wslink_args_keyword(
     change(args, err, |args| args.keyword(pointer::str(name, "name")?))
 }
 
-/// Adds binary data by reference, as `wslink_args_add_buffer` does, not as a value but under a key that is
-/// written to `key` (NUL-terminated, `WSLINK_ATTACHMENT_KEY_SIZE` bytes): JSON text that is added afterwards
-/// names it wherever the data belongs, as in every wslink client.
+/// Adds binary data by reference, as `wslink_args_add_buffer` does, but not as a value. Its key is
+/// written to `key` (NUL-terminated, `WSLINK_ATTACHMENT_KEY_SIZE` bytes). In JSON text that is added afterwards,
+/// each string that equals the key stands for the data, as in every wslink client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_attach(
     args: *mut wslink_args,
@@ -303,7 +270,7 @@ pub unsafe extern "C" fn wslink_args_attach(
     })
 }
 
-/// Adds one value as JSON text; `NaN`, `Infinity` and `-Infinity` are understood.
+/// Adds one value as JSON text. `NaN`, `Infinity` and `-Infinity` are accepted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_args_add_json(
     args: *mut wslink_args,

@@ -1,15 +1,40 @@
-//! The constants of the header. They leave as numbers and enter as `int32_t`, which is checked.
+//! The constants of the header. Their C type is `int32_t`; a value that the application passes is checked.
 
 use crate::error::{Code, Stage};
-use crate::io::config::{Delivery, LogLevel};
+use crate::io::config::Delivery;
+use crate::io::log::LogLevel;
 use crate::session::core::State;
 use crate::wire::Protocol;
 use crate::wire::value::Kind;
 
+/// Elements of `int8_t`.
+pub const WSLINK_TYPE_INT8: i32 = 1;
+/// Elements of `uint8_t`.
+pub const WSLINK_TYPE_UINT8: i32 = 2;
+/// Elements of `int16_t`.
+pub const WSLINK_TYPE_INT16: i32 = 3;
+/// Elements of `uint16_t`.
+pub const WSLINK_TYPE_UINT16: i32 = 4;
+/// Elements of `int32_t`.
+pub const WSLINK_TYPE_INT32: i32 = 5;
+/// Elements of `uint32_t`.
+pub const WSLINK_TYPE_UINT32: i32 = 6;
+/// Elements of `int64_t`.
+pub const WSLINK_TYPE_INT64: i32 = 7;
+/// Elements of `uint64_t`.
+pub const WSLINK_TYPE_UINT64: i32 = 8;
+/// Elements of `float`.
+pub const WSLINK_TYPE_FLOAT32: i32 = 9;
+/// Elements of `double`.
+pub const WSLINK_TYPE_FLOAT64: i32 = 10;
+
+/// A call with this timeout waits until the connection ends, whatever the configuration says.
+pub const WSLINK_NO_TIMEOUT: u32 = u32::MAX;
+
 /// Success.
 pub const WSLINK_OK: i32 = 0;
 
-/// An argument is not acceptable; the message says which and why.
+/// An argument is invalid; the message says which and why.
 pub const WSLINK_ERR_ARGUMENT: i32 = -100;
 /// A required pointer is null (C only).
 pub const WSLINK_ERR_NULL: i32 = -101;
@@ -19,7 +44,7 @@ pub const WSLINK_ERR_UTF8: i32 = -102;
 pub const WSLINK_ERR_JSON: i32 = -103;
 /// The session is not in a state that allows this (for example a call before ready).
 pub const WSLINK_ERR_STATE: i32 = -104;
-/// Not allowed from inside a callback or on the I/O thread, where it would wait for itself.
+/// Not allowed inside a callback or on the I/O thread, because the function would wait for its own thread.
 pub const WSLINK_ERR_REENTRANT: i32 = -105;
 /// The session is closed.
 pub const WSLINK_ERR_CLOSED: i32 = -106;
@@ -27,13 +52,13 @@ pub const WSLINK_ERR_CLOSED: i32 = -106;
 pub const WSLINK_ERR_ATTACHMENT: i32 = -107;
 /// The value cannot be sent by the negotiated protocol.
 pub const WSLINK_ERR_UNSUPPORTED: i32 = -108;
-/// The header of the program and the library do not fit together.
+/// The program was compiled with a header that is not compatible with the library.
 pub const WSLINK_ERR_VERSION: i32 = -109;
-/// A defect of this library was stopped at its border; please report it.
+/// A panic inside this library was caught before it reached the caller; please report it.
 pub const WSLINK_ERR_PANIC: i32 = -110;
 /// No such value, key or index.
 pub const WSLINK_ERR_NOT_FOUND: i32 = -111;
-/// The value has another kind than the one asked for.
+/// The value is of another kind than requested.
 pub const WSLINK_ERR_KIND: i32 = -112;
 /// The operating system refused something (memory, threads, descriptors).
 pub const WSLINK_ERR_SYSTEM: i32 = -113;
@@ -43,17 +68,17 @@ pub const WSLINK_ERR_RESOLVE: i32 = -200;
 pub const WSLINK_ERR_CONNECT: i32 = -201;
 /// The HTTP proxy refused or failed.
 pub const WSLINK_ERR_PROXY: i32 = -202;
-/// TLS failed: no TLS there, or a certificate that is not trusted.
+/// The TLS handshake failed: the server does not speak TLS, or its certificate is not trusted.
 pub const WSLINK_ERR_TLS: i32 = -203;
-/// The server answered the WebSocket upgrade with something else than 101.
+/// The server answered the WebSocket upgrade with another HTTP status than 101.
 pub const WSLINK_ERR_UPGRADE: i32 = -204;
-/// Connected, but the wslink hello got no usable answer.
+/// Connected, but the server sent no valid reply to the wslink hello.
 pub const WSLINK_ERR_HELLO: i32 = -205;
 /// The server refused the secret.
 pub const WSLINK_ERR_AUTH: i32 = -206;
 /// The server speaks the other protocol generation.
 pub const WSLINK_ERR_MISMATCH: i32 = -207;
-/// The connection ended; the call may or may not have been executed.
+/// The connection ended; the server may or may not have executed the call.
 pub const WSLINK_ERR_CONNECTION_LOST: i32 = -300;
 /// The deadline passed.
 pub const WSLINK_ERR_TIMEOUT: i32 = -301;
@@ -61,12 +86,12 @@ pub const WSLINK_ERR_TIMEOUT: i32 = -301;
 pub const WSLINK_ERR_CANCELLED: i32 = -302;
 /// The peer broke the WebSocket or wslink protocol.
 pub const WSLINK_ERR_PROTOCOL: i32 = -303;
-/// A configured bound was hit; the message names it.
+/// A configured limit was exceeded; the message names it.
 pub const WSLINK_ERR_LIMIT: i32 = -304;
-/// The server answered the call with an error; see `wslink_error_remote_code`.
+/// The server replied with an error; see `wslink_error_remote_code`.
 pub const WSLINK_ERR_REMOTE: i32 = -400;
 
-/// Not part of a connection: arguments, state.
+/// Outside of a connection: arguments, state.
 pub const WSLINK_STAGE_LOCAL: i32 = 0;
 /// Looking up the host name.
 pub const WSLINK_STAGE_RESOLVE: i32 = 1;
@@ -85,25 +110,25 @@ pub const WSLINK_STAGE_SESSION: i32 = 7;
 /// One call.
 pub const WSLINK_STAGE_CALL: i32 = 8;
 
-/// Not asked to connect yet.
+/// Not connected yet.
 pub const WSLINK_STATE_IDLE: i32 = 0;
-/// On the way: resolving, connecting, TLS, upgrade, hello.
+/// Connecting: resolving, TCP, TLS, upgrade, hello.
 pub const WSLINK_STATE_CONNECTING: i32 = 1;
-/// Open: calls are possible.
+/// Connected: calls are possible.
 pub const WSLINK_STATE_READY: i32 = 2;
-/// The connection ended without being asked to; `WSLINK_STATE_RECONNECTING` or `WSLINK_STATE_CLOSED` follows.
+/// The connection ended, and the application has not closed it. `WSLINK_STATE_RECONNECTING` or `WSLINK_STATE_CLOSED`
+/// follows.
 pub const WSLINK_STATE_LOST: i32 = 3;
-/// Waiting for the next attempt to connect (`wslink_config_set_reconnect`), which `wslink_session_connect` begins at
-/// once.
+/// Waiting for the next attempt to connect (`wslink_config_set_reconnect`). `wslink_session_connect` begins it at once.
 pub const WSLINK_STATE_RECONNECTING: i32 = 4;
-/// Closing in agreement with the server.
+/// The closing handshake is in progress.
 pub const WSLINK_STATE_CLOSING: i32 = 5;
-/// Over; `wslink_session_connect` may be called again.
+/// Closed; `wslink_session_connect` may be called again.
 pub const WSLINK_STATE_CLOSED: i32 = 6;
 
 /// `None`, `null`, `nil`.
 pub const WSLINK_KIND_NULL: i32 = 0;
-/// A truth value.
+/// A boolean.
 pub const WSLINK_KIND_BOOL: i32 = 1;
 /// An integer in the range of `int64_t`.
 pub const WSLINK_KIND_INT: i32 = 2;
@@ -121,40 +146,41 @@ pub const WSLINK_KIND_ARRAY: i32 = 7;
 pub const WSLINK_KIND_MAP: i32 = 8;
 /// A msgpack extension: a type from -128 to 127 and data.
 pub const WSLINK_KIND_EXT: i32 = 9;
-/// An integer beyond 64 bit, as decimal text (protocol 1 only).
+/// An integer of more than 64 bits, as decimal text (protocol 1 only).
 pub const WSLINK_KIND_BIGINT: i32 = 10;
 
-/// Find out which protocol the server speaks.
+/// Detect which protocol the server speaks.
 pub const WSLINK_PROTOCOL_AUTO: i32 = 0;
 
 /// JSON text and separate attachments: wslink 0.1 to 1.12.
 pub const WSLINK_PROTOCOL_V1: i32 = 1;
-/// msgpack in chunks: wslink 2.
+/// msgpack, split into chunks: wslink 2.
 pub const WSLINK_PROTOCOL_V2: i32 = 2;
 
 /// Callbacks run inside `wslink_session_dispatch`. The default.
 pub const WSLINK_DELIVERY_QUEUED: i32 = 0;
-/// Callbacks run on the I/O thread, at once. They must be short: the server is not answered meanwhile.
+/// Callbacks run on the I/O thread, immediately. They must be short, because the connection is not served while they
+/// run.
 pub const WSLINK_DELIVERY_IO_THREAD: i32 = 1;
 
-/// Something failed.
+/// Failures.
 pub const WSLINK_LOG_ERROR: i32 = 1;
-/// Something is odd.
+/// Unexpected events that are not failures.
 pub const WSLINK_LOG_WARNING: i32 = 2;
-/// Connections come and go.
+/// The beginning and the end of connections.
 pub const WSLINK_LOG_INFO: i32 = 3;
 /// Every step.
 pub const WSLINK_LOG_DEBUG: i32 = 4;
 
-/// Keep every publication; when `capacity` wait to be dispatched, new ones are dropped. The default.
+/// Overflow policy: when `capacity` publications are in the queue, new ones are dropped. The default.
 pub const WSLINK_POLICY_ALL: i32 = 0;
-/// Keep the last `capacity` publications; older ones are dropped. With capacity 1 only the latest, which
-/// is right for image streams.
+/// Overflow policy: when `capacity` publications are in the queue, the oldest is dropped for a new one. Capacity 1
+/// keeps only the latest, as image streams need it.
 pub const WSLINK_POLICY_LAST: i32 = 1;
 
-/// Strict JSON for any library; what JSON cannot say is made readable (NaN becomes null).
+/// Strict JSON for any library. Values that JSON cannot express are converted (NaN to null).
 pub const WSLINK_JSON_PLAIN: i32 = 0;
-/// Nothing is lost: `{"$float": "NaN"}`, `{"$bytes": hex}`, `{"$ext": ...}`, `{"$map": [[key, value], ...]}`.
+/// Lossless: `{"$float": "NaN"}`, `{"$bytes": hex}`, `{"$ext": ...}`, `{"$map": [[key, value], ...]}`.
 pub const WSLINK_JSON_TAGGED: i32 = 1;
 
 /// JSON text, as protocol 1 sends it: with Python's `NaN`, `Infinity` and integers of any size.
@@ -162,7 +188,7 @@ pub const WSLINK_ENCODING_JSON: i32 = 1;
 /// msgpack, as protocol 2 sends it.
 pub const WSLINK_ENCODING_MSGPACK: i32 = 2;
 
-// The numbers of the header are those of the library.
+// The numbers of the header are equal to those of the library.
 const _: () = assert!(
     WSLINK_ERR_ARGUMENT == Code::Argument as i32
         && WSLINK_ERR_NULL == Code::Null as i32

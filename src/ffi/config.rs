@@ -1,12 +1,15 @@
 //! The configuration of sessions.
 
 use super::callback::{UserData, wslink_drop_fn};
-use super::codes::{WSLINK_OK, WSLINK_PROTOCOL_AUTO};
+use super::codes::{WSLINK_NO_TIMEOUT, WSLINK_OK, WSLINK_PROTOCOL_AUTO};
 use super::error::wslink_error;
 use super::guard::{fallible, infallible};
 use super::pointer;
 use crate::error::{Code, Error, Result};
-use crate::io::config::{Config, Delivery, LogLevel};
+use crate::io::config::{Config, Delivery};
+use crate::io::connect::attempt::Attempt;
+use crate::io::log::LogLevel;
+use crate::platform::cancelling::Uncancelled;
 use crate::session::reconnect::Reconnect;
 use crate::wire::Protocol;
 use crate::wire::builder::Builder;
@@ -14,83 +17,104 @@ use crate::wire::document::{Document, SharedDocument};
 use crate::wire::secret::Secret;
 use std::ffi::{CString, c_char, c_void};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// The options of a session. Used by one thread at a time; a session copies it, so that it can be changed,
-/// used for more sessions, or freed at once.
+/// The options of a session. Used by one thread at a time. A session copies the configuration, which can then be
+/// changed, used for other sessions, or freed.
+#[derive(Clone)]
 pub struct wslink_config {
     pub(super) config: Config,
     members: Vec<(String, Secret)>,
 }
 
-/// How far a large message is.
+/// The progress of a large message. If the call of an outgoing message ends before the message is sent, and sending
+/// stops, there are no further reports.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wslink_progress {
-    /// From the server; otherwise to it.
+    /// True for a message from the server, false for a message to the server.
     pub incoming: bool,
-    /// Tells transfers apart; never used again in a session.
+    /// The number of the transfer, unique in the session.
     pub transfer: u64,
-    /// The id of the call that an outgoing message belongs to, or 0.
+    /// The id of the call to which an outgoing message belongs, or 0.
     pub call: u64,
-    /// Bytes so far.
+    /// How many bytes were transferred.
     pub bytes: u64,
-    /// Bytes in total. The last report of a transfer that arrives or is sent whole has `bytes` equal to it.
+    /// The size of the message in bytes. In the last report of a complete transfer, `bytes` is equal to it.
     pub total: u64,
 }
 
-/// A state that was entered, and why. Later versions may add members at the end.
+/// A change of state, and its reason. Later versions may add members at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wslink_state_change {
-    /// One of `WSLINK_STATE_...`.
+    /// The new state: one of `WSLINK_STATE_...`.
     pub state: i32,
     /// For `WSLINK_STATE_RECONNECTING`, and for `WSLINK_STATE_CONNECTING` after it: the number of the attempt,
-    /// counted from the last time the session was ready. Otherwise 0.
+    /// see `wslink_reconnect_options.attempts`. Otherwise 0.
     pub attempt: u32,
-    /// For `WSLINK_STATE_RECONNECTING`: milliseconds until that attempt. Otherwise 0.
+    /// For `WSLINK_STATE_RECONNECTING`: milliseconds until the attempt. Otherwise 0.
     pub delay_ms: u64,
-    /// Why, for `WSLINK_STATE_LOST`, `WSLINK_STATE_RECONNECTING`, and a `WSLINK_STATE_CLOSED` that was not asked
-    /// for; otherwise NULL. Borrowed for the callback.
+    /// The reason of `WSLINK_STATE_LOST`, `WSLINK_STATE_RECONNECTING`, and `WSLINK_STATE_CLOSED` unless the application
+    /// has closed the session; otherwise NULL. Borrowed for the callback.
     pub reason: *const wslink_error,
 }
 
-/// When a session connects again by itself. Begin with `WSLINK_RECONNECT_OPTIONS_INIT`, so that members of later
+/// When and how often a session reconnects. Initialise with `WSLINK_RECONNECT_OPTIONS_INIT`, so that members of later
 /// versions have their defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wslink_reconnect_options {
     /// `sizeof(wslink_reconnect_options)`.
     pub size: usize,
-    /// So many attempts in a row, from one loss to the next ready session. 0 (default): without end.
+    /// The maximum number of attempts in a row. The count begins again after a connection that was ready for ten
+    /// seconds, or for `longest_delay_ms` or `total_ms` if one of them is shorter. 0 (default): unlimited.
     pub attempts: u32,
-    /// Milliseconds before the first attempt, at least 1; doubled with every further one. What is really waited is
-    /// chosen by chance between half of it and all of it. Default 500.
+    /// The backoff before the first attempt in milliseconds, at least 1. It doubles for every further attempt. The
+    /// actual delay is random, between half of the backoff and all of it. Default 500.
     pub first_delay_ms: u32,
-    /// The delay grows to this, in milliseconds. Default 30000.
+    /// The maximum backoff in milliseconds. Default 30000.
     pub longest_delay_ms: u32,
-    /// The whole time for attempts since the loss, in milliseconds. 0 (default): without end.
+    /// The maximum time for all attempts since the connection was lost, in milliseconds. 0 (default): unlimited.
     pub total_ms: u32,
-    /// Not 0: also if the very first connection fails, so that `wslink_session_connect` and
+    /// Not 0: attempts are also made if the first connection fails, so that `wslink_session_connect` and
     /// `wslink_session_connect_wait` wait for a server that is not up yet. Default 0.
     pub at_first: i32,
 }
 
-/// Told about every change of state; `change` is borrowed for the callback.
+/// Called for every change of state; `change` is borrowed for the callback.
 pub type wslink_state_fn = Option<extern "C" fn(user: *mut c_void, change: *const wslink_state_change)>;
 
-/// Asked before every attempt to reconnect whether the failure is worth it: true to try again. `attempt` is the number
-/// that the attempt would have. Runs on the I/O thread, must answer at once, and must not use the session.
+/// Decides before every attempt to reconnect whether it is made: true to try again. `reason` is the failure, `attempt`
+/// the number of the attempt. Runs on the I/O thread, must return quickly, and must not use the session.
 pub type wslink_reconnect_filter_fn =
     Option<extern "C" fn(user: *mut c_void, reason: *const wslink_error, attempt: u32) -> bool>;
 
-/// Told how far large messages are (256 KiB and more).
+/// An attempt to connect that is about to begin. Valid during the callback that it is given to, on its thread.
+pub struct wslink_attempt {
+    _opaque: [u8; 0],
+}
+
+/// Called before each attempt to connect, including the first, to renew credentials that may have expired, by
+/// `wslink_attempt_set_...`. New values stay for the following attempts. For an attempt that the application has
+/// requested, `number` is 0 and `reason` is NULL. For an attempt to reconnect, `number` is its number and `reason` the
+/// failure, borrowed. If the callback returns false, the session is closed (`WSLINK_ERR_CANCELLED`) and may be
+/// connected again.
+///
+/// Runs on the I/O thread, which is idle at this time. The callback may take long, but its time counts for the connect
+/// timeout. `wslink_session_free` waits for the callback, so it must not wait for a thread that may free the session.
+pub type wslink_attempt_fn = Option<
+    extern "C" fn(user: *mut c_void, attempt: *mut wslink_attempt, number: u32, reason: *const wslink_error) -> bool,
+>;
+
+/// Receives the progress of large messages (256 KiB and more).
 pub type wslink_progress_fn = Option<extern "C" fn(user: *mut c_void, progress: *const wslink_progress)>;
 
 /// Receives a line of the log, NUL-terminated, borrowed. Runs on any thread, and must not use the session.
 pub type wslink_log_fn = Option<extern "C" fn(user: *mut c_void, level: i32, line: *const c_char)>;
 
-/// Called when `wslink_session_dispatch` has something to do after it had nothing. Runs on any thread, often
-/// the I/O thread: it must only wake the application's event loop (post an event, set a flag) and return.
+/// Called when the queue of `wslink_session_dispatch` is no longer empty. Runs on any thread, often
+/// the I/O thread: it must only wake the event loop of the application (post an event, set a flag) and return.
 pub type wslink_wakeup_fn = Option<extern "C" fn(user: *mut c_void)>;
 
 fn change(
@@ -98,6 +122,8 @@ fn change(
     err: *mut *mut wslink_error,
     change: impl FnOnce(&mut wslink_config) -> Result<()>,
 ) -> i32 {
+    // Some of the functions read files, where a thread can be cancelled.
+    let _uncancelled = Uncancelled::new();
     fallible(err, || change(pointer::borrow_mut(config, "config")?).map(|()| WSLINK_OK))
 }
 
@@ -105,8 +131,8 @@ fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::new(Code::Argument, message))
 }
 
-/// The defaults, for a server at a URL: `ws://host:port/path?query`, or `wss://` for TLS. wslink servers
-/// listen at the path `/ws` unless told otherwise. On success `*config` belongs to the caller, who frees it.
+/// Creates a configuration with the defaults, for the server at a URL: `ws://host:port/path?query`, or `wss://` for
+/// TLS. The default path of wslink servers is `/ws`. On success `*config` belongs to the caller, who frees it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_new(
     url: *const c_char,
@@ -121,13 +147,30 @@ pub unsafe extern "C" fn wslink_config_new(
     })
 }
 
-/// Frees a configuration. NULL is nothing.
+/// Copies a configuration. Callbacks are shared by the copies: several sessions may run them at the same
+/// time, and their user data is dropped once, when all configurations and sessions that share it are freed. On success
+/// `*copy` belongs to the caller, who frees it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_config_clone(
+    config: *const wslink_config,
+    copy: *mut *mut wslink_config,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    fallible(err, || {
+        let config = pointer::borrow(config, "config")?;
+        pointer::required(copy, "copy")?;
+        pointer::store(copy, pointer::give(config.clone()), "copy")?;
+        Ok(WSLINK_OK)
+    })
+}
+
+/// Frees a configuration. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_free(config: *mut wslink_config) {
     infallible((), || pointer::release(config));
 }
 
-/// The secret of the hello; "wslink-secret" if not set, as for servers that were started without one.
+/// Sets the secret of the hello. Default: "wslink-secret", which servers use that were started without a secret.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_secret(
     config: *mut wslink_config,
@@ -140,7 +183,7 @@ pub unsafe extern "C" fn wslink_config_set_secret(
     })
 }
 
-/// A further member of the hello's map, its value as JSON text, for servers with a validation of their own.
+/// Adds a member to the map of the hello, with its value as JSON text, for servers that validate more than the secret.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_add_hello_member(
     config: *mut wslink_config,
@@ -171,7 +214,7 @@ fn members(members: &[(String, Secret)]) -> Result<Document> {
     map.finish()
 }
 
-/// `WSLINK_PROTOCOL_AUTO` (default), `WSLINK_PROTOCOL_V1` or `WSLINK_PROTOCOL_V2`.
+/// Sets the protocol: `WSLINK_PROTOCOL_AUTO` (default), `WSLINK_PROTOCOL_V1` or `WSLINK_PROTOCOL_V2`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_protocol(
     config: *mut wslink_config,
@@ -189,7 +232,7 @@ pub unsafe extern "C" fn wslink_config_set_protocol(
     })
 }
 
-/// Adds a header to the upgrade request, for proxies before the server (`Authorization`, `Cookie`, ...).
+/// Adds a header to the upgrade request (`Authorization`, `Cookie`, ...), for proxies in front of the server.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_add_header(
     config: *mut wslink_config,
@@ -200,7 +243,8 @@ pub unsafe extern "C" fn wslink_config_add_header(
     change(config, err, |c| c.config.add_header(pointer::text(name, "name")?, pointer::text(value, "value")?))
 }
 
-/// Time for everything from the host name to the reply to the hello, in milliseconds; 20000 if not set.
+/// Sets the time for one attempt to connect, from resolving the host name to the reply to the hello, in milliseconds.
+/// Default: 20000.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_connect_timeout(
     config: *mut wslink_config,
@@ -210,9 +254,10 @@ pub unsafe extern "C" fn wslink_config_set_connect_timeout(
     change(config, err, |c| c.config.set_connect_timeout(Duration::from_millis(milliseconds.into())))
 }
 
-/// Ping when nothing was heard for this many milliseconds, and give the connection up when nothing is heard
-/// for as long again. Suspended while calls are in flight, because servers do not answer then; TCP is asked
-/// instead, which finds a server that cannot be reached, not one that stands still. 0 (default): never.
+/// Sets the heartbeat: after this many milliseconds without data from the server, a Ping is sent. After the same time
+/// again without data, the connection is considered lost. While calls are in flight, no Pings are sent, because servers
+/// do not answer during a call; instead the TCP connection is checked, which detects an unreachable server, but not one
+/// that hangs. 0 (default): no heartbeat.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_heartbeat(
     config: *mut wslink_config,
@@ -225,9 +270,9 @@ pub unsafe extern "C" fn wslink_config_set_heartbeat(
     })
 }
 
-/// Connect again by itself when the connection is lost: calls in flight are completed as
-/// `WSLINK_ERR_CONNECTION_LOST` and never repeated, subscriptions stay, the server sees a new client. NULL (default):
-/// not. A refused secret is never tried again.
+/// Makes the session reconnect when the connection is lost. Calls in flight complete with `WSLINK_ERR_CONNECTION_LOST`
+/// and are never repeated, subscriptions stay, and for the server it is a new client. NULL (default): no reconnecting.
+/// After a refused secret an attempt is made only if `wslink_config_before_attempt` is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_reconnect(
     config: *mut wslink_config,
@@ -260,8 +305,8 @@ pub unsafe extern "C" fn wslink_config_set_reconnect(
     })
 }
 
-/// Asked before every attempt to reconnect; without it, attempts are made after failures for which
-/// `wslink_error_is_retriable` is true.
+/// Sets a callback that decides before every attempt to reconnect whether it is made. Default: attempts are made after
+/// failures for which `wslink_error_is_retriable` is true.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_reconnect_filter(
     config: *mut wslink_config,
@@ -281,10 +326,96 @@ pub unsafe extern "C" fn wslink_config_set_reconnect_filter(
     })
 }
 
-/// Largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Memory is
-/// taken as it arrives, not as it is announced. 1 GiB if not set. The index of the values in a message may take as much again,
-/// and 16 MiB in any case. It counts 8 bytes for most values, 16 for a float of JSON and a float32, 24 for an extension and for an
-/// integer of JSON beyond 60 bits. Whatever the limit, a msgpack message or JSON text ends at 4 GiB, and its index at 2 GiB.
+/// Sets a callback that runs before each attempt to connect, to renew a secret, a header or a URL that expires. With
+/// this callback, a refused secret and the HTTP statuses 401 and 403 are retriable (`wslink_config_set_reconnect`):
+/// after a refusal, the next attempt is made if the callback has changed anything; otherwise the session is closed with
+/// the refusal as its failure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_config_before_attempt(
+    config: *mut wslink_config,
+    callback: wslink_attempt_fn,
+    user: *mut c_void,
+    drop: wslink_drop_fn,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    let user = UserData::new(user, drop);
+    change(config, err, |c| {
+        let callback = callback.ok_or_else(|| Error::new(Code::Null, "callback is NULL"))?;
+        c.config.before_attempt(move |attempt| {
+            let (number, reason) = (attempt.number(), attempt.reason().cloned().map(wslink_error::new));
+            let reason = reason.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            callback(user.pointer(), std::ptr::from_mut(attempt).cast(), number, reason)
+        });
+        Ok(())
+    })
+}
+
+/// Sets the secret of the hello for this and all following attempts. The library wipes its copy when it is not needed
+/// any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_attempt_set_secret(
+    attempt: *mut wslink_attempt,
+    secret: *const c_char,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    renew(attempt, err, |attempt| {
+        attempt.set_secret(pointer::text(secret, "secret")?);
+        Ok(())
+    })
+}
+
+/// Sets the URL for this and all following attempts, for example another server, or a new token in the query.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_attempt_set_url(
+    attempt: *mut wslink_attempt,
+    url: *const c_char,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    renew(attempt, err, |attempt| attempt.set_url(pointer::text(url, "url")?))
+}
+
+/// Sets a header of the upgrade request for this and all following attempts. It replaces all headers of this name. If
+/// `value` is NULL, they are removed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_attempt_set_header(
+    attempt: *mut wslink_attempt,
+    name: *const c_char,
+    value: *const c_char,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    renew(attempt, err, |attempt| {
+        attempt.set_header(pointer::text(name, "name")?, pointer::optional_text(value, "value")?)
+    })
+}
+
+fn renew(
+    attempt: *mut wslink_attempt,
+    err: *mut *mut wslink_error,
+    renew: impl FnOnce(&mut Attempt) -> Result<()>,
+) -> i32 {
+    fallible(err, || renew(pointer::borrow_mut(attempt.cast::<Attempt>(), "attempt")?).map(|()| WSLINK_OK))
+}
+
+/// Sets the timeout of calls without a timeout of their own (`wslink_call_options`), in milliseconds. 0
+/// (default): calls wait until the connection ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_config_set_call_timeout(
+    config: *mut wslink_config,
+    milliseconds: u32,
+    err: *mut *mut wslink_error,
+) -> i32 {
+    change(config, err, |c| {
+        let set = milliseconds != 0 && milliseconds != WSLINK_NO_TIMEOUT;
+        c.config.call_timeout = set.then(|| Duration::from_millis(milliseconds.into()));
+        Ok(())
+    })
+}
+
+/// Sets the largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Default: 1
+/// GiB. Memory is allocated as data arrives, not as it is announced. The index of the values in a message has a limit
+/// of the same size, but of at least 16 MiB. In the index most values take 8 bytes, a JSON float and a float32 16, an
+/// extension and a JSON integer of more than 60 bits 24. In any case, a msgpack message or JSON text has at most 4 GiB,
+/// and its index at most 2 GiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_max_message_size(
     config: *mut wslink_config,
@@ -300,8 +431,10 @@ pub unsafe extern "C" fn wslink_config_set_max_message_size(
     })
 }
 
-/// How many messages may be unfinished (chunked) at a time, and how many bytes of them are held. 64 and 2 GiB
-/// if not set. Beyond the count the oldest is given up; beyond the bytes the connection ends.
+/// Sets how many messages may be unfinished, that is, some of their chunks are missing, and how many bytes of them are
+/// stored. Default: 64 and 2 GiB. Beyond the count the oldest message is dropped; beyond the bytes the connection ends.
+/// In protocol 1, `bytes` limits the attachments to which no message has referred yet: the oldest are dropped, the
+/// newest always stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_max_unfinished(
     config: *mut wslink_config,
@@ -318,8 +451,11 @@ pub unsafe extern "C" fn wslink_config_set_max_unfinished(
     })
 }
 
-/// How many attachments, and how many bytes of them, are kept for later messages (protocol 1). 256 and 512 MiB
-/// if not set; the oldest are given up, the newest always stays.
+/// Sets how many attachments, and how many bytes of them, are kept after a message has referred to them (protocol 1).
+/// Default: 64 and 32 MiB. A server of protocol 1 sends an attachment once, even if several messages refer to it. If a
+/// message refers to an attachment that is not kept any more, its value is the key, a string, instead of the data. The
+/// least recently used attachments are dropped first. Raise the limits for servers that refer to attachments
+/// repeatedly. 0 keeps none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_attachment_store(
     config: *mut wslink_config,
@@ -333,8 +469,8 @@ pub unsafe extern "C" fn wslink_config_set_attachment_store(
     })
 }
 
-/// How many bytes of publications may wait for `wslink_session_dispatch`, over all subscriptions; 1 GiB if not
-/// set. Beyond it publications are dropped as their subscription says, and counted.
+/// Sets how many bytes of publications the queue of `wslink_session_dispatch` may hold, for all subscriptions together.
+/// Default: 1 GiB. Beyond it, publications are dropped by the overflow policy of their subscription, and counted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_queue_bytes(
     config: *mut wslink_config,
@@ -347,7 +483,7 @@ pub unsafe extern "C" fn wslink_config_set_queue_bytes(
     })
 }
 
-/// How many bytes of calls may wait to be sent; 1 GiB if not set. Beyond it calls are refused with
+/// Sets how many bytes of calls the send queue may hold. Default: 1 GiB. Beyond it, calls fail with
 /// `WSLINK_ERR_LIMIT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_send_queue_bytes(
@@ -361,7 +497,7 @@ pub unsafe extern "C" fn wslink_config_set_send_queue_bytes(
     })
 }
 
-/// How many bytes of receive buffers are kept for the next large messages; 160 MiB if not set. 0: none.
+/// Sets how many bytes of free receive buffers the pool holds for large messages. Default: 160 MiB. 0: no pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_buffer_pool_bytes(
     config: *mut wslink_config,
@@ -374,8 +510,8 @@ pub unsafe extern "C" fn wslink_config_set_buffer_pool_bytes(
     })
 }
 
-/// Largest message that a protocol 1 server takes, in bytes; 4194303 if not set (a server's
-/// `WSLINK_MAX_MSG_SIZE` - 1). Larger ones are refused here instead of losing the connection.
+/// Sets the largest message that a protocol 1 server accepts, in bytes. Default: 4194303 (the server's default
+/// `WSLINK_MAX_MSG_SIZE` - 1). A call with a larger message fails, because the server would close the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_v1_upload_limit(
     config: *mut wslink_config,
@@ -388,7 +524,7 @@ pub unsafe extern "C" fn wslink_config_set_v1_upload_limit(
     })
 }
 
-/// Whether small messages leave at once (TCP_NODELAY). True if not set.
+/// Sets TCP_NODELAY: whether small messages are sent without delay. Default: true.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_nodelay(
     config: *mut wslink_config,
@@ -401,8 +537,8 @@ pub unsafe extern "C" fn wslink_config_set_nodelay(
     })
 }
 
-/// Connects through an HTTP proxy, with `CONNECT`: `http://user:password@host:port`. NULL (default): directly.
-/// The environment is not looked at.
+/// Sets an HTTP proxy, which is used by `CONNECT`: `http://user:password@host:port`. NULL (default): no proxy.
+/// Environment variables are not used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_proxy(
     config: *mut wslink_config,
@@ -412,14 +548,15 @@ pub unsafe extern "C" fn wslink_config_set_proxy(
     change(config, err, |c| c.config.set_proxy(pointer::optional_text(url, "url")?))
 }
 
-/// Trusts the certificates of a PEM file, of authorities or of the server itself.
+/// Trusts the certificates in a file: of authorities, of intermediate authorities, or of the server itself. The file is
+/// PEM, where text between the certificates is ignored, or one certificate in DER.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_add_ca_file(
     config: *mut wslink_config,
     path: *const c_char,
     err: *mut *mut wslink_error,
 ) -> i32 {
-    change(config, err, |c| c.config.tls.add_roots_pem(&read_file(pointer::text(path, "path")?)?))
+    change(config, err, |c| c.config.tls.add_roots(&read_file(pointer::text(path, "path")?)?))
 }
 
 /// Trusts the certificates in PEM text.
@@ -432,7 +569,7 @@ pub unsafe extern "C" fn wslink_config_add_ca_pem(
     change(config, err, |c| c.config.tls.add_roots_pem(pointer::text(pem, "pem")?))
 }
 
-/// Whether the certificate authorities of the platform are trusted. True if not set.
+/// Sets whether the certificate authorities of the platform are trusted. Default: true.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_platform_roots(
     config: *mut wslink_config,
@@ -445,9 +582,9 @@ pub unsafe extern "C" fn wslink_config_set_platform_roots(
     })
 }
 
-/// Accepts exactly the certificate with this SHA-256 fingerprint (64 hexadecimal digits, colons allowed),
-/// whatever name, date and issuer are in it; further calls accept further ones. For servers that were started
-/// with `--ssl adhoc`, whose certificate no authority has signed.
+/// Accepts only the certificate with this SHA-256 fingerprint (64 hexadecimal digits, colons allowed),
+/// whatever its name, dates and issuer are. Further calls accept further certificates. For servers that were started
+/// with `--ssl adhoc`, whose certificate is not signed by an authority.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_add_certificate_pin(
     config: *mut wslink_config,
@@ -457,8 +594,7 @@ pub unsafe extern "C" fn wslink_config_add_certificate_pin(
     change(config, err, |c| c.config.tls.add_pin(pointer::text(fingerprint, "fingerprint")?))
 }
 
-/// Accepts any certificate: whoever sits between can read and change everything, the secret included. False
-/// if not set.
+/// Accepts any certificate: a man in the middle can read and change everything, including the secret. Default: false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_danger_accept_any_certificate(
     config: *mut wslink_config,
@@ -471,7 +607,8 @@ pub unsafe extern "C" fn wslink_config_danger_accept_any_certificate(
     })
 }
 
-/// Shows a certificate of the client: a PEM file with its chain and one with its PKCS #8 key.
+/// Sets the client certificate: a PEM file with its chain, and a PEM file with its key, which must not be encrypted
+/// (PKCS #8 everywhere; OpenSSL also reads PKCS #1 and SEC 1).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_client_certificate(
     config: *mut wslink_config,
@@ -481,16 +618,16 @@ pub unsafe extern "C" fn wslink_config_set_client_certificate(
 ) -> i32 {
     change(config, err, |c| {
         let chain = read_file(pointer::text(chain_path, "chain_path")?)?;
-        let key = Secret::from(read_file(pointer::text(key_path, "key_path")?)?);
-        c.config.tls.set_identity(&chain, &key)
+        let key = Zeroizing::new(read_file(pointer::text(key_path, "key_path")?)?);
+        c.config.tls.set_identity(&chain, &*key)
     })
 }
 
-fn read_file(path: &str) -> Result<String> {
-    std::fs::read_to_string(path).or_else(|e| bad(format!("file {path:?} cannot be read: {e}")))
+fn read_file(path: &str) -> Result<Vec<u8>> {
+    std::fs::read(path).or_else(|e| bad(format!("file {path:?} cannot be read: {e}")))
 }
 
-/// Where callbacks run: `WSLINK_DELIVERY_QUEUED` (default) or `WSLINK_DELIVERY_IO_THREAD`.
+/// Sets where callbacks run: `WSLINK_DELIVERY_QUEUED` (default) or `WSLINK_DELIVERY_IO_THREAD`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_delivery(
     config: *mut wslink_config,
@@ -507,7 +644,8 @@ pub unsafe extern "C" fn wslink_config_set_delivery(
     })
 }
 
-/// Where the log goes, up to this level (`WSLINK_LOG_...`). Nothing is logged if not set; secrets never are.
+/// Sets the callback that receives the log, up to this level (`WSLINK_LOG_...`). Default: no log. Secrets are never
+/// logged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_log(
     config: *mut wslink_config,
@@ -535,7 +673,7 @@ pub unsafe extern "C" fn wslink_config_set_log(
     })
 }
 
-/// Told about every change of state. Runs where callbacks run.
+/// Sets the callback for every change of state. It runs where callbacks run, see `wslink_config_set_delivery`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_on_state(
     config: *mut wslink_config,
@@ -561,8 +699,8 @@ pub unsafe extern "C" fn wslink_config_on_state(
     })
 }
 
-/// Told how far large messages are, in both directions. Runs where callbacks run; reports that were not
-/// dispatched yet are replaced by later ones of the same transfer.
+/// Sets the callback for the progress of large messages, in both directions. It runs where callbacks run, see
+/// `wslink_config_set_delivery`. In the queue, a later report of a transfer replaces an earlier one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_on_progress(
     config: *mut wslink_config,
@@ -588,7 +726,7 @@ pub unsafe extern "C" fn wslink_config_on_progress(
     })
 }
 
-/// Called when there is something to dispatch; see `wslink_wakeup_fn`.
+/// Sets the callback that wakes the event loop of the application; see `wslink_wakeup_fn`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_on_wakeup(
     config: *mut wslink_config,

@@ -1,4 +1,4 @@
-//! Documents: messages that arrived. And JSON text made of them.
+//! Documents (received messages), and JSON text made of their values.
 
 use super::buffer::{new_buffer, wslink_buffer};
 use super::codes::{WSLINK_ENCODING_JSON, WSLINK_ENCODING_MSGPACK, WSLINK_JSON_PLAIN, WSLINK_JSON_TAGGED, WSLINK_OK};
@@ -11,44 +11,48 @@ use crate::wire::document::{Document, SharedDocument};
 use crate::wire::{Protocol, decoder, envelope, json};
 use bytes::Bytes;
 use std::ffi::CString;
-use triomphe::ArcBorrow;
 
-/// A message that arrived: its bytes and an index of the values in them. Immutable, with a count of its
-/// owners; any thread may read, ref and unref it. In a callback it is borrowed: to keep it, or a value or
-/// view of it, beyond the callback, take a reference.
+/// A received message: its bytes and an index of the values in them. Immutable, with a reference
+/// count; any thread may read, ref and unref it. In a callback it is borrowed: to use it, or a value or
+/// view of it, after the callback, add a reference.
 pub struct wslink_document {
     _opaque: [u8; 0],
 }
 
-/// The pointer that C sees. That of a shared document, from which others can be made (`share`); not one of a `&Document`, which
-/// stands for the document alone, without the count of its owners.
+/// The pointer for C. It is derived from the shared handle and not from a `&Document`, so that `share` may access the
+/// reference count through it.
 #[inline]
 pub(super) fn as_handle(document: &SharedDocument) -> *const wslink_document {
     SharedDocument::as_ptr(document).cast()
 }
 
-/// The other way round. The lifetime is the caller's promise.
+/// The document of a pointer. The caller guarantees the lifetime.
 #[inline]
 pub(super) fn as_document<'a>(document: *const wslink_document) -> Option<&'a Document> {
-    // SAFETY: not NULL means given out by `as_handle` or `give`, of a document that is still owned.
+    // SAFETY: a pointer that is not NULL comes from `as_handle` or `give`, and its document still has a reference.
     unsafe { document.cast::<Document>().as_ref() }
 }
 
-/// Gives the caller an owner.
+/// Passes a reference to the caller.
 pub(super) fn give(document: SharedDocument) -> *const wslink_document {
     SharedDocument::into_raw(document).cast()
 }
 
-/// The shared handle of a document that C holds.
+/// A new reference to the document of a pointer.
 pub(super) fn share(document: *const wslink_document) -> Option<SharedDocument> {
     if document.is_null() {
         return None;
     }
-    // SAFETY: given out by `as_handle` or `give`; the caller is an owner, or borrows from one meanwhile.
-    Some(unsafe { ArcBorrow::from_ptr(document.cast::<Document>()) }.clone_arc())
+    let document = document.cast::<Document>();
+    // SAFETY: the pointer comes from `as_handle` or `give`, and the caller owns or borrows a reference during this
+    // call.
+    unsafe {
+        SharedDocument::increment_strong_count(document);
+        Some(SharedDocument::from_raw(document))
+    }
 }
 
-/// One more owner. Returns `document`.
+/// Adds a reference. Returns `document`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_ref(document: *const wslink_document) -> *const wslink_document {
     if let Some(shared) = share(document) {
@@ -57,23 +61,23 @@ pub unsafe extern "C" fn wslink_document_ref(document: *const wslink_document) -
     document
 }
 
-/// One owner less; the last one frees the message. NULL is nothing.
+/// Releases a reference; the last one frees the message. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_unref(document: *const wslink_document) {
     infallible((), || {
         if !document.is_null() {
-            // SAFETY: an owner that was given out by `give` or `wslink_document_ref`.
+            // SAFETY: the reference comes from `give` or `wslink_document_ref`.
             drop(unsafe { SharedDocument::from_raw(document.cast::<Document>()) });
         }
     });
 }
 
-/// Decodes a message that is at hand: one that was recorded, or any other JSON text or msgpack value.
-/// `encoding` is `WSLINK_ENCODING_JSON` or `WSLINK_ENCODING_MSGPACK`. The `size` bytes at `data` are copied; they
-/// must be one value and nothing else, at most 4 GiB. Attachments that JSON text names stay strings. On success
+/// Decodes a recorded message, or any other JSON text or msgpack value.
+/// `encoding` is `WSLINK_ENCODING_JSON` or `WSLINK_ENCODING_MSGPACK`. The `size` bytes at `data` are copied. They
+/// must be exactly one value, of at most 4 GiB. Keys of attachments in JSON text stay strings. On success
 /// `*document` belongs to the caller, who unrefs it. Fails with `WSLINK_ERR_JSON`, `WSLINK_ERR_UTF8`,
-/// `WSLINK_ERR_PROTOCOL` (malformed msgpack) or `WSLINK_ERR_LIMIT`. Any thread may call this; memory of earlier
-/// documents of this function, at most 64 MiB in the process, is used again.
+/// `WSLINK_ERR_PROTOCOL` (malformed msgpack) or `WSLINK_ERR_LIMIT`. Any thread may call this. The memory of released
+/// documents is pooled, at most 64 MiB in the process.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_decode(
     data: *const u8,
@@ -95,8 +99,8 @@ pub unsafe extern "C" fn wslink_document_decode(
     })
 }
 
-/// The value that a reply or publication brought (the `result` of the message; the whole message if it has none).
-/// Lives as long as the document. For NULL a view of nothing, of which every getter says so.
+/// The value of a reply or publication: the `result` member of the message, or the whole message if it has none.
+/// Valid as long as the document. For NULL the empty view, for which every getter returns false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document) -> wslink_value {
     match as_document(document) {
@@ -105,7 +109,7 @@ pub unsafe extern "C" fn wslink_document_result(document: *const wslink_document
     }
 }
 
-/// The whole message as it came, a map with `id` and `result`.
+/// The whole message, a map with `id` and `result`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_root(document: *const wslink_document) -> wslink_value {
     infallible(wslink_value::NOTHING, || match as_document(document) {
@@ -114,20 +118,20 @@ pub unsafe extern "C" fn wslink_document_root(document: *const wslink_document) 
     })
 }
 
-/// How many bytes the message had on the wire, attachments included.
+/// How many bytes the message had on the wire, including its attachments.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_document_wire_size(document: *const wslink_document) -> usize {
     infallible(0, || as_document(document).map_or(0, Document::wire_size))
 }
 
-/// JSON text made of a value, with the binary data of the value beside it.
+/// JSON text made of a value, and the binary data of the value.
 pub struct wslink_json {
     text: CString,
     attachments: Vec<(String, Bytes)>,
 }
 
-/// Writes a value as JSON text. `style` is `WSLINK_JSON_PLAIN` (binary data becomes the key of an
-/// attachment, such as "wslink_bin0") or `WSLINK_JSON_TAGGED` (nothing is lost, no attachments). On success
+/// Writes a value as JSON text. `style` is `WSLINK_JSON_PLAIN` (binary data is replaced by the key of an
+/// attachment, such as "wslink_bin0") or `WSLINK_JSON_TAGGED` (lossless, without attachments). On success
 /// `*json` belongs to the caller, who frees it with `wslink_json_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_to_json(
@@ -138,7 +142,7 @@ pub unsafe extern "C" fn wslink_value_to_json(
 ) -> i32 {
     fallible(err, || {
         pointer::required(json, "json")?;
-        let document = share(value.document).ok_or_else(|| Error::new(Code::Null, "value is a view of nothing"))?;
+        let document = share(value.document).ok_or_else(|| Error::new(Code::Null, "value is an empty view"))?;
         let value = value.view().ok_or_else(|| Error::new(Code::Argument, "value is not one of its document"))?;
         let (text, attachments) = match style {
             WSLINK_JSON_PLAIN => {
@@ -149,14 +153,14 @@ pub unsafe extern "C" fn wslink_value_to_json(
             WSLINK_JSON_TAGGED => (json::write::tagged(value), Vec::new()),
             _ => return Err(Error::new(Code::Argument, format!("{style} is not a style of JSON text"))),
         };
-        // JSON text has no NUL: it is escaped inside of strings.
+        // JSON text contains no NUL: it is escaped in strings.
         let text = CString::new(text).unwrap_or_default();
         pointer::store(json, pointer::give(wslink_json { text, attachments }), "json")?;
         Ok(WSLINK_OK)
     })
 }
 
-/// The text, also NUL-terminated; lives as long as `json`.
+/// The text, also NUL-terminated; valid as long as `json`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_json_text(json: *const wslink_json) -> wslink_str {
     infallible(wslink_str::of(b""), || {
@@ -164,13 +168,13 @@ pub unsafe extern "C" fn wslink_json_text(json: *const wslink_json) -> wslink_st
     })
 }
 
-/// How many attachments the text names.
+/// The number of attachments of the text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_json_attachment_count(json: *const wslink_json) -> usize {
     infallible(0, || pointer::borrow(json, "json").map_or(0, |j| j.attachments.len()))
 }
 
-/// One attachment: its key and its data, which live as long as `json`. False if there is none with this
+/// One attachment: its key and its data, which are valid as long as `json`. False if there is no attachment with this
 /// index.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_json_attachment(
@@ -189,7 +193,7 @@ pub unsafe extern "C" fn wslink_json_attachment(
     })
 }
 
-/// One attachment as a buffer of its own, at no copy; the caller unrefs it. NULL if there is none.
+/// One attachment as a buffer, without a copy; the caller unrefs it. NULL if there is no attachment with this index.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_json_attachment_buffer(json: *const wslink_json, index: usize) -> *const wslink_buffer {
     infallible(std::ptr::null(), || {
@@ -198,7 +202,7 @@ pub unsafe extern "C" fn wslink_json_attachment_buffer(json: *const wslink_json,
     })
 }
 
-/// Frees JSON text. NULL is nothing.
+/// Frees JSON text. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_json_free(json: *mut wslink_json) {
     infallible((), || pointer::release(json));

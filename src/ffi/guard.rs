@@ -1,12 +1,12 @@
-//! The wall at the border: no panic passes, failures become codes and error objects.
+//! Catches panics before they reach C, and converts failures to codes and error objects.
 
 use super::error::wslink_error;
 use super::pointer;
 use crate::error::{Code, Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs a fallible function. On failure the code is returned and, if the caller wants it, an error object
-/// stored; `*err` is not touched on success.
+/// Runs a function that can fail. On failure it returns the code and stores an error object, if the caller wants one.
+/// On success it does not touch `*err`.
 pub fn fallible(err: *mut *mut wslink_error, body: impl FnOnce() -> Result<i32>) -> i32 {
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
         Err(Error::new(Code::Panic, "an internal defect of the library was stopped at its border; please report it"))
@@ -21,7 +21,7 @@ pub fn fallible(err: *mut *mut wslink_error, body: impl FnOnce() -> Result<i32>)
     }
 }
 
-/// Runs a function that cannot fail, or has only one way to say so.
+/// Runs a function that returns no error object. Returns `fallback` if it panics.
 pub fn infallible<T>(fallback: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(fallback)
 }

@@ -1,8 +1,8 @@
-//! Floor 4: the C border. Every `extern "C"` function is here, one file for each public type; checks,
-//! casts and the panic wall, and nothing else. `include/wslink.h` is generated from these files.
+//! Layer 4: the C interface. Every `extern "C"` function is here, in one file for each public type. The functions check
+//! and convert pointers and catch panics, and do nothing else. `include/wslink.h` is generated from these files.
 //!
-//! What the functions ask of their callers stands in the header's introduction (`cbindgen.toml`) and, where
-//! it differs, at the function.
+//! The introduction of the header (`cbindgen.toml`) says what the functions require of their callers. Exceptions are
+//! documented at the function.
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
 
 pub mod args;

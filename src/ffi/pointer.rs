@@ -1,7 +1,7 @@
-//! All casts between C pointers and what they stand for, and all reads and writes through them.
+//! All conversions between C pointers and Rust references, and all accesses through pointers.
 //!
-//! The contract that makes them sound is the header's: a pointer is NULL or one that the library gave out
-//! and that was not freed; strings, arrays and out-parameters are valid for the duration of the call.
+//! They are sound because the header requires: a handle is NULL, or was created by the library
+//! and not freed; strings, arrays and out-parameters are valid for the duration of the call.
 
 use super::error::wslink_error;
 use crate::error::{Code, Error, Result};
@@ -14,7 +14,7 @@ use std::ffi::{CStr, c_char};
 pub struct wslink_str {
     /// The first byte.
     pub ptr: *const c_char,
-    /// How many bytes.
+    /// The length in bytes.
     pub len: usize,
 }
 
@@ -24,7 +24,7 @@ pub struct wslink_str {
 pub struct wslink_bytes {
     /// The first byte; may be NULL if `len` is 0.
     pub ptr: *const u8,
-    /// How many bytes.
+    /// The size in bytes.
     pub len: usize,
 }
 
@@ -58,15 +58,18 @@ fn impossible(what: &str) -> Error {
 /// A handle as a reference.
 #[inline]
 pub fn borrow<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
-    // SAFETY: by the contract above, not NULL means valid.
+    // SAFETY: by the contract above, a handle that is not NULL is valid.
     unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
 }
 
 /// A handle that only one thread uses at a time, as a mutable reference.
 #[inline]
 pub fn borrow_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T> {
-    // SAFETY: by the contract above, not NULL means valid, and the header says that no other thread uses
-    // the handle meanwhile.
+    if !pointer.is_aligned() {
+        return Err(impossible(what));
+    }
+    // SAFETY: by the contract above, a handle that is not NULL is valid, and no other thread uses it during the call.
+    // It is aligned.
     unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
 }
 
@@ -75,13 +78,13 @@ pub fn give<T>(value: T) -> *mut T {
     Box::into_raw(Box::new(value))
 }
 
-/// Takes ownership back; NULL is nothing.
+/// Takes ownership back; `None` for NULL.
 pub fn take_back<T>(pointer: *mut T) -> Option<Box<T>> {
     // SAFETY: made by `give`, and by the contract freed once.
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
-/// Takes ownership back and drops the value; NULL is nothing.
+/// Takes ownership back and drops the value; ignores NULL.
 pub fn release<T>(pointer: *mut T) {
     drop(take_back(pointer));
 }
@@ -92,9 +95,9 @@ pub fn store<T>(out: *mut T, value: T, what: &str) -> Result<()> {
     if out.is_null() {
         return Err(null(what));
     }
-    // SAFETY: not NULL means valid for one `T`. `write` does not drop what was there, which may be
-    // uninitialised.
-    unsafe { out.write(value) };
+    // SAFETY: an out-parameter that is not NULL is valid for one `T`, with any alignment. The old content may be
+    // uninitialised, and is not dropped.
+    unsafe { out.write_unaligned(value) };
     Ok(())
 }
 
@@ -103,7 +106,7 @@ pub fn store<T>(out: *mut T, value: T, what: &str) -> Result<()> {
 pub fn store_opt<T>(out: *mut T, value: T) {
     if !out.is_null() {
         // SAFETY: as in `store`.
-        unsafe { out.write(value) };
+        unsafe { out.write_unaligned(value) };
     }
 }
 
@@ -112,7 +115,7 @@ pub fn required<T>(out: *mut T, what: &str) -> Result<()> {
     if out.is_null() { Err(null(what)) } else { Ok(()) }
 }
 
-/// Hands an error object to the caller, if it wants one.
+/// Passes an error object to the caller, if the caller wants one.
 pub fn store_error(err: *mut *mut wslink_error, error: Error) {
     if !err.is_null() {
         store_opt(err, give(wslink_error::new(error)));
@@ -129,7 +132,7 @@ pub fn optional_text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a s
     if text.is_null() {
         return Ok(None);
     }
-    // SAFETY: not NULL means NUL-terminated and valid during the call.
+    // SAFETY: text that is not NULL is NUL-terminated and valid during the call.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map(Some).map_err(|_| Error::new(Code::Utf8, format!("{what} is not valid UTF-8")))
 }
@@ -138,7 +141,7 @@ pub fn optional_text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a s
 pub fn str<'a>(text: wslink_str, what: &str) -> Result<&'a str> {
     let bytes = slice(text.ptr.cast(), text.len, what)?;
     if bytes.is_ascii() {
-        // Most are, and short: so this is quicker.
+        // The frequent case: this check is faster.
         // SAFETY: ASCII is UTF-8.
         return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
     }
@@ -147,22 +150,22 @@ pub fn str<'a>(text: wslink_str, what: &str) -> Result<&'a str> {
 }
 
 /// An array of the caller.
-#[inline(always)]
+#[inline]
 pub fn slice<'a, T>(pointer: *const T, len: usize, what: &str) -> Result<&'a [T]> {
     view(pointer, len).ok_or_else(|| if pointer.is_null() { null(what) } else { impossible(what) })
 }
 
-/// The same where nobody is told what is wrong.
-#[inline(always)]
+/// As [`slice`], without an error.
+#[inline]
 pub fn view<'a, T>(pointer: *const T, len: usize) -> Option<&'a [T]> {
-    // Of no elements any address will do. That is asked last, since it is asked for each key that is looked up.
+    // Without elements any address is allowed. This runs for each key lookup, so the rare case is checked last.
     if pointer.is_null() || !pointer.is_aligned() {
         return (len == 0).then_some(&[]);
     }
     if len > isize::MAX as usize / size_of::<T>().max(1) {
         return None;
     }
-    // SAFETY: not NULL means valid for `len` elements during the call; they are aligned.
+    // SAFETY: an array that is not NULL is valid for `len` elements during the call. It is aligned.
     Some(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
@@ -174,20 +177,29 @@ pub fn slice_mut<'a, T>(pointer: *mut T, len: usize, what: &str) -> Result<&'a m
     if pointer.is_null() {
         return Err(null(what));
     }
-    if len > isize::MAX as usize / size_of::<T>().max(1) {
+    if !pointer.is_aligned() || len > isize::MAX as usize / size_of::<T>().max(1) {
         return Err(impossible(what));
     }
-    // SAFETY: not NULL means valid for `len` initialised elements, which only the caller uses.
+    // SAFETY: an array that is not NULL is valid for `len` initialised elements, which nobody else uses during the
+    // call. It is aligned.
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
 }
 
-/// Options that begin with their size: what the caller knows of them, over the defaults.
+/// The first member of a struct of the caller, its size.
+pub fn size_of_struct<T>(given: *const T, what: &str) -> Result<usize> {
+    const SIZE: usize = size_of::<usize>();
+    let mut size = [0; SIZE];
+    size.copy_from_slice(slice(given.cast::<u8>(), SIZE, what)?);
+    Ok(usize::from_ne_bytes(size))
+}
+
+/// Options that begin with their size: the members that the caller has, and the defaults for the others.
 pub fn options<T: Copy>(given: *const T, defaults: T) -> Result<T> {
     if given.is_null() {
         return Ok(defaults);
     }
-    // The size is the first member; only that much of the struct is known to be there.
-    let size = *borrow(given.cast::<usize>(), "options")?;
+    // Only as many bytes as `size` says are valid.
+    let size = size_of_struct(given, "options")?;
     if size < size_of::<usize>() {
         return Err(Error::new(Code::Argument, "options: size is not set; begin with the ..._INIT macro"));
     }
@@ -199,7 +211,7 @@ pub fn options<T: Copy>(given: *const T, defaults: T) -> Result<T> {
     Ok(merged)
 }
 
-/// Copies text into a buffer of the caller as `snprintf` does: cut to fit, always NUL-terminated if
+/// Copies text to a buffer of the caller as `snprintf` does: truncated to `size`, and NUL-terminated if
 /// `size` is not 0. Returns the length of the whole text.
 pub fn copy_text(text: &str, buffer: *mut c_char, size: usize) -> usize {
     if size > 0

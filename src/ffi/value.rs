@@ -7,44 +7,46 @@ use super::guard::infallible;
 use super::pointer::{self, wslink_bytes, wslink_str};
 use crate::wire::value::{Number, Value};
 
-/// A view of one value: small, passed and copied by value, never freed. Valid as long as its document; the
+/// A view of one value: passed by value, never freed. Valid as long as its document. The
 /// members are private.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wslink_value {
-    /// The document that holds the value; NULL in a view of nothing.
+    /// The document of the value; NULL in the empty view.
     pub document: *const wslink_document,
-    /// Private: where in the document. One number, because two halves that are written one by one and read at once
-    /// make the processor wait.
+    /// Private: the position in the document. One number, because a processor stalls if it reads as one word what was
+    /// written in two halves.
     pub place: u64,
 }
 
 impl wslink_value {
     pub(super) const NOTHING: wslink_value = wslink_value { document: std::ptr::null(), place: 0 };
 
-    /// The view of a value of this document.
+    /// The view of a value of `document`.
     #[inline]
     pub(super) fn of(document: *const wslink_document, value: Value<'_>) -> wslink_value {
-        // One that is no element of a packed run is the index of its entry alone, which one comparison checks.
+        // Unless the value is an element of a packed run, `place` is the index of its entry, which one comparison
+        // checks.
         let (node, element) = value.place();
         wslink_value { document, place: u64::from(element.wrapping_add(1)) << 32 | u64::from(node) }
     }
 
-    /// That of another value of the same document.
+    /// The view of another value of the same document.
     #[inline]
     fn other(self, value: Value<'_>) -> wslink_value {
         wslink_value::of(self.document, value)
     }
 
-    /// The value; `None` for a view of nothing, and for one that is of no value of its document.
+    /// The value; `None` for the empty view and for an invalid one.
     #[inline]
     pub(super) fn view<'a>(self) -> Option<Value<'a>> {
         let element = ((self.place >> 32) as u32).wrapping_sub(1);
         self.whole().or_else(|| Value::from_place(as_document(self.document)?, (self.place as u32, element)))
     }
 
-    /// The same, and `None` for an element of a packed run: that is a float, of which most getters give nothing.
-    #[inline(always)]
+    /// As [`view`](wslink_value::view), but `None` for an element of a packed run, which is a float: most getters
+    /// return false for it.
+    #[inline]
     fn whole<'a>(self) -> Option<Value<'a>> {
         let document = as_document(self.document)?;
         (self.place < document.node_count() as u64).then(|| Value::at(document, self.place as u32))
@@ -53,8 +55,8 @@ impl wslink_value {
 
 /// Runs a getter: true and `*out` written if it found something.
 ///
-/// Getters are called for every value of a message, and the panic wall costs more than they do. They have
-/// none: the place of a view is checked first, and what a tape says about itself was checked when it was made.
+/// Getters are called for every value of a message, and catching panics costs more than a getter. So they do not catch
+/// them. They cannot panic: the place of a view is checked first, and the tape is valid since the message was decoded.
 #[inline]
 fn get<T>(value: Option<Value<'static>>, out: *mut T, getter: impl FnOnce(Value<'static>) -> Option<T>) -> bool {
     match value.and_then(getter) {
@@ -66,25 +68,25 @@ fn get<T>(value: Option<Value<'static>>, out: *mut T, getter: impl FnOnce(Value<
     }
 }
 
-/// The same for values of which nearly all are in one form; the others are left to `seldom`, which is told not to unwind, so that
-/// it can be jumped to.
-#[inline(always)]
-fn get_usual<T>(
+/// As [`get`], for getters with one frequent form of values. `rare` handles the other forms. It is `extern "C"` and so
+/// never unwinds, which allows a tail call.
+#[inline]
+fn get_common<T>(
     value: wslink_value,
     out: *mut T,
-    usual: impl FnOnce(Value<'static>) -> Option<T>,
-    seldom: extern "C" fn(wslink_value, *mut T) -> bool,
+    common: impl FnOnce(Value<'static>) -> Option<T>,
+    rare: extern "C" fn(wslink_value, *mut T) -> bool,
 ) -> bool {
-    match value.whole().and_then(usual) {
+    match value.whole().and_then(common) {
         Some(found) => {
             pointer::store_opt(out, found);
             true
         }
-        None => seldom(value, out),
+        None => rare(value, out),
     }
 }
 
-/// What the value is: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for a view of nothing.
+/// The kind of the value: one of `WSLINK_KIND_...`, or `WSLINK_ERR_NULL` for the empty view.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_kind(value: wslink_value) -> i32 {
     value.view().map_or(WSLINK_ERR_NULL, |v| v.kind() as i32)
@@ -96,7 +98,7 @@ pub unsafe extern "C" fn wslink_value_is_null(value: wslink_value) -> bool {
     value.whole().is_some_and(Value::is_null)
 }
 
-/// The truth value. Like every getter: returns whether the value is of that kind and fits, and writes `*out`
+/// The boolean. Like every getter, this function returns whether the value is of the kind and fits, and writes `*out`
 /// only then; `out` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_bool(value: wslink_value, out: *mut bool) -> bool {
@@ -106,11 +108,11 @@ pub unsafe extern "C" fn wslink_value_get_bool(value: wslink_value, out: *mut bo
 /// The integer, if it is one and fits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_int(value: wslink_value, out: *mut i64) -> bool {
-    get_usual(value, out, Value::as_usual_i64, seldom_int)
+    get_common(value, out, Value::as_common_i64, rare_int)
 }
 
 #[inline(never)]
-extern "C" fn seldom_int(value: wslink_value, out: *mut i64) -> bool {
+extern "C" fn rare_int(value: wslink_value, out: *mut i64) -> bool {
     get(value.whole(), out, Value::as_i64)
 }
 
@@ -120,36 +122,36 @@ pub unsafe extern "C" fn wslink_value_get_uint(value: wslink_value, out: *mut u6
     get(value.whole(), out, Value::as_u64)
 }
 
-/// The number as a double: a float as it is, an integer of any size rounded to the nearest double.
+/// The number as a double: a float unchanged, an integer of any size rounded to the nearest double.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_double(value: wslink_value, out: *mut f64) -> bool {
-    get_usual(value, out, Value::as_usual_f64, seldom_double)
+    get_common(value, out, Value::as_common_f64, rare_double)
 }
 
 #[inline(never)]
-extern "C" fn seldom_double(value: wslink_value, out: *mut f64) -> bool {
+extern "C" fn rare_double(value: wslink_value, out: *mut f64) -> bool {
     get(value.view(), out, Value::as_f64)
 }
 
-/// The text of a string, UTF-8, not NUL-terminated; it may contain NUL. Lives as long as the document.
+/// The text of a string: UTF-8, not NUL-terminated, and it may contain NUL. Valid as long as the document.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_string(value: wslink_value, out: *mut wslink_str) -> bool {
-    get_usual(value, out, |v| v.as_usual_str_bytes().map(wslink_str::of), seldom_string)
+    get_common(value, out, |v| v.as_common_str_bytes().map(wslink_str::of), rare_string)
 }
 
 #[inline(never)]
-extern "C" fn seldom_string(value: wslink_value, out: *mut wslink_str) -> bool {
+extern "C" fn rare_string(value: wslink_value, out: *mut wslink_str) -> bool {
     get(value.whole(), out, |v| v.as_str_bytes().map(wslink_str::of))
 }
 
-/// The binary data, where it arrived. Lives as long as the document; to keep it longer, use
+/// The binary data, without a copy. Valid as long as the document; to keep it longer, use
 /// `wslink_value_get_buffer` or `wslink_document_ref`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_bytes(value: wslink_value, out: *mut wslink_bytes) -> bool {
     get(value.whole(), out, |v| v.as_bytes().map(wslink_bytes::of))
 }
 
-/// The binary data as a buffer that keeps itself alive, at no copy. The caller unrefs it.
+/// The binary data as a buffer with a reference of its own, without a copy. The caller unrefs it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_buffer(value: wslink_value, out: *mut *const wslink_buffer) -> bool {
     infallible(false, || {
@@ -177,25 +179,26 @@ pub unsafe extern "C" fn wslink_value_get_ext(value: wslink_value, ext_type: *mu
     })
 }
 
-/// The decimal digits of an integer beyond 64 bit, with its sign.
+/// The decimal digits of an integer of more than 64 bits, with its sign.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_get_bigint(value: wslink_value, out: *mut wslink_str) -> bool {
     get(value.whole(), out, |v| v.as_big_int().map(|t| wslink_str::of(t.as_bytes())))
 }
 
-/// How many elements an array has, pairs a map, bytes a string, binary data or an extension; 0 for others.
+/// The number of elements of an array, of pairs of a map, or of bytes of a string, binary data or extension. 0 for
+/// other kinds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_size(value: wslink_value) -> usize {
     value.whole().map_or(0, Value::len)
 }
 
-/// The element of an array. Steps over the elements before it: to visit all of them use `wslink_iter`.
+/// An element of an array. Takes time in proportion to `index`; to visit all elements, use `wslink_iter`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_at(value: wslink_value, index: usize, out: *mut wslink_value) -> bool {
     get(value.whole(), out, |v| v.index(index).map(|element| value.other(element)))
 }
 
-/// The value of a string key of a map. Of equal keys the last one counts, as in Python.
+/// The value of a string key of a map. The last of several equal keys counts, as in Python.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str, out: *mut wslink_value) -> bool {
     let Some(bytes) = pointer::view(key.ptr.cast(), key.len) else {
@@ -210,14 +213,14 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
     }
 }
 
-/// Apart, so that nothing is saved for it where the key is the next one.
+/// Not inlined, so that the frequent case saves no registers.
 #[inline(never)]
 fn search(value: wslink_value, key: &[u8], out: *mut wslink_value) -> bool {
     get(value.whole(), out, |v| v.search(key).map(|found| value.other(found)))
 }
 
-/// Goes through the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
-/// as the document; the members are private.
+/// An iterator over the elements of an array or the pairs of a map. A plain struct: never freed, valid as long
+/// as the document. The members are private.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wslink_iter {
@@ -229,7 +232,7 @@ pub struct wslink_iter {
     pub map: bool,
 }
 
-/// An iterator before the first element of an array or pair of a map; at the end for other kinds.
+/// An iterator at the first element of an array or pair of a map; at the end for other kinds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_iter(value: wslink_value) -> wslink_iter {
     let nothing = wslink_iter { next: wslink_value::NOTHING, left: 0, map: false };
@@ -240,7 +243,7 @@ pub unsafe extern "C" fn wslink_value_iter(value: wslink_value) -> wslink_iter {
 }
 
 /// The next element, or the next pair of a map (`key` is written for maps only and may be NULL). False at
-/// the end. Visiting all takes time in proportion to the size of the container.
+/// the end. Visiting all elements takes time in proportion to the size of the container.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_iter_next(
     iter: *mut wslink_iter,
@@ -262,8 +265,8 @@ pub unsafe extern "C" fn wslink_iter_next(
     true
 }
 
-/// The iterator goes on behind `now`.
-#[inline(always)]
+/// Moves the iterator behind `now`.
+#[inline]
 fn step(iter: &mut wslink_iter, now: Value<'_>) {
     iter.left -= 1;
     if iter.left > 0 {
@@ -271,7 +274,7 @@ fn step(iter: &mut wslink_iter, now: Value<'_>) {
     }
 }
 
-/// For maps and packed runs. Apart, so that no registers are saved for it in other arrays.
+/// For maps and packed runs. Not inlined, so that the frequent case saves no registers.
 #[inline(never)]
 fn next_of_others(iter: &mut wslink_iter, key: *mut wslink_value, value: *mut wslink_value) -> bool {
     let Some(mut now) = iter.next.view() else {
@@ -289,10 +292,10 @@ fn next_of_others(iter: &mut wslink_iter, key: *mut wslink_value, value: *mut ws
     true
 }
 
-/// The texts of the next strings of an array, at most `capacity` of them, in one call: much quicker than one by one. Like
-/// that of `wslink_value_get_string`, each lives as long as the document. Returns how many were written to `out`, the rest of
-/// which is left as it was; the iterator is behind them then. 0 at the end, and if the next element is no string:
-/// `wslink_iter_next` tells which by false, or gives that element. 0 for a map, for NULL and for no capacity, too.
+/// Reads at most `capacity` strings from an array, up to the first element that is not a string. Much faster than one
+/// call for each. The texts are valid as long as the document. Returns how many were written to `out`, and moves the
+/// iterator behind them. Returns 0 at the end of the array, and if the next element is not a string: `wslink_iter_next`
+/// returns false at the end, and otherwise that element. Also returns 0 for a map, for NULL, and if `capacity` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_iter_next_strings(
     iter: *mut wslink_iter,
@@ -333,9 +336,10 @@ fn copy<T: Number>(value: wslink_value, out: *mut T, capacity: usize, count: *mu
     })
 }
 
-/// Copies an array of numbers, at most `capacity` of them, and writes how many there are to `*count` (may
-/// be NULL). False if the value is not an array, or one of the elements that would be copied is no number; `out`
-/// is then partly written. Integers are rounded to the nearest double.
+/// Copies at most `capacity` numbers of an array to `out`, and writes the number of its elements to `*count` (may
+/// be NULL). False if the value is not an array, or one of the elements that would be copied is not a number; `out`
+/// is then partly written. Also false if `out` is not aligned for its type. Integers are rounded to the nearest
+/// double.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_doubles(
     value: wslink_value,
@@ -346,7 +350,7 @@ pub unsafe extern "C" fn wslink_value_copy_doubles(
     copy(value, out, capacity, count)
 }
 
-/// The same to `float`, rounded.
+/// As `wslink_value_copy_doubles`, rounded to `float`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_floats(
     value: wslink_value,
@@ -357,7 +361,7 @@ pub unsafe extern "C" fn wslink_value_copy_floats(
     copy(value, out, capacity, count)
 }
 
-/// The same for integers; false if an element is a float or does not fit.
+/// As `wslink_value_copy_doubles`, to `int64_t`; false if an element is a float or does not fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_int64s(
     value: wslink_value,
@@ -368,7 +372,7 @@ pub unsafe extern "C" fn wslink_value_copy_int64s(
     copy(value, out, capacity, count)
 }
 
-/// The same for integers; false if an element is a float or does not fit.
+/// As `wslink_value_copy_doubles`, to `uint64_t`; false if an element is a float or does not fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_uint64s(
     value: wslink_value,
@@ -379,7 +383,7 @@ pub unsafe extern "C" fn wslink_value_copy_uint64s(
     copy(value, out, capacity, count)
 }
 
-/// The same for integers; false if an element is a float or does not fit.
+/// As `wslink_value_copy_doubles`, to `int32_t`; false if an element is a float or does not fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_int32s(
     value: wslink_value,
@@ -390,7 +394,7 @@ pub unsafe extern "C" fn wslink_value_copy_int32s(
     copy(value, out, capacity, count)
 }
 
-/// The same for integers; false if an element is a float or does not fit.
+/// As `wslink_value_copy_doubles`, to `uint8_t`; false if an element is a float or does not fit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_value_copy_uint8s(
     value: wslink_value,

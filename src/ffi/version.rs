@@ -1,4 +1,4 @@
-//! Versions, capabilities, and the texts of codes.
+//! Versions, capabilities, and names of codes.
 
 use super::codes;
 use super::guard::infallible;
@@ -15,13 +15,17 @@ pub const WSLINK_VERSION_PATCH: u32 = 0;
 /// Version of the header as one number: major * 1000000 + minor * 1000 + patch.
 pub const WSLINK_VERSION_NUMBER: u32 = 1000;
 
-/// The version of the library that is loaded, as `WSLINK_VERSION_NUMBER`.
+const _: () = assert!(
+    WSLINK_VERSION_NUMBER == WSLINK_VERSION_MAJOR * 1_000_000 + WSLINK_VERSION_MINOR * 1000 + WSLINK_VERSION_PATCH
+);
+
+/// The version of the loaded library, as `WSLINK_VERSION_NUMBER`.
 #[unsafe(no_mangle)]
 pub extern "C" fn wslink_version() -> u32 {
     WSLINK_VERSION_NUMBER
 }
 
-/// The version of the library that is loaded, as text such as "0.1.0". Never freed.
+/// The version of the loaded library as text, such as "0.1.0". Never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn wslink_version_text() -> *const c_char {
     const TEXT: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -31,9 +35,9 @@ pub extern "C" fn wslink_version_text() -> *const c_char {
     TEXT.as_ptr()
 }
 
-/// Whether a program that was compiled with this header can use the library that is loaded. Pass
+/// Checks whether a program that was compiled with this header can use the loaded library. Pass
 /// `WSLINK_VERSION_NUMBER`. Returns `WSLINK_OK`, or `WSLINK_ERR_VERSION` if the library is older than
-/// the header or its ABI is another one (before 1.0 each minor version is).
+/// the header or has another ABI (before 1.0 every minor version has its own).
 #[unsafe(no_mangle)]
 pub extern "C" fn wslink_check_version(header_version: u32) -> i32 {
     let same_abi = header_version / 1000 == WSLINK_VERSION_NUMBER / 1000;
@@ -41,7 +45,7 @@ pub extern "C" fn wslink_check_version(header_version: u32) -> i32 {
 }
 
 /// Whether the library has a capability: "v1", "v2", "tls", "proxy", "client-certificate",
-/// "descriptor". False for anything that it does not know, and for NULL.
+/// "descriptor". False for an unknown name and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_has(capability: *const c_char) -> bool {
     infallible(false, || {
@@ -52,7 +56,7 @@ pub unsafe extern "C" fn wslink_has(capability: *const c_char) -> bool {
 }
 
 /// A short English name of a code, such as "connection lost" for `WSLINK_ERR_CONNECTION_LOST`; "unknown
-/// code" for a number that is none. Never NULL, never freed.
+/// code" for any other number. Never NULL, never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn wslink_code_text(code: i32) -> *const c_char {
     match code {
@@ -101,7 +105,7 @@ pub extern "C" fn wslink_kind_text(kind: i32) -> *const c_char {
     static_text(usize::try_from(kind).ok().and_then(|k| texts.get(k)).copied(), "unknown kind")
 }
 
-/// Texts of this library as C strings, made once and kept.
+/// The text as a C string, which is created once and never freed.
 fn static_text(text: Option<&'static str>, otherwise: &'static str) -> *const c_char {
     use std::collections::HashMap;
     use std::ffi::CString;

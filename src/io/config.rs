@@ -1,146 +1,98 @@
-//! Everything that can be set before connecting.
+//! The options of a session.
 
-use super::callback::Slot;
-use super::delivery::StateCallback;
-use super::tls::TlsOptions;
-use super::url::Target;
+use super::connect::attempt::{Attempt, AttemptCallback};
+use super::connect::endpoint::Endpoint;
+use super::connect::tls::TlsOptions;
+use super::connect::url::Target;
+use super::log::{Log, LogLevel};
 use crate::error::{Code, Error, Result};
+use crate::session::core::StateChange;
 use crate::session::options::Options;
 use crate::session::reconnect::Reconnect;
-use crate::wire::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
-use tungstenite::http::HeaderName;
 
-/// Where callbacks run.
+/// The thread on which callbacks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(i32)]
 pub enum Delivery {
     /// On the thread that calls `dispatch`. The default.
     #[default]
     Queued = 0,
-    /// On the I/O thread, at once: lowest latency. They must be short, because the server is not
-    /// answered meanwhile.
+    /// On the I/O thread, at once: lowest latency. Callbacks must be short, because nothing is read or written meanwhile.
     IoThread = 1,
 }
 
-/// How important a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i32)]
-pub enum LogLevel {
-    /// Something failed.
-    Error = 1,
-    /// Something is odd.
-    Warning = 2,
-    /// Connections come and go.
-    Info = 3,
-    /// Every step.
-    Debug = 4,
-}
-
-/// Receives the log.
-pub type LogCallback = dyn Fn(LogLevel, &str) + Send + Sync;
-
-/// How far a large message is.
+/// The progress of a large message. Reports about an outgoing message stop when it is withdrawn because its call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// From the server.
+    /// Whether the message comes from the server.
     pub incoming: bool,
-    /// Tells transfers apart.
+    /// The number of the transfer, different for each message.
     pub transfer: u64,
-    /// The call that an outgoing message belongs to.
+    /// The call of an outgoing message; `None` for incoming ones.
     pub call: Option<u64>,
-    /// Bytes so far.
+    /// Bytes transferred so far.
     pub bytes: u64,
     /// Bytes in total.
     pub total: u64,
 }
 
-/// Told about the progress of large messages.
+/// Receives changes of state.
+pub type StateCallback = dyn Fn(&StateChange) + Send + Sync;
+
+/// Receives the progress of large messages.
 pub type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
 
-/// Asked whether a failure is worth another attempt to connect, which would have this number.
+/// Decides whether a failure is worth another attempt to connect, which would have this number.
 pub type ReconnectFilter = dyn Fn(&Error, u32) -> bool + Send + Sync;
 
 /// Called when there is something to dispatch.
 pub type WakeupCallback = dyn Fn() + Send + Sync;
 
-/// The log of one session. Cheap to clone; all clones are one log.
-#[derive(Clone)]
-pub struct Log {
-    level: LogLevel,
-    callback: Option<Arc<LogCallback>>,
-    sink: Arc<Slot<LogCallback>>,
-}
-
-impl Default for Log {
-    fn default() -> Log {
-        Log { level: LogLevel::Warning, callback: None, sink: Arc::default() }
-    }
-}
-
-impl Log {
-    /// Writes a line, which is only composed if somebody wants it.
-    pub fn write(&self, level: LogLevel, line: impl FnOnce() -> String) {
-        if level <= self.level && self.sink.is_set() {
-            let line = line();
-            self.sink.run(|log| log(level, &line));
-        }
-    }
-
-    /// A log of its own for a session, which can be cleared without silencing others.
-    pub(crate) fn opened(&self) -> Log {
-        let sink = Arc::<Slot<LogCallback>>::default();
-        sink.set(self.callback.clone());
-        Log { level: self.level, callback: None, sink }
-    }
-
-    pub(crate) fn clear(&self) {
-        self.sink.clear();
-    }
-}
-
 /// The options of a session.
 #[derive(Clone)]
 pub struct Config {
-    pub(crate) target: Target,
+    pub(crate) endpoint: Endpoint,
     /// The options of the wslink protocol.
     pub session: Options,
-    pub(crate) headers: Vec<(HeaderName, Secret)>,
-    /// Whether small messages leave at once (TCP_NODELAY).
+    /// Whether TCP sends small messages at once (TCP_NODELAY).
     pub nodelay: bool,
     pub(crate) proxy: Option<Target>,
-    /// How the server proves who it is.
+    /// The options of TLS.
     pub tls: TlsOptions,
-    /// Where callbacks run.
+    /// The thread on which callbacks run.
     pub delivery: Delivery,
-    /// How many bytes of publications may wait for `dispatch`, over all subscriptions.
+    /// The timeout of calls without one of their own. `None`: they end with their connection at the latest.
+    pub call_timeout: Option<Duration>,
+    /// Limit on the memory of publications in the event queue, in bytes, over all subscriptions.
     pub queue_bytes: u64,
-    /// How many bytes of calls may wait to be sent.
+    /// Limit on the bytes in the send queue. Beyond it, calls are refused.
     pub send_queue_bytes: u64,
-    /// How many bytes of receive buffers are kept for the next messages.
+    /// How many bytes of receive buffers the pool keeps for reuse.
     pub buffer_pool_bytes: usize,
     pub(crate) log: Log,
     pub(crate) on_state: Option<Arc<StateCallback>>,
     pub(crate) on_progress: Option<Arc<ProgressCallback>>,
     pub(crate) on_wakeup: Option<Arc<WakeupCallback>>,
     pub(crate) reconnect_filter: Option<Arc<ReconnectFilter>>,
+    pub(crate) before_attempt: Option<Arc<AttemptCallback>>,
 }
 
-/// The smallest message of which progress is told.
+/// The size in bytes from which the progress of a message is reported.
 pub const PROGRESS_FROM: u64 = 256 << 10;
 
 impl Config {
-    /// The defaults, for a server at a `ws` or `wss` URL.
+    /// The default options, for a server at a `ws` or `wss` URL.
     pub fn new(url: &str) -> Result<Config> {
         Ok(Config {
-            target: Target::websocket(url)?,
+            endpoint: Endpoint::new(url)?,
             session: Options::default(),
-            headers: Vec::new(),
             nodelay: true,
             proxy: None,
             tls: TlsOptions::default(),
             delivery: Delivery::default(),
+            call_timeout: None,
             queue_bytes: 1 << 30,
             send_queue_bytes: 1 << 30,
             buffer_pool_bytes: 160 << 20,
@@ -149,10 +101,11 @@ impl Config {
             on_progress: None,
             on_wakeup: None,
             reconnect_filter: None,
+            before_attempt: None,
         })
     }
 
-    /// Time for the whole connect.
+    /// Sets the time limit of an attempt to connect, see [`Options::connect_timeout`].
     pub fn set_connect_timeout(&mut self, timeout: Duration) -> Result<()> {
         if timeout.is_zero() {
             return Err(Error::new(Code::Argument, "a connect timeout of 0 can never be met"));
@@ -161,20 +114,10 @@ impl Config {
         Ok(())
     }
 
-    /// Adds a header to the upgrade request (`Authorization`, `Cookie`, ... for proxies before the
-    /// server). Those that RFC 6455 gives a meaning cannot be set.
+    /// Adds a header to the upgrade request, such as `Authorization` or `Cookie` for a reverse proxy. Headers that RFC 6455
+    /// defines cannot be set.
     pub fn add_header(&mut self, name: &str, value: &str) -> Result<()> {
-        let bad = |why: String| Error::new(Code::Argument, format!("header {name:?} {why}"));
-        let header: HeaderName = name.parse().map_err(|_| bad("is not a valid name".into()))?;
-        let taken = ["host", "connection", "upgrade", "content-length", "transfer-encoding"];
-        if taken.contains(&header.as_str()) || header.as_str().starts_with("sec-websocket") {
-            return Err(bad("is set by the WebSocket handshake itself".into()));
-        }
-        if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
-            return Err(bad("has a value with control characters".into()));
-        }
-        self.headers.push((header, value.into()));
-        Ok(())
+        self.endpoint.add_header(name, value)
     }
 
     /// Connects through an HTTP proxy, with `CONNECT`: `http://user:password@host:port`.
@@ -183,22 +126,22 @@ impl Config {
         Ok(())
     }
 
-    /// Where the log goes. Called on any thread, and must not use the session.
+    /// Sets the callback for lines of the log of this severity and above. It runs on any thread, and must not use the session.
     pub fn set_log(&mut self, level: LogLevel, callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) {
-        self.log = Log { level, callback: Some(Arc::new(callback)), sink: Arc::default() };
+        self.log = Log::new(level, Arc::new(callback));
     }
 
-    /// Told about every change of state.
+    /// Sets the callback for changes of state.
     pub fn on_state(&mut self, callback: impl Fn(&crate::session::core::StateChange) + Send + Sync + 'static) {
         self.on_state = Some(Arc::new(callback));
     }
 
-    /// Told about the progress of messages of [`PROGRESS_FROM`] bytes or more.
+    /// Sets the callback for the progress of messages of [`PROGRESS_FROM`] bytes or more.
     pub fn on_progress(&mut self, callback: impl Fn(&Progress) + Send + Sync + 'static) {
         self.on_progress = Some(Arc::new(callback));
     }
 
-    /// Connect again by itself when the connection is lost; `None` (default): not.
+    /// Sets when the session reconnects automatically; `None` (default): never.
     pub fn set_reconnect(&mut self, reconnect: Option<Reconnect>) -> Result<()> {
         if let Some(policy) = reconnect {
             if policy.first_delay.is_zero() {
@@ -216,25 +159,39 @@ impl Config {
         Ok(())
     }
 
-    /// Asked before every attempt to reconnect whether the failure is worth it; without this, an attempt is made if
-    /// [`Error::is_retriable`]. A refused secret ends the session without asking. Called on the I/O thread, and must
-    /// answer at once; it must not use the session.
+    /// Sets a filter that decides whether a failure is worth another attempt to connect. Without a filter,
+    /// [`Error::is_retriable`] decides. A refused secret ends the session without a call of the filter, unless the secret may
+    /// be renewed ([`before_attempt`](Config::before_attempt)). The filter runs on the I/O thread, must return at once, and
+    /// must not use the session.
     pub fn set_reconnect_filter(&mut self, filter: impl Fn(&Error, u32) -> bool + Send + Sync + 'static) {
         self.reconnect_filter = Some(Arc::new(filter));
     }
 
-    /// Called, on any thread, whenever `dispatch` has something to do after it had nothing.
+    /// Sets a callback before each attempt to connect, including the first one, for a secret, header or URL that expires. What
+    /// it sets also applies to later attempts. If it returns `false`, the session is closed; it may be connected again.
+    ///
+    /// With this callback, a refused secret and the HTTP statuses 401 and 403 do not end the session. Another attempt follows
+    /// as after other failures (see [`set_reconnect`](Config::set_reconnect)), if the callback then changes anything. Otherwise
+    /// the session ends with the refusal.
+    ///
+    /// The callback runs on the I/O thread, which is idle then. It may take a while; its time counts towards the connect
+    /// timeout. Dropping the session waits for the callback, which must therefore not wait for the thread that drops it.
+    pub fn before_attempt(&mut self, callback: impl Fn(&mut Attempt) -> bool + Send + Sync + 'static) {
+        self.before_attempt = Some(Arc::new(callback));
+    }
+
+    /// Sets a callback that runs whenever the empty event queue gets events to dispatch. It runs on any thread.
     pub fn on_wakeup(&mut self, callback: impl Fn() + Send + Sync + 'static) {
         self.on_wakeup = Some(Arc::new(callback));
     }
 }
 
-/// Without the secret, headers and credentials.
+/// Omits secret, headers and credentials.
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
-            .field("host", &self.target.host)
-            .field("port", &self.target.port)
+            .field("host", &self.endpoint.target.host)
+            .field("port", &self.endpoint.target.port)
             .field("session", &self.session)
             .field("delivery", &self.delivery)
             .finish_non_exhaustive()

@@ -1,17 +1,20 @@
-//! The handle of a session. Any thread may use it; every method is safe to call in any state and from
-//! inside callbacks, where waiting ones refuse instead of waiting for themselves.
+//! The handle of a session. Any thread may use it, in any state and also inside callbacks. On the I/O thread, methods that
+//! wait return an error, because they would wait for themselves.
 
-use super::caller::Reading;
 use super::config::{Config, Delivery};
-use super::delivery::{CompletionCallback, Outcome, Policy, Publication, Subscription};
-use super::establish::WAKER;
-use super::link::Report;
-use super::shared::{CALLER_FLUSH, Completion, Locked, Order, Shared, WAITING_CALLER_FLUSH, Waiter};
+use super::delivery::queue::CompletionCallback;
+use super::delivery::subscription::{Outcome, Policy, Publication, Subscription};
+use super::orders::{self, Order, WAKER};
+use super::shared::{Completion, Locked, Shared};
+use super::stats::Stats;
 use super::thread::IoThread;
-use crate::error::{Code, Error, Result, Stage};
-use crate::session::calls::CallId;
-use crate::session::core::{Peer, Seeds, State, closed_error};
+use super::transport::send_queue::Report;
+use crate::error::{Code, Error, Result};
+use crate::platform::threads;
+use crate::session::calls::{CallId, Deadline};
+use crate::session::core::{Peer, Seeds, State, closed_error, no_reply};
 use crate::wire::args::Args;
+use crate::wire::outgoing::Outgoing;
 use mio::{Poll, Waker};
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -20,72 +23,44 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The owner of a session. Dropping it ends the session at once: calls that are still in flight are
-/// completed as closed before the drop returns, and no callback runs after it. Dropping is allowed
-/// anywhere, also inside a callback.
+/// The owner of a session. Dropping it closes the session at once: calls in flight are completed as closed before the drop
+/// returns, and no callback runs after it. Dropping is allowed on any thread, also inside a callback.
 pub struct Session {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A reference to a session, for callbacks and other threads. It does not keep the session alive: after
-/// the [`Session`] is dropped, methods report that the session is closed.
+/// A reference to a session, for callbacks and other threads. It does not keep the session alive: after the [`Session`] is
+/// dropped, methods report that the session is closed.
 #[derive(Clone)]
 pub struct Handle(Arc<Shared>);
 
-/// What a session has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Replies and wanted publications received.
-    pub messages_in: u64,
-    /// Messages sent.
-    pub messages_out: u64,
-    /// Bytes received, framing included.
-    pub bytes_in: u64,
-    /// Bytes sent, framing included.
-    pub bytes_out: u64,
-    /// Publications that nobody subscribed to, dropped undecoded.
-    pub unsubscribed: u64,
-    /// Messages without meaning. Small publications that wait for `dispatch` count when they are dispatched, and not at all
-    /// if they never are.
-    pub malformed: u64,
-    /// Unfinished messages and kept attachments given up for the limits.
-    pub evicted: u64,
-    /// Replies to calls that were over already.
-    pub late_replies: u64,
-    /// Replies to nothing that was asked.
-    pub unknown_replies: u64,
-    /// Calls that were accepted.
-    pub calls: u64,
-    /// Calls that wait for their reply.
-    pub calls_in_flight: u64,
-    /// Events that wait for `dispatch`.
-    pub events_waiting: u64,
-}
+/// How long a blocking call whose timeout has passed waits for the I/O thread to read the socket once more.
+const MAX_REPLY_GRACE: Duration = Duration::from_millis(500);
 
-/// So much is written at most when a session is dropped on its own thread.
-const LAST_FLUSH: usize = 1 << 20;
+/// The maximum number of bytes written when a session is dropped on its I/O thread.
+const FINAL_FLUSH_BUDGET: usize = 1 << 20;
 
 impl Session {
     /// A session that is not connected yet. Starts the I/O thread.
     pub fn new(config: Config) -> Result<Session> {
         let system = |what: &str, e: std::io::Error| Error::new(Code::System, format!("{what}: {e}"));
-        let poll = Poll::new().map_err(|e| system("no poll", e))?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(|e| system("no waker", e))?);
-        // 53 bit: attachment numbers and call ids stay exact in every client of the same server.
+        let poll = Poll::new().map_err(|e| system("no event queue for the session", e))?;
+        let waker = Arc::new(
+            Waker::new(poll.registry(), WAKER).map_err(|e| system("no wake-up for the thread of the session", e))?,
+        );
+        // At most 53 bits: JavaScript clients of the same server can represent these numbers exactly.
         let seeds = Seeds {
             first_call: rand::random::<u64>() >> 12,
             first_key: rand::random::<u64>() >> 11,
             first_message: rand::random(),
             delays: rand::random(),
         };
-        let registry = poll.registry().try_clone().map_err(|e| system("no poll", e))?;
-        let shared = Arc::new(Shared::new(config, Arc::clone(&waker), registry, seeds));
-        let io = IoThread::new(Arc::clone(&shared), poll, waker);
-        let thread = std::thread::Builder::new()
-            .name("wslink-io".into())
-            .spawn(move || io.run())
-            .map_err(|e| system("no I/O thread", e))?;
+        let (orders, received) = orders::channel();
+        let shared = Arc::new(Shared::new(config, waker, orders, seeds));
+        let io = IoThread::new(Arc::clone(&shared), poll, received);
+        let thread =
+            threads::spawn("wslink-io", move || io.run()).map_err(|e| system("no thread for the session", e))?;
         Ok(Session { handle: Handle(shared), thread: Some(thread) })
     }
 
@@ -110,25 +85,24 @@ impl Drop for Session {
         shared.with_locked(|locked| {
             locked.freed = true;
             locked.core.close(Instant::now(), Duration::ZERO);
-            locked.orders.push_back(Order::Exit);
+            locked.order(Order::Exit);
         });
         shared.wake();
         if let Some(thread) = self.thread.take()
             && !shared.on_io_thread()
         {
-            // The I/O thread does not panic; if it did, there is nothing left to wait for.
+            // The I/O thread does not panic, and a panicked thread would need no wait.
             let _ = thread.join();
         }
         if shared.on_io_thread() {
-            // The thread ends later; memory of the application must not be read after this returns.
-            shared.flush_last(LAST_FLUSH);
-            drop(shared.link.detach());
+            // The I/O thread ends later, but must not read memory of the application after this function.
+            shared.flush_last(FINAL_FLUSH_BUDGET);
+            drop(shared.sending.detach());
         }
-        // With a zero timeout the tick below ends the closing handshake that nobody waits for.
+        // The closing handshake has a timeout of zero, so this tick ends it.
         shared.with_core(|core| core.tick(Instant::now()));
         shared.queue.close();
-        let subscriptions = shared.look(|locked| locked.core.topics().clear());
-        shared.topics_changed();
+        let subscriptions = shared.inspect(|locked| locked.core.topics().clear());
         for subscription in subscriptions {
             subscription.end();
         }
@@ -137,7 +111,8 @@ impl Drop for Session {
 }
 
 impl Handle {
-    /// Begins to connect; the state tells how it goes. While the session waits to reconnect: at once.
+    /// Begins to connect; changes of state report the result. If the session waits to reconnect, the next attempt begins at
+    /// once.
     pub fn connect(&self) -> Result<()> {
         self.0.with_locked(|locked| {
             if locked.freed {
@@ -147,44 +122,43 @@ impl Handle {
         })
     }
 
-    /// Connects and waits until the session is ready or has failed. The configured connect timeout
-    /// applies; to each attempt, if there may be several
-    /// ([`Reconnect::at_first`](crate::session::reconnect::Reconnect::at_first)).
+    /// Connects, and waits until the session is ready or closed. The connect timeout applies to each attempt; there may be
+    /// several with [`Reconnect::at_first`](crate::session::reconnect::Reconnect::at_first).
     pub fn connect_wait(&self) -> Result<()> {
-        self.may_wait("connect_wait")?;
-        let endings = self.0.look(|locked| locked.endings);
+        self.refuse_on_io_thread("connect_wait")?;
+        let times_closed = self.0.inspect(|locked| locked.times_closed);
         self.connect()?;
-        // What ends this attempt counts, even if a callback has begun another one since.
-        self.0.wait(None, |locked| locked.core.state() == State::Ready || locked.endings != endings);
-        self.0.look(|locked| match locked.core.state() {
+        // The end of this attempt counts, even if a callback has called `connect` again since.
+        self.0.wait(None, |locked| locked.core.state() == State::Ready || locked.times_closed != times_closed);
+        self.0.inspect(|locked| match locked.core.state() {
             State::Ready => Ok(()),
             _ => Err(locked.last_failure.clone().unwrap_or_else(closed_error)),
         })
     }
 
-    /// The state now.
+    /// The current state.
     pub fn state(&self) -> State {
-        self.0.look(|locked| locked.core.state())
+        self.0.inspect(|locked| locked.core.state())
     }
 
-    /// Why the session is closed, if that was not asked for.
+    /// Why the session is closed or has to reconnect; `None` if the application closed it.
     pub fn failure(&self) -> Option<Error> {
-        self.0.look(|locked| locked.core.failure().cloned())
+        self.0.inspect(|locked| locked.core.failure().cloned())
     }
 
-    /// What is known of the server, once ready.
+    /// What is known of the server; empty before the session was ready.
     pub fn peer(&self) -> Peer {
-        self.0.look(|locked| locked.core.peer().clone())
+        self.0.inspect(|locked| locked.core.peer().clone())
     }
 
-    /// The address of the server or proxy, once connected.
+    /// The address of the server or proxy of the last connection; `None` before the first one.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         *self.0.peer_addr.lock()
     }
 
-    /// What the session has done so far.
+    /// The statistics of the session.
     pub fn stats(&self) -> Stats {
-        let (counts, in_flight) = self.0.look(|locked| (locked.core.counts(), locked.core.calls_in_flight()));
+        let (counts, in_flight) = self.0.inspect(|locked| (locked.core.counts(), locked.core.calls_in_flight()));
         let c = &self.0.counters;
         Stats {
             messages_in: c.messages_in.load(Relaxed),
@@ -192,18 +166,20 @@ impl Handle {
             bytes_in: c.bytes_in.load(Relaxed),
             bytes_out: c.bytes_out.load(Relaxed),
             unsubscribed: c.unsubscribed.load(Relaxed),
-            malformed: c.malformed.load(Relaxed) + self.0.queue.malformed().count(),
+            malformed: c.malformed.load(Relaxed),
             evicted: c.evicted.load(Relaxed),
             late_replies: counts.late_replies,
             unknown_replies: counts.unknown_replies,
             calls: counts.calls,
             calls_in_flight: in_flight as u64,
-            events_waiting: self.0.queue.waiting() as u64,
+            events_waiting: self.0.queue.backlog() as u64,
+            bytes_waiting: self.0.sending.backlog(),
         }
     }
 
-    /// Calls a method. The completion gets the outcome, exactly once and never from inside this function.
-    /// Without a timeout it waits as long as the connection lives.
+    /// Calls a method. If the call is accepted, the completion receives the outcome exactly once, and never inside this
+    /// function. `timeout`: `None` means [`Config::call_timeout`]. Without either, and with [`Duration::MAX`], the call ends
+    /// with its connection at the latest.
     pub fn call(
         &self,
         method: &str,
@@ -214,7 +190,7 @@ impl Handle {
         self.call_with(method, &args, timeout, completion)
     }
 
-    /// The same with arguments that stay with the caller, also if the call is accepted.
+    /// Like [`call`](Handle::call), with borrowed arguments.
     pub fn call_with(
         &self,
         method: &str,
@@ -222,29 +198,26 @@ impl Handle {
         timeout: Option<Duration>,
         completion: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<CallId> {
-        let completion = Completion::Callback(Box::new(|outcome| {
-            completion(outcome);
-            None
-        }));
-        self.begin(method, args, timeout, completion, |_| ()).map(|(id, _)| id).map_err(|(error, _)| error)
+        let completion = Completion::Callback(Box::new(completion));
+        self.begin(method, args, self.timeout(timeout), completion, |_| ()).map_err(|(error, _)| error)
     }
 
-    /// The same for callers that must not touch what the completion may have freed: `accepted` learns the id
-    /// before the completion can run (it must not use the session), and the completion comes back if the call is
-    /// not accepted.
+    /// Like [`call_with`](Handle::call_with), for callers that need the id before the completion can run, because the
+    /// completion may free where they store it. `accepted` receives the id first, and must not use the session. If the call
+    /// is not accepted, the completion is returned. `accepted` then receives 0, if it has received an id.
     pub fn call_accepted(
         &self,
         method: &str,
         args: &Args,
         timeout: Option<Duration>,
         completion: CompletionCallback,
-        accepted: impl FnOnce(CallId),
+        accepted: impl FnMut(CallId),
     ) -> Result<(), (Error, CompletionCallback)> {
-        match self.begin(method, args, timeout, Completion::Callback(completion), accepted) {
+        match self.begin(method, args, self.timeout(timeout), Completion::Callback(completion), accepted) {
             Ok(_) => Ok(()),
             Err((error, Completion::Callback(completion))) => Err((error, completion)),
-            // It is the one that was given.
-            Err((error, Completion::Waiter(_))) => Err((error, Box::new(|_| None))),
+            // Unreachable: the completion that was passed is returned.
+            Err((error, Completion::Waiter(_))) => Err((error, Box::new(|_| ()))),
         }
     }
 
@@ -254,9 +227,24 @@ impl Handle {
         args: &Args,
         timeout: Option<Duration>,
         completion: Completion,
-        accepted: impl FnOnce(CallId),
-    ) -> Result<(CallId, Report), (Error, Completion)> {
-        let waiting = self.0.link.waiting();
+        accepted: impl FnMut(CallId),
+    ) -> Result<CallId, (Error, Completion)> {
+        let (id, message) = self.prepare(method, args, timeout, completion, accepted)?;
+        drop(self.send(id, message));
+        Ok(id)
+    }
+
+    /// Begins a call and encodes its message; the message is `None` if the call ended meanwhile. No lock is held while encoding,
+    /// which takes long for long arguments.
+    fn prepare(
+        &self,
+        method: &str,
+        args: &Args,
+        timeout: Option<Duration>,
+        completion: Completion,
+        mut accepted: impl FnMut(CallId),
+    ) -> Result<(CallId, Option<Outgoing>), (Error, Completion)> {
+        let waiting = self.0.sending.backlog();
         if waiting > self.0.config.send_queue_bytes {
             let message = format!(
                 "{waiting} bytes of earlier calls wait to be sent, and the limit is {} (option send_queue_bytes)",
@@ -264,56 +252,82 @@ impl Handle {
             );
             return Err((Error::new(Code::Limit, message), completion));
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let most = match completion {
-            Completion::Waiter(_) if waiting == 0 => WAITING_CALLER_FLUSH,
-            _ => CALLER_FLUSH,
-        };
-        let (begun, sent) = self.0.with_locked_sending(most, |locked| {
-            locked.core.call(method, args, deadline, completion).inspect(|id| accepted(*id))
-        });
-        begun.map(|id| (id, sent))
+        let deadline = timeout.and_then(|timeout| Deadline::after(Instant::now(), Some(timeout)));
+        let begun = self
+            .0
+            .with_core(|core| core.begin(method, args, deadline, completion).inspect(|begun| accepted(begun.id())))?;
+        let id = begun.id();
+        match begun.message(method, args) {
+            Ok(message) => Ok((id, Some(message))),
+            Err(error) => match self.0.with_core(|core| core.refuse(id)) {
+                Some(completion) => {
+                    accepted(0);
+                    Err((error, completion))
+                }
+                None => Ok((id, None)),
+            },
+        }
     }
 
-    /// Calls a method and waits for the outcome.
+    /// Sends the message of a call, unless the call has ended. The caller drops the result where code of the application may
+    /// run.
+    fn send(&self, id: CallId, message: Option<Outgoing>) -> (Option<Outgoing>, Report) {
+        match message {
+            Some(message) => self.0.with_locked_sending(|locked| locked.core.send(id, message)),
+            None => (None, Report::default()),
+        }
+    }
+
+    /// The timeout of a call: the given one, or that of the configuration.
+    fn timeout(&self, given: Option<Duration>) -> Option<Duration> {
+        given.or(self.0.config.call_timeout)
+    }
+
+    /// Calls a method, and waits for the outcome. For the timeout see [`call`](Handle::call).
     pub fn call_wait(&self, method: &str, args: Args, timeout: Option<Duration>) -> Outcome {
         self.call_wait_with(method, &args, timeout)
     }
 
-    /// The same with arguments that stay with the caller.
+    /// Like [`call_wait`](Handle::call_wait), with borrowed arguments.
     pub fn call_wait_with(&self, method: &str, args: &Args, timeout: Option<Duration>) -> Outcome {
-        self.may_wait("call_wait")?;
+        self.refuse_on_io_thread("call_wait")?;
+        let timeout = self.timeout(timeout);
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        let reading = Reading::begin(&self.0);
-        let waiter = Waiter::new(reading.as_ref().map(Reading::waker));
-        let completion = Completion::Waiter(Arc::clone(&waiter));
-        let begun = self.begin(method, args, None, completion, |_| ());
-        if let (Some(mut reading), Ok((id, _))) = (reading, &begun) {
-            reading.wait(*id, &waiter, deadline);
+        let (completion, outcome) = crossbeam_channel::bounded(1);
+        let completion = Completion::Waiter(completion);
+        let (id, message) = self.prepare(method, args, None, completion, |_| ()).map_err(|(error, _)| error)?;
+        drop(self.send(id, message));
+        let wait = |deadline: Option<Instant>| match deadline {
+            Some(at) => outcome.recv_deadline(at).ok(),
+            None => outcome.recv().ok(),
+        };
+        if let Some(outcome) = wait(deadline) {
+            return outcome;
         }
-        // Only now, because what was sent may belong to the application.
-        let id = begun.map(|(id, _)| id).map_err(|(error, _)| error)?;
-        if let Some(outcome) = waiter.wait(deadline) {
+        // The reply may be in the socket. The I/O thread reads it before it handles this deadline, unless it is in a callback.
+        let (now, timeout) = (Instant::now(), timeout.unwrap_or_default());
+        self.0.with_core(|core| core.set_deadline(id, Deadline { at: now, timeout }));
+        if let Some(outcome) = wait(Some(now + MAX_REPLY_GRACE)) {
             return outcome;
         }
         if self.0.with_core(|core| core.abandon(id)).is_none() {
-            // The outcome came at the last moment and is on its way here.
-            return waiter.wait(None).unwrap_or_else(|| Err(closed_error()));
+            // The call was completed meanwhile: the outcome is about to arrive in the channel.
+            return wait(None).unwrap_or_else(|| Err(closed_error()));
         }
-        let timeout = timeout.unwrap_or_default();
-        let message = format!("no reply to {method:?} within {timeout:?}; the server may still execute it");
-        Err(Error::new(Code::Timeout, message).at(Stage::Call).retriable_if(true))
+        Err(no_reply(method, timeout))
     }
 
-    /// Completes a call as cancelled; `false` if it is over already. The server goes on with it: wslink
-    /// has no way to tell it.
+    /// Completes a call as cancelled; `false` if it is not in flight. A queued message is withdrawn, and memory of the
+    /// application that it refers to is released at once. A message that is being sent releases it at the end of the current
+    /// chunk (generation 2) or of the message (generation 1). The server still executes a call that it has received, because
+    /// wslink has no message to stop it.
     pub fn cancel(&self, id: CallId) -> bool {
         self.0.with_core(|core| core.cancel(id))
     }
 
-    /// Subscribes to a topic: the callback gets every publication from now on. Subscriptions belong to
-    /// the session and outlive its connections. Returns the id for [`unsubscribe`](Handle::unsubscribe), never 0;
-    /// 0 if the session was dropped already.
+    /// Subscribes to a topic: the callback receives every publication from now on, as far as `policy` keeps it. Subscriptions
+    /// belong to the session and outlive its connections. Returns the id for [`unsubscribe`](Handle::unsubscribe), or 0 if the
+    /// session was dropped.
     pub fn subscribe(
         &self,
         topic: &str,
@@ -321,19 +335,20 @@ impl Handle {
         callback: impl Fn(Publication<'_>) + Send + Sync + 'static,
     ) -> u64 {
         let subscription = Arc::new(Subscription::new(topic, policy, Arc::new(callback)));
-        let id = self.0.look(|locked| (!locked.freed).then(|| locked.core.topics().subscribe(topic, subscription)));
-        self.0.topics_changed();
-        id.unwrap_or(0)
+        // The session gets a clone, so that a callback that is not accepted is not dropped under the lock.
+        self.0.inspect(|locked| match locked.freed {
+            true => 0,
+            false => locked.core.topics().subscribe(topic, Arc::clone(&subscription)),
+        })
     }
 
-    /// Ends a subscription: no callback begins after this returns, and none is running on another thread.
-    /// Allowed inside the callback itself, which is then dropped when it returns.
+    /// Ends a subscription. After this returns, the callback does not begin again and is not running on another thread. Inside
+    /// the callback itself this is allowed, too; the callback is then dropped when it returns.
     pub fn unsubscribe(&self, id: u64) -> Result<()> {
-        let subscription = self.0.look(|locked| locked.core.topics().unsubscribe(id));
-        self.0.topics_changed();
+        let subscription = self.0.inspect(|locked| locked.core.topics().unsubscribe(id));
         match subscription {
             Some(subscription) => {
-                self.0.queue.forget(&subscription);
+                self.0.queue.drop_backlog(&subscription);
                 subscription.end();
                 Ok(())
             }
@@ -341,41 +356,41 @@ impl Handle {
         }
     }
 
-    /// How many publications the callback of a subscription was given, and how many were dropped because
-    /// they were not dispatched in time.
+    /// How many publications the callback of a subscription received, and how many its overflow policy dropped.
     pub fn subscription_counts(&self, id: u64) -> Result<(u64, u64)> {
-        let subscription = self.0.look(|locked| locked.core.topics().get(id).cloned());
+        let subscription = self.0.inspect(|locked| locked.core.topics().get(id).cloned());
         subscription.map(|s| s.counts()).ok_or_else(no_subscription)
     }
 
-    /// Begins to close: calls in flight are completed as closed, and the server is told. After `timeout`
-    /// the connection is ended without its agreement.
+    /// Begins to close: calls in flight are completed as closed, and the closing handshake begins. After `timeout` the
+    /// connection is ended without the server's answer.
     pub fn close(&self, timeout: Duration) {
         self.0.with_core(|core| core.close(Instant::now(), timeout));
     }
 
-    /// Closes and waits until the session is closed.
+    /// Closes the session, and waits until it is closed, at most for `timeout`.
     pub fn close_wait(&self, timeout: Duration) -> Result<()> {
-        self.may_wait("close_wait")?;
-        let endings = self.0.with_locked(|locked| {
-            let endings = locked.endings;
+        self.refuse_on_io_thread("close_wait")?;
+        let times_closed = self.0.with_locked(|locked| {
+            let times_closed = locked.times_closed;
             locked.core.close(Instant::now(), timeout);
-            // This thread sees to the deadline: no reason to wake the other one.
-            locked.armed = locked.core.deadline();
-            endings
+            // This thread handles the deadline, so the I/O thread need not wake up for it.
+            locked.wakeup_at = locked.core.deadline();
+            times_closed
         });
-        let over =
-            |locked: &Locked| locked.endings != endings || matches!(locked.core.state(), State::Closed | State::Idle);
-        if !self.0.wait(Instant::now().checked_add(timeout), over) {
-            // The I/O thread would do this, if it is not inside a callback of the application.
+        let closed = |locked: &Locked| {
+            locked.times_closed != times_closed || matches!(locked.core.state(), State::Closed | State::Idle)
+        };
+        if !self.0.wait(Instant::now().checked_add(timeout), closed) {
+            // The I/O thread may be inside a callback, so handle the deadline here.
             self.0.with_core(|core| core.tick(Instant::now()));
         }
         Ok(())
     }
 
-    /// Runs callbacks that wait, at most `most` of them, on this thread. Waits up to `timeout` for the
-    /// first one. Returns how many were run.
-    pub fn dispatch(&self, most: usize, timeout: Option<Duration>) -> Result<usize> {
+    /// Runs the callbacks of at most `max` queued events on this thread. Waits for the first event, at most for `timeout`;
+    /// `None`: no limit. Returns the number of events.
+    pub fn dispatch(&self, max: usize, timeout: Option<Duration>) -> Result<usize> {
         if self.0.config.delivery == Delivery::IoThread {
             return Err(Error::new(
                 Code::State,
@@ -383,22 +398,15 @@ impl Handle {
             ));
         }
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        let done = self.0.queue.dispatch(most, deadline);
-        // Not from inside a callback: the dispatch that runs it sees to that.
-        if !matches!(&done, Err(e) if e.code() == Code::Reentrant)
-            && let Some((count, problem)) = self.0.queue.malformed().take()
-        {
-            self.0.log_malformed(count, &format!(": {problem}"));
-        }
-        done
+        self.0.queue.dispatch(max, deadline)
     }
 
-    /// Gives access to a descriptor that is readable while `dispatch` has something to do.
+    /// Gives access to a file descriptor that is readable while events are queued for [`dispatch`](Handle::dispatch).
     pub fn with_descriptor<R>(&self, use_it: impl FnOnce(&std::io::PipeReader) -> R) -> Result<R> {
         self.0.queue.with_descriptor(use_it)
     }
 
-    fn may_wait(&self, what: &str) -> Result<()> {
+    fn refuse_on_io_thread(&self, what: &str) -> Result<()> {
         if self.0.on_io_thread() {
             return Err(Error::new(Code::Reentrant, format!("{what} on the I/O thread would wait for itself")));
         }

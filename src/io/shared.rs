@@ -1,216 +1,132 @@
-//! What the handle of a session and its I/O thread share.
+//! The data that the handle of a session and its I/O thread share.
 //!
-//! Order of the locks: the receiving half, then `core`, then `link` (its short one) or the event queue. None of them is held
-//! while code of the application runs: completions, callbacks, and the destructors of buffers; but for the receiving half on
-//! the I/O thread.
+//! Order of the locks: the state machine, then `SendQueue::pending` or the event queue. No lock is held while code of the
+//! application runs: completions, callbacks, and the destructors of buffers.
 
-use super::batch::{Arrived, Batch};
-use super::caller::Interest;
-use super::config::{Config, Delivery, LogLevel, PROGRESS_FROM, Progress};
-use super::delivery::{Callbacks, CompletionCallback, Event, EventQueue, Outcome, Put, Subscription};
-use super::link::{Link, Report};
-use super::receiving::Receiving;
+use super::config::{Config, Delivery};
+use super::delivery::callbacks::Callbacks;
+use super::delivery::queue::{CompletionCallback, Event, EventQueue, Put};
+use super::delivery::subscription::{Outcome, Subscription};
+use super::log::LogLevel;
+use super::orders::Order;
+use super::progress;
+use super::stats::Counters;
 use super::sync::this_thread;
+use super::transport::send_queue::{Report, SendQueue};
+use super::transport::websocket::writer::{ControlFrame, Queued};
 use super::wake::WakeFlag;
-use super::websocket::writer::ControlFrame;
 use crate::error::Error;
 use crate::session::core::{Core, Effect, Seeds, State};
-use crate::session::inbound::Inbound;
-use mio::{Registry, Waker};
+use crate::session::inbound::Received;
+use crossbeam_channel::Sender;
+use mio::Waker;
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread, ThreadId};
+use std::thread::ThreadId;
 use std::time::Instant;
 
-/// Who receives the outcome of a call.
+/// Receives the outcome of a call.
 pub enum Completion {
-    /// A callback, by way of the event queue.
+    /// A callback, which runs from the event queue.
     Callback(CompletionCallback),
-    /// A thread that waits for it.
-    Waiter(Arc<Waiter>),
+    /// A thread that waits for the outcome.
+    Waiter(Sender<Outcome>),
 }
 
-/// A thread that waits for the outcome of one call.
-pub struct Waiter {
-    outcome: Mutex<Option<Outcome>>,
-    thread: Thread,
-    /// Ends its sleep, if it reads the socket itself.
-    reading: Option<Arc<Waker>>,
-}
-
-impl Waiter {
-    /// For the current thread.
-    pub fn new(reading: Option<Arc<Waker>>) -> Arc<Waiter> {
-        Arc::new(Waiter { outcome: Mutex::new(None), thread: thread::current(), reading })
-    }
-
-    fn complete(&self, outcome: Outcome) {
-        *self.outcome.lock() = Some(outcome);
-        if self.thread.id() == this_thread() {
-            return;
-        }
-        self.thread.unpark();
-        if let Some(waker) = &self.reading {
-            // If that fails, its next look at the socket is still to come.
-            let _ = waker.wake();
-        }
-    }
-
-    /// Whether the outcome is there.
-    pub fn is_complete(&self) -> bool {
-        self.outcome.lock().is_some()
-    }
-
-    /// Waits for the outcome; `None` at the deadline.
-    pub fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
-        loop {
-            if let Some(outcome) = self.outcome.lock().take() {
-                return Some(outcome);
-            }
-            match deadline {
-                None => thread::park(),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    thread::park_timeout(left);
-                }
-            }
-        }
-    }
-}
-
-/// What the I/O thread is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Connect, until this time.
-    Connect(Instant),
-    /// End the connection.
-    Drop,
-    /// End the thread.
-    Exit,
-}
-
-/// The state machine, and when the I/O thread will look at it by itself.
+/// The state machine, and what else its lock protects.
 pub struct Locked {
     /// The state machine.
     pub core: Core<Completion, Arc<Subscription>>,
-    /// When the I/O thread wakes up; `None`: not by itself.
-    pub armed: Option<Instant>,
-    /// Orders for the I/O thread, oldest first.
-    pub orders: VecDeque<Order>,
-    /// The owner is gone: nothing begins any more.
+    /// When the I/O thread wakes up by itself; `None`: never.
+    pub wakeup_at: Option<Instant>,
+    orders: Sender<Order>,
+    /// The owner has dropped the session: nothing may begin.
     pub freed: bool,
-    /// How often the session was closed.
-    pub endings: u64,
-    /// Why, the last time.
+    /// The number of times the session was closed.
+    pub times_closed: u64,
+    /// Why the session was last closed; `None` if the application closed it.
     pub last_failure: Option<Error>,
 }
 
-/// Counters that the I/O thread keeps.
-#[derive(Default)]
-pub struct Counters {
-    /// WebSocket messages for somebody: replies and wanted publications.
-    pub messages_in: AtomicU64,
-    /// Messages sent.
-    pub messages_out: AtomicU64,
-    /// Bytes received, framing included.
-    pub bytes_in: AtomicU64,
-    /// Bytes sent, framing included.
-    pub bytes_out: AtomicU64,
-    /// Publications on topics without subscriber.
-    pub unsubscribed: AtomicU64,
-    /// Messages without meaning.
-    pub malformed: AtomicU64,
-    /// Unfinished messages and kept attachments that were given up.
-    pub evicted: AtomicU64,
+impl Locked {
+    /// Sends an order to the I/O thread. The caller wakes the thread afterwards.
+    pub fn order(&self, order: Order) {
+        // The thread may have ended already.
+        let _ = self.orders.send(order);
+    }
 }
 
-/// What is shared.
+/// The data that the handle of a session and its I/O thread share.
 pub struct Shared {
     /// The options.
     pub config: Config,
     locked: Mutex<Locked>,
     state_changed: Condvar,
     /// Outgoing messages.
-    pub link: Link,
+    pub sending: SendQueue,
     /// Events for the application.
     pub queue: EventQueue,
     waker: Arc<Waker>,
     wake_flag: WakeFlag,
     io_thread: OnceLock<ThreadId>,
-    /// Changes with every subscription.
-    pub topics_version: AtomicU64,
-    /// Counters.
+    /// The counters of the I/O layer.
     pub counters: Counters,
     /// The address of the server.
     pub peer_addr: Mutex<Option<SocketAddr>>,
-    /// The receiving half of the connection. Only the I/O thread waits for it, and only if there is none or the socket was
-    /// shut down, because a caller may sleep with it.
-    pub receiving: Mutex<Option<Receiving>>,
-    /// A caller has left something in the receiving half, or the socket cannot be watched any more.
-    pub left: AtomicBool,
-    /// What the I/O thread is woken for by the socket.
-    pub interest: Interest,
     transfers: AtomicU64,
 }
 
-/// What is left to do when the state machine was changed.
+/// What has to be done without the lock after a change of the state machine.
 #[derive(Default)]
 #[must_use]
-pub struct Todo {
+struct AfterUnlock {
     events: SmallVec<[Event; 1]>,
     put: Option<Put>,
-    waiters: SmallVec<[(Arc<Waiter>, Outcome); 1]>,
-    judge: Option<(Error, u32)>,
-    sends: bool,
+    waiters: SmallVec<[(Sender<Outcome>, Outcome); 1]>,
+    pending_decision: Option<(Error, u32)>,
+    /// Messages to drop without a lock.
+    withdrawn: Vec<Queued>,
+    has_outgoing: bool,
     must_wake: bool,
 }
 
-/// When a thread of the application has written so much of what waits, it leaves the rest to the I/O thread.
-pub const CALLER_FLUSH: usize = 512 << 10;
-
-/// The same if it waits for the reply anyway, and nothing of others was waiting before its call.
-pub const WAITING_CALLER_FLUSH: usize = 4 << 20;
+/// How much a thread of the application writes from the send queue before it leaves the rest to the I/O thread.
+pub const CALLER_FLUSH_BUDGET: usize = 512 << 10;
 
 impl Shared {
-    /// `waker` ends the sleep of the I/O thread; with `registry` it is told what of the socket to wait for.
-    pub fn new(mut config: Config, waker: Arc<Waker>, registry: Registry, seeds: Seeds) -> Shared {
-        config.log = config.log.opened();
+    /// `waker` ends the sleep of the I/O thread.
+    pub fn new(mut config: Config, waker: Arc<Waker>, orders: Sender<Order>, seeds: Seeds) -> Shared {
+        config.log = config.log.for_session();
         let callbacks = Callbacks::default();
         callbacks.state.set(config.on_state.take());
         callbacks.progress.set(config.on_progress.take());
         callbacks.wakeup.set(config.on_wakeup.take());
         callbacks.reconnect.set(config.reconnect_filter.take());
+        callbacks.attempt.set(config.before_attempt.take());
         let queue = EventQueue::new(callbacks, config.queue_bytes, config.delivery == Delivery::Queued);
-        let core = Core::new(config.session.clone(), seeds);
+        let mut core = Core::new(config.session.clone(), seeds);
+        core.set_secret_renewable(queue.callbacks().attempt.is_set());
         Shared {
             config,
             locked: Mutex::new(Locked {
                 core,
-                armed: None,
-                orders: VecDeque::new(),
+                wakeup_at: None,
+                orders,
                 freed: false,
-                endings: 0,
+                times_closed: 0,
                 last_failure: None,
             }),
             state_changed: Condvar::new(),
-            link: Link::default(),
+            sending: SendQueue::default(),
             queue,
             waker,
             wake_flag: WakeFlag::default(),
             io_thread: OnceLock::new(),
-            topics_version: AtomicU64::new(0),
             counters: Counters::default(),
             peer_addr: Mutex::new(None),
-            receiving: Mutex::new(None),
-            left: AtomicBool::new(false),
-            interest: Interest::new(registry),
             transfers: AtomicU64::new(0),
         }
     }
@@ -232,7 +148,7 @@ impl Shared {
         }
     }
 
-    /// The I/O thread was woken, and looks at everything from now on.
+    /// The I/O thread was woken, and is about to check all its work.
     pub fn woken(&self) {
         self.wake_flag.lower();
     }
@@ -242,154 +158,142 @@ impl Shared {
         self.config.log.write(level, line);
     }
 
-    /// Notes in the log that so many messages could not be read, and what is wrong with the last one.
-    pub fn log_malformed(&self, count: u64, why: &str) {
-        self.log(LogLevel::Warning, || format!("{count} message(s) without meaning dropped{why}"));
+    /// Reads the state machine, or changes subscriptions, which have no effects.
+    pub fn inspect<R>(&self, read: impl FnOnce(&mut Locked) -> R) -> R {
+        read(&mut self.locked.lock())
     }
 
-    /// Looks at the state machine without changing it.
-    pub fn look<R>(&self, look: impl FnOnce(&mut Locked) -> R) -> R {
-        look(&mut self.locked.lock())
-    }
-
-    /// Changes the state machine, and does what comes out of that.
+    /// Changes the state machine, and carries out the effects.
     pub fn with_core<R>(&self, change: impl FnOnce(&mut Core<Completion, Arc<Subscription>>) -> R) -> R {
         self.with_locked(|locked| change(&mut locked.core))
     }
 
-    /// The same, with the orders.
+    /// Like [`with_core`](Shared::with_core), with access to all that the lock protects.
     pub fn with_locked<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> R {
-        self.with_locked_sending(CALLER_FLUSH, change).0
+        self.with_locked_sending(change).0
     }
 
-    /// The same, and another thread than the I/O thread writes about `most` bytes of what is to be sent. What was sent is
-    /// to be dropped where code of the application may run.
-    pub fn with_locked_sending<R>(&self, most: usize, change: impl FnOnce(&mut Locked) -> R) -> (R, Report) {
-        let mut todo = Todo::default();
+    /// Like [`with_locked`](Shared::with_locked), but also returns the report of the flush. The caller drops it where code of
+    /// the application may run.
+    pub fn with_locked_sending<R>(&self, change: impl FnOnce(&mut Locked) -> R) -> (R, Report) {
+        let mut after = AfterUnlock::default();
         let result = {
             let mut locked = self.locked.lock();
             let result = change(&mut locked);
-            self.take_effects(&mut locked, &mut todo);
-            self.settle(&locked, &mut todo);
+            self.take_effects(&mut locked, &mut after);
+            self.put_events(&locked, &mut after);
             result
         };
-        (result, self.carry_out_writing(todo, most))
+        (result, self.carry_out(after))
     }
 
-    /// Hands received messages on, in their order: replies to the state machine, publications to the queue.
-    pub fn receive(&self, now: Instant, batch: &mut Batch, inbound: &mut Inbound<Arc<Subscription>>) {
-        let todo = self.take_in(now, batch, inbound);
-        self.carry_out(todo);
-    }
-
-    /// The same without waking anybody, which is left for [`carry_out`](Shared::carry_out).
-    pub fn take_in(&self, now: Instant, batch: &mut Batch, inbound: &mut Inbound<Arc<Subscription>>) -> Todo {
-        self.counters.messages_in.fetch_add(batch.len() as u64, Relaxed);
-        let mut todo = Todo::default();
+    /// Passes received messages on in their order: replies to the state machine, publications to the event queue.
+    pub fn receive(&self, now: Instant, messages: impl Iterator<Item = Received<Arc<Subscription>>>) {
+        let mut after = AfterUnlock::default();
         {
             let mut locked = self.locked.lock();
             locked.core.heard(now);
-            for message in batch.drain(inbound) {
+            for message in messages {
                 match message {
-                    Arrived::Publications(to, outcomes) => todo.events.push(Event::Publish(to, outcomes)),
-                    Arrived::Undecoded(to, messages) => todo.events.push(Event::PublishUndecoded(to, messages)),
-                    Arrived::Reply(protocol, id, outcome) => {
+                    Received::Publication { to, outcome } => after.events.push(Event::Publish(to, outcome)),
+                    Received::Reply { protocol, id, outcome } => {
                         locked.core.reply(now, protocol, &id, outcome);
-                        self.take_effects(&mut locked, &mut todo);
+                        self.take_effects(&mut locked, &mut after);
                     }
+                    Received::Nothing | Received::Unsubscribed | Received::Malformed(_) => {}
                 }
             }
-            self.settle(&locked, &mut todo);
+            self.put_events(&locked, &mut after);
         }
-        todo
+        self.carry_out(after);
     }
 
-    /// Does under the lock what has to be done there about the effects, and notes the rest.
-    fn take_effects(&self, locked: &mut Locked, todo: &mut Todo) {
+    /// Carries out the part of the effects that needs the lock, and notes the rest in `after`.
+    fn take_effects(&self, locked: &mut Locked, after: &mut AfterUnlock) {
         while let Some(effect) = locked.core.take_effect() {
             match effect {
                 Effect::Send(message, call) => {
-                    todo.sends = true;
-                    if let Some(spare) = self.link.push((message, call)) {
-                        locked.core.reuse(spare);
-                    }
+                    after.has_outgoing = true;
+                    self.sending.push((message, call));
+                }
+                Effect::Withdraw(calls) => {
+                    after.has_outgoing = true;
+                    after.withdrawn.extend(self.sending.withdraw(&calls));
                 }
                 Effect::Ping => {
-                    todo.sends = true;
-                    self.link.push_control(ControlFrame::Ping);
+                    after.has_outgoing = true;
+                    self.sending.push_control(ControlFrame::Ping);
                 }
                 Effect::Close(code) => {
-                    todo.sends = true;
-                    self.link.push_control(ControlFrame::Close(code));
+                    after.has_outgoing = true;
+                    self.sending.push_control(ControlFrame::Close(code));
                 }
                 Effect::Connect(deadline) => {
-                    todo.must_wake = true;
-                    locked.orders.push_back(Order::Connect(deadline));
+                    after.must_wake = true;
+                    locked.order(Order::Connect(deadline));
                 }
                 Effect::Drop => {
-                    todo.must_wake = true;
-                    locked.orders.push_back(Order::Drop);
+                    after.must_wake = true;
+                    locked.order(Order::Drop);
                 }
                 Effect::Complete(Completion::Callback(callback), outcome) => {
-                    todo.events.push(Event::Complete(callback, outcome));
+                    after.events.push(Event::Complete(callback, outcome));
                 }
-                Effect::Complete(Completion::Waiter(waiter), outcome) => todo.waiters.push((waiter, outcome)),
-                Effect::Judge(error, attempt) => todo.judge = Some((error, attempt)),
+                Effect::Complete(Completion::Waiter(waiter), outcome) => after.waiters.push((waiter, outcome)),
+                Effect::Judge(error, attempt) => after.pending_decision = Some((error, attempt)),
                 Effect::State(change) => {
                     if change.state == State::Closed {
-                        locked.endings += 1;
+                        locked.times_closed += 1;
                         locked.last_failure.clone_from(&change.error);
                     }
                     self.state_changed.notify_all();
                     if self.queue.wants_states() {
-                        todo.events.push(Event::State(change));
+                        after.events.push(Event::State(change));
                     }
                 }
             }
         }
     }
 
-    /// The last thing under the lock: events are put in the queue in the order in which they came about.
-    fn settle(&self, locked: &Locked, todo: &mut Todo) {
+    /// Queues the events. The lock makes their order that of the changes of the state machine.
+    fn put_events(&self, locked: &Locked, after: &mut AfterUnlock) {
         let deadline = locked.core.deadline();
-        todo.must_wake |= deadline.is_some_and(|at| locked.armed.is_none_or(|armed| at < armed));
-        if !todo.events.is_empty() {
-            todo.put = Some(self.queue.put(todo.events.drain(..)));
+        after.must_wake |= deadline.is_some_and(|at| locked.wakeup_at.is_none_or(|wakeup_at| at < wakeup_at));
+        if !after.events.is_empty() {
+            after.put = Some(self.queue.put(after.events.drain(..)));
         }
     }
 
-    /// What is done without the lock. Returns what was sent.
-    pub fn carry_out(&self, todo: Todo) -> Report {
-        self.carry_out_writing(todo, CALLER_FLUSH)
-    }
-
-    fn carry_out_writing(&self, mut todo: Todo, most: usize) -> Report {
+    /// Carries out the part of the effects that must not hold the lock. Returns the report of the flush.
+    fn carry_out(&self, mut after: AfterUnlock) -> Report {
         let mut sent = Report::default();
-        for (waiter, outcome) in todo.waiters {
-            waiter.complete(outcome);
+        for (waiter, outcome) in after.waiters {
+            // An error means that the caller no longer waits.
+            let _ = waiter.send(outcome);
         }
-        if let Some(put) = todo.put {
+        if let Some(put) = after.put {
             self.queue.finish(put);
-            todo.must_wake |= self.config.delivery == Delivery::IoThread;
+            after.must_wake |= self.config.delivery == Delivery::IoThread;
         }
-        if let Some((error, attempt)) = todo.judge {
-            self.judge(&error, attempt);
+        if let Some((error, attempt)) = after.pending_decision {
+            self.decide_reconnect(&error, attempt);
         }
-        // The I/O thread sees to everything before it sleeps.
+        // The I/O thread flushes and checks all its work before it sleeps.
         if !self.on_io_thread() {
-            if todo.sends {
-                sent = self.link.flush(most);
-                todo.must_wake |= self.wrote(&sent);
+            if after.has_outgoing {
+                sent = self.sending.flush(CALLER_FLUSH_BUDGET);
+                after.must_wake |= self.wrote(&sent);
             }
-            if todo.must_wake {
+            if after.must_wake {
                 self.wake();
             }
         }
+        sent.withdrawn.append(&mut after.withdrawn);
         sent
     }
 
-    fn judge(&self, error: &Error, attempt: u32) {
-        let again = self.queue.worth_an_attempt(error, attempt);
+    fn decide_reconnect(&self, error: &Error, attempt: u32) {
+        let again = self.queue.callbacks().worth_an_attempt(error, attempt);
         self.log(LogLevel::Info, || match again {
             true => format!("worth attempt {attempt} to reconnect: {error}"),
             false => format!("not worth another attempt to connect: {error}"),
@@ -397,7 +301,13 @@ impl Shared {
         self.with_core(|core| core.judged(Instant::now(), again));
     }
 
-    /// Puts events in the queue.
+    /// Whether the I/O thread may run the callback of a publication at once: callbacks run there, and nothing is queued before
+    /// it.
+    pub fn may_deliver_now(&self) -> bool {
+        self.config.delivery == Delivery::IoThread && self.queue.backlog() == 0
+    }
+
+    /// Queues events.
     pub fn push(&self, events: impl Iterator<Item = Event>) {
         let put = self.queue.put(events);
         self.queue.finish(put);
@@ -406,51 +316,40 @@ impl Shared {
         }
     }
 
-    /// Writes what waits, on the I/O thread. `true`: it has to go on with that.
-    pub fn flush(&self, most: usize) -> bool {
-        let report = self.link.flush(most);
-        let watched = self.interest.want_writable(report.blocked);
-        if !watched {
-            self.left.store(true, SeqCst);
-        }
-        self.wrote(&report) || !watched
+    /// Flushes the send queue on the I/O thread. `true`: the thread has to flush again.
+    pub fn flush(&self, budget: usize) -> bool {
+        let report = self.sending.flush(budget);
+        self.wrote(&report)
     }
 
-    /// Writes what the socket still takes, before the connection is ended.
-    pub fn flush_last(&self, most: usize) {
-        self.wrote(&self.link.flush_last(most));
+    /// Flushes as much as the socket accepts, before the connection is ended.
+    pub fn flush_last(&self, budget: usize) {
+        self.wrote(&self.sending.flush_last(budget));
     }
 
+    /// Counts a flush and reports its progress. `true`: the I/O thread has to flush.
     fn wrote(&self, report: &Report) -> bool {
         if report.bytes > 0 || report.messages > 0 {
             self.counters.bytes_out.fetch_add(report.bytes, Relaxed);
             self.counters.messages_out.fetch_add(report.messages, Relaxed);
         }
         if self.queue.wants_progress() {
-            let of = |call, bytes, total| Progress {
-                incoming: false,
-                transfer: outgoing_transfer(call),
-                call,
-                bytes,
-                total,
-            };
-            let done = report.done.iter().map(|(m, call)| of(*call, m.total(), m.total()));
-            let current = report.current.filter(|_| report.bytes > 0).map(|s| of(s.call, s.bytes, s.total));
-            let told: Vec<_> = done.chain(current).filter(|p| p.total >= PROGRESS_FROM).map(Event::Progress).collect();
-            if !told.is_empty() {
-                self.push(told.into_iter());
+            let reports: Vec<_> = progress::outgoing(report).map(Event::Progress).collect();
+            if !reports.is_empty() {
+                self.push(reports.into_iter());
             }
         }
-        // The socket may have become writable while this thread still held it; then nobody else was told.
+        // A thread of the application found the socket full. The socket may have become writable while this thread held it, and
+        // the I/O thread could not flush then.
         report.more || report.failed || (report.blocked && !self.on_io_thread())
     }
 
-    /// A number for an incoming transfer.
+    /// A new number for an incoming transfer.
     pub fn next_transfer(&self) -> u64 {
         self.transfers.fetch_add(2, Relaxed)
     }
 
-    /// Waits for a state; `false` at the deadline.
+    /// Waits until `wanted` is true; returns `false` if it is not at the deadline.
     pub fn wait(&self, deadline: Option<Instant>, wanted: impl Fn(&Locked) -> bool) -> bool {
         let mut locked = self.locked.lock();
         while !wanted(&locked) {
@@ -465,19 +364,4 @@ impl Shared {
         }
         true
     }
-
-    /// Notes that the subscriptions changed.
-    pub fn topics_changed(&self) {
-        self.topics_version.fetch_add(1, SeqCst);
-    }
-
-    /// Whether the connection that the I/O thread works on was given up by the application.
-    pub fn dropped(&self) -> bool {
-        self.look(|locked| locked.orders.iter().any(|order| !matches!(order, Order::Connect(_))))
-    }
-}
-
-/// Outgoing transfers have odd numbers, incoming ones even ones.
-fn outgoing_transfer(call: Option<u64>) -> u64 {
-    call.unwrap_or(0).wrapping_mul(2) | 1
 }

@@ -1,13 +1,13 @@
-//! How the threads of a session meet. The files that say `super::sync` are compiled a second time by `tests/loom`, where
-//! these names are those of a model checker.
+//! Locks, condition variables and atomics. `tests/loom` compiles the files that use this module a second time, with the types
+//! of a model checker in its place.
 
 pub use parking_lot::{Condvar, Mutex};
 pub use std::sync::atomic::{AtomicBool, AtomicU64};
 pub use std::thread;
 
-/// The id of this thread. Kept, because to ask for it costs as much as a small lock.
+/// The id of this thread. Cached, because `thread::current` costs as much as a lock.
 pub fn this_thread() -> thread::ThreadId {
     thread_local!(static ID: thread::ThreadId = thread::current().id());
-    // A thread that ends may have none any more.
+    // A thread that is ending may have destroyed its cache.
     ID.try_with(|id| *id).unwrap_or_else(|_| thread::current().id())
 }

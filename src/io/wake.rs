@@ -1,16 +1,16 @@
-//! Waking a thread that looks at everything before it sleeps again: one wake-up is enough until it has come.
+//! Wakes a thread that checks all its work before it sleeps again. While one wake-up is pending, others are left out.
 
 use super::sync::AtomicBool;
 use std::io;
 use std::sync::atomic::Ordering::AcqRel;
 
-/// Whether a wake-up is on its way.
+/// Whether a wake-up is pending.
 #[derive(Default)]
 pub struct WakeFlag(AtomicBool);
 
 impl WakeFlag {
-    /// Sends a wake-up, unless one is on its way. To be called after the change that the thread shall see. After an
-    /// error the next one is sent again.
+    /// Sends a wake-up, unless one is pending. Call it after the change that the thread has to see. If sending fails, the next
+    /// call sends again.
     pub fn raise(&self, send: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.0.swap(true, AcqRel) {
             return Ok(());
@@ -18,9 +18,9 @@ impl WakeFlag {
         send().inspect_err(|_| self.lower())
     }
 
-    /// The wake-up has come. To be called before looking: a change after that look sends another one.
+    /// The wake-up has arrived. Call it before checking for work, so that every later change sends another wake-up.
     pub fn lower(&self) {
-        // Not a mere store: it also acquires what was changed before the wake-ups that were left out.
+        // A swap, not a store: it acquires the changes before the wake-ups that were left out.
         self.0.swap(false, AcqRel);
     }
 }

@@ -1,7 +1,14 @@
-//! Floor 0: what the system tells and no crate asks it for. Unsafe code that has nothing to do with the C interface.
+//! Layer 0: calls of the operating system and the C library for which there is no safe crate. All unsafe code outside
+//! of the C interface is here.
 //!
-//! * `tcp_info`: what TCP knows of a connection (Linux).
+//! * `tcp_info`: the state of a TCP connection (Linux).
+//! * `threads`: threads that receive no signals of the application.
+//! * `cancelling`: deferring `pthread_cancel`.
+//! * `rounding`: the rounding mode of floating-point arithmetic.
 #![allow(unsafe_code)]
 
+pub mod cancelling;
+pub mod rounding;
 #[cfg(target_os = "linux")]
 pub mod tcp_info;
+pub mod threads;

@@ -1,19 +1,19 @@
-//! What TCP knows of a connection.
+//! The state of a TCP connection.
 
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// What TCP waits for.
+/// What the peer has not acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Unanswered {
-    /// So many repetitions of data, or probes of a window that is closed, were sent since the last answer.
+    /// How many retransmissions or zero-window probes were sent since the last acknowledgement.
     pub attempts: u8,
-    /// Since the last answer, whatever it was to.
+    /// The time since the last acknowledgement of any kind.
     pub silence: Duration,
 }
 
-/// Asks for it.
+/// Asks the system for the state of a connection.
 pub fn unanswered(socket: BorrowedFd<'_>) -> Result<Unanswered> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -24,7 +24,7 @@ pub fn unanswered(socket: BorrowedFd<'_>) -> Result<Unanswered> {
     if done != 0 {
         return Err(Error::last_os_error());
     }
-    // SAFETY: plain numbers, for which zero is a value where the kernel wrote nothing.
+    // SAFETY: `tcp_info` consists of numbers, and those that the kernel did not write are zero.
     let info = unsafe { info.assume_init() };
     Ok(Unanswered {
         attempts: info.tcpi_retransmits.max(info.tcpi_probes),

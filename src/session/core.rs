@@ -1,11 +1,10 @@
 //! The state machine of one session: connection states, calls in flight, heartbeat, reconnecting, closing.
 //!
-//! Methods take the time and change the state; what is to be done about it comes out of
-//! [`Core::take_effect`] in order. The caller holds no lock while it acts on an effect that runs code of
-//! the application.
+//! Methods report an event and its time, and change the state. The caller then carries out the effects that
+//! [`Core::take_effect`] returns, in their order. It holds no lock during effects that run code of the application.
 
-use super::calls::{CallId, Calls, ReplyId};
-use super::hello::{Answer, Hello, Next, Send};
+use super::calls::{CallId, Calls, Deadline, ReplyId};
+use super::hello::{self, Answer, Hello, Next, Send};
 use super::options::Options;
 use super::reconnect::Attempts;
 use super::topics::Topics;
@@ -15,50 +14,51 @@ use crate::wire::args::Args;
 use crate::wire::document::SharedDocument;
 use crate::wire::envelope;
 use crate::wire::outgoing::{self, Format, Outgoing};
+use crate::wire::secret::Secret;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Where a session is.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
 pub enum State {
-    /// Not asked to connect yet.
+    /// `connect` was not called yet.
     Idle = 0,
-    /// On the way: resolving, connecting, TLS, upgrade, hello.
+    /// Connecting: resolving, TCP, proxy, TLS, WebSocket upgrade, hello.
     Connecting = 1,
     /// Open: calls are possible.
     Ready = 2,
-    /// The connection ended without being asked to; [`State::Reconnecting`] or [`State::Closed`] follows.
+    /// The connection ended unexpectedly; [`State::Reconnecting`] or [`State::Closed`] follows.
     Lost = 3,
-    /// Waiting for the next attempt to connect, which `connect` begins at once.
+    /// Waiting for the next attempt to connect. `connect` begins it at once.
     Reconnecting = 4,
-    /// Closing in agreement with the server.
+    /// The closing handshake with the server is in progress.
     Closing = 5,
-    /// Over; `connect` may be called again.
+    /// Ended; `connect` may be called again.
     Closed = 6,
 }
 
-/// A state that was entered, and why.
+/// A change of state, and its reason.
 #[derive(Debug, Clone)]
 pub struct StateChange {
-    /// The state.
+    /// The new state.
     pub state: State,
-    /// The reason for `Lost` and `Reconnecting`, and for `Closed` if it was not asked for.
+    /// The reason for `Lost` and `Reconnecting`. Also for `Closed`, unless the application closed the session.
     pub error: Option<Error>,
-    /// For `Reconnecting`, and for `Connecting` after it: the number of the attempt, counted from the last time the
-    /// session was ready. Otherwise 0.
+    /// For `Reconnecting`, and for `Connecting` after it: the number of the attempt, counted as described for
+    /// [`Reconnect::attempts`](super::reconnect::Reconnect::attempts). Otherwise 0.
     pub attempt: u32,
-    /// For `Reconnecting`: how long it is until that attempt. Otherwise 0.
+    /// For `Reconnecting`: the delay before the attempt. Otherwise 0.
     pub delay: Duration,
 }
 
-/// What the surroundings have to do, in this order.
+/// What the caller has to do. Effects are carried out in their order.
 #[derive(Debug)]
 pub enum Effect<C> {
-    /// Open a connection, until this time.
+    /// Open a connection before this deadline.
     Connect(Instant),
-    /// Send a message.
+    /// Send a message, which may belong to a call.
     Send(Outgoing, Option<CallId>),
     /// Send a WebSocket ping.
     Ping,
@@ -66,34 +66,57 @@ pub enum Effect<C> {
     Close(u16),
     /// End the connection at once.
     Drop,
-    /// A call is over.
+    /// These calls ended without a reply: do not send the parts of their messages that are not begun.
+    Withdraw(Vec<CallId>),
+    /// Complete a call with this outcome.
     Complete(C, Result<SharedDocument>),
-    /// Ask whether this failure is worth another attempt, which would have this number, and answer with
+    /// Decide whether this failure is worth another attempt, which would have this number. The answer goes to
     /// [`Core::judged`].
     Judge(Error, u32),
-    /// Tell the application.
+    /// Report a change of state to the application.
     State(StateChange),
 }
 
-/// What the session knows of its server once it is ready.
+/// What the session knows of its server; empty before the session was ready.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// The generation.
     pub protocol: Option<Protocol>,
-    /// The name that the server gave this client.
+    /// The id that the server gave this client.
     pub client_id: String,
-    /// Generation 2: the size of the largest chunk that the server announced.
+    /// Generation 2: the maximum size of a chunk that the server announced, in bytes.
     pub max_msg_size: Option<u64>,
 }
 
-/// Counts of what concerns calls.
+/// A call that was begun, with all that encoding its message needs. Encoding long arguments takes long, so it happens
+/// without the state machine and its lock.
+#[derive(Debug)]
+pub struct Begun {
+    id: CallId,
+    message_id: String,
+    format: Format,
+}
+
+impl Begun {
+    /// The id of the call.
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// Encodes the message of the call.
+    pub fn message(mut self, method: &str, args: &Args) -> Result<Outgoing> {
+        outgoing::call(&mut self.format, &self.message_id, method, args)
+    }
+}
+
+/// Counters of calls and replies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CallCounts {
     /// Calls that were accepted.
     pub calls: u64,
-    /// Replies that came after the call was over (timed out or cancelled).
+    /// Replies to calls that were no longer in flight (timed out or cancelled).
     pub late_replies: u64,
-    /// Replies to nothing that was asked.
+    /// Replies that match no request of this session.
     pub unknown_replies: u64,
 }
 
@@ -109,42 +132,40 @@ enum Phase {
     Closing {
         deadline: Instant,
     },
-    /// Asked whether to try again.
-    Judged,
-    /// Waiting for the next attempt.
-    Waiting {
+    /// Waiting for the answer to [`Effect::Judge`].
+    Judging,
+    /// Waiting for the next attempt to connect.
+    Backoff {
         until: Instant,
     },
     Closed,
 }
 
-/// Numbers that have to be hard to guess or unlikely to meet, from the surroundings.
+/// Random numbers from the caller: hard to guess, or unlikely to collide with those of other clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Seeds {
-    /// Where the numbers of calls begin.
+    /// The number of the first call.
     pub first_call: u64,
-    /// Where attachment keys begin.
+    /// The first attachment key.
     pub first_key: u64,
-    /// Where message ids begin.
+    /// The first message id.
     pub first_message: u32,
-    /// Makes the delays of reconnecting differ between clients.
+    /// Seed of the random delays of reconnecting.
     pub delays: u64,
 }
 
-/// The state machine. `C` receives the outcome of a call, `S` publications, which do not pass through here.
+/// The state machine. `C` receives the outcome of a call. `S` receives publications, which do not pass through here.
 #[derive(Debug)]
 pub struct Core<C, S> {
     options: Options,
     phase: Phase,
     hello: Hello,
-    /// What the server spoke the last time.
+    /// The generation that the server spoke on the last connection.
     known: Option<Protocol>,
     peer: Peer,
-    /// What the ids of our calls begin with: `rpc:<clientID>:`.
+    /// What the message ids of our calls begin with: `rpc:<clientID>:`.
     call_prefix: String,
     format: Format,
-    /// A message that is over, whose memory is for the next call.
-    spare: Option<Outgoing>,
     calls: Calls<C>,
     counts: CallCounts,
     topics: Topics<S>,
@@ -153,12 +174,16 @@ pub struct Core<C, S> {
     pinged: bool,
     failure: Option<Error>,
     attempts: Attempts,
-    /// The session was ready since it was last asked to connect.
+    /// The session was ready since the application last called `connect`.
     was_ready: bool,
+    /// The application may renew a secret that the server refused.
+    secret_renewable: bool,
+    /// The number of attempts to connect that have begun.
+    attempts_begun: u64,
 }
 
 impl<C, S: Clone> Core<C, S> {
-    /// A session that was not asked to connect yet.
+    /// A session in state idle.
     pub fn new(options: Options, seeds: Seeds) -> Core<C, S> {
         Core {
             hello: Hello::new(options.protocol),
@@ -173,7 +198,6 @@ impl<C, S: Clone> Core<C, S> {
                 next_message: seeds.first_message,
                 next_key: seeds.first_key,
             },
-            spare: None,
             calls: Calls::new(seeds.first_call),
             counts: CallCounts::default(),
             topics: Topics::default(),
@@ -183,11 +207,13 @@ impl<C, S: Clone> Core<C, S> {
             failure: None,
             attempts: Attempts::new(seeds.delays),
             was_ready: false,
+            secret_renewable: false,
+            attempts_begun: 0,
             options,
         }
     }
 
-    /// The next thing to do.
+    /// Takes the next effect.
     pub fn take_effect(&mut self) -> Option<Effect<C>> {
         self.effects.pop_front()
     }
@@ -199,39 +225,34 @@ impl<C, S: Clone> Core<C, S> {
             Phase::Opening { .. } => State::Connecting,
             Phase::Ready => State::Ready,
             Phase::Closing { .. } => State::Closing,
-            Phase::Judged | Phase::Waiting { .. } => State::Reconnecting,
+            Phase::Judging | Phase::Backoff { .. } => State::Reconnecting,
             Phase::Closed => State::Closed,
         }
     }
 
-    /// Why the session is closed, if it was not asked for, or why it has to reconnect.
+    /// Why the session has to reconnect, or why it is closed; `None` if the application closed it.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
     }
 
-    /// The server, once ready.
+    /// What is known of the server.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
     /// The generation that the open session speaks; `None` while it is not open.
-    pub fn settled(&self) -> Option<Protocol> {
+    pub fn protocol(&self) -> Option<Protocol> {
         matches!(self.phase, Phase::Ready | Phase::Closing { .. }).then_some(self.peer.protocol).flatten()
     }
 
-    /// What was counted.
+    /// The counters of calls and replies.
     pub fn counts(&self) -> CallCounts {
         self.counts
     }
 
-    /// Calls that wait for their reply.
+    /// The number of calls in flight.
     pub fn calls_in_flight(&self) -> usize {
         self.calls.len()
-    }
-
-    /// Gives the memory of a message back, see [`Outgoing::is_spare`].
-    pub fn reuse(&mut self, spare: Outgoing) {
-        self.spare = Some(spare);
     }
 
     /// The subscriptions.
@@ -239,11 +260,11 @@ impl<C, S: Clone> Core<C, S> {
         &mut self.topics
     }
 
-    /// When [`tick`](Core::tick) has to be called, if nothing happens before.
+    /// When [`tick`](Core::tick) has to be called. Every method can change this.
     pub fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Opening { deadline, .. } => Some(deadline),
-            Phase::Closing { deadline } | Phase::Waiting { until: deadline } => Some(deadline),
+            Phase::Closing { deadline } | Phase::Backoff { until: deadline } => Some(deadline),
             Phase::Ready => self.options.heartbeat.and_then(|every| Some(after(self.last_heard?, every))),
             _ => None,
         };
@@ -251,7 +272,7 @@ impl<C, S: Clone> Core<C, S> {
         [phase, hello, self.calls.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Connect. While the session waits to reconnect: at once.
+    /// Begins to connect. If the session waits to reconnect, the next attempt begins at once.
     pub fn connect(&mut self, now: Instant) -> Result<()> {
         match self.phase {
             Phase::Idle | Phase::Closed => {
@@ -259,7 +280,7 @@ impl<C, S: Clone> Core<C, S> {
                 self.was_ready = false;
                 self.attempts.reset();
             }
-            Phase::Waiting { .. } => {}
+            Phase::Backoff { .. } => {}
             _ => return Err(Error::new(Code::State, "the session is connected or connecting already")),
         }
         self.attempt(now);
@@ -273,10 +294,27 @@ impl<C, S: Clone> Core<C, S> {
         }
         let deadline = after(now, self.options.connect_timeout);
         let deadline = last.map_or(deadline, |last| last.min(deadline));
+        self.attempts_begun += 1;
         self.hello = Hello::new(self.options.protocol);
         self.phase = Phase::Opening { deadline, connected: false };
         self.announce_attempt(State::Connecting, None, self.attempts.made(), Duration::ZERO);
         self.effects.push_back(Effect::Connect(deadline));
+    }
+
+    /// Sets whether the application may renew the secret before an attempt. Then a refused secret does not end the session.
+    pub fn set_secret_renewable(&mut self, renewable: bool) {
+        self.secret_renewable = renewable;
+    }
+
+    /// Sets the secret of future hellos.
+    pub fn set_secret(&mut self, secret: Secret) {
+        self.options.secret = secret;
+    }
+
+    /// The number of attempts to connect that have begun, and the number of the current attempt as the application sees it.
+    /// One attempt may need two connections, for detection.
+    pub fn attempts(&self) -> (u64, u32) {
+        (self.attempts_begun, self.attempts.made())
     }
 
     /// The WebSocket connection is open.
@@ -288,17 +326,17 @@ impl<C, S: Clone> Core<C, S> {
         self.phase = Phase::Opening { deadline, connected: true };
         self.format.chunk_size = Some(u32::MAX);
         let next = self.hello.opened(now, self.known);
-        self.go_on(now, next);
+        self.follow_hello(now, next);
     }
 
-    /// No connection came about.
+    /// The connection could not be opened.
     pub fn failed(&mut self, error: Error) {
         if matches!(self.phase, Phase::Opening { .. }) {
-            self.over(error);
+            self.connection_failed(error);
         }
     }
 
-    /// Data came in, at that time.
+    /// Data was received at this time.
     pub fn heard(&mut self, at: Instant) {
         if self.last_heard.is_none_or(|before| at > before) {
             self.last_heard = Some(at);
@@ -306,20 +344,24 @@ impl<C, S: Clone> Core<C, S> {
         }
     }
 
-    /// A pong came in.
+    /// A pong was received.
     pub fn pong(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Opening { .. }) {
             let next = self.hello.pong(now);
-            self.go_on(now, next);
+            self.follow_hello(now, next);
         }
     }
 
-    /// A reply came in.
+    /// A reply was received.
     pub fn reply(&mut self, now: Instant, protocol: Protocol, id: &ReplyId, outcome: Result<SharedDocument>) {
         let call = match id {
             ReplyId::Other(id) if id == envelope::SYSTEM_ID => return self.system_reply(now, protocol, outcome),
             ReplyId::Other(id) => ReplyId::call(id.as_bytes(), self.call_prefix.as_bytes()),
             ReplyId::Call(call) => Some(*call),
+        };
+        let outcome = match (outcome, call.and_then(|call| self.calls.method(call))) {
+            (Err(error), Some(method)) => Err(envelope::name_method(error, method)),
+            (outcome, _) => outcome,
         };
         match call.and_then(|call| self.calls.end(call)) {
             Some(completion) => self.effects.push_back(Effect::Complete(completion, outcome)),
@@ -328,7 +370,7 @@ impl<C, S: Clone> Core<C, S> {
         }
     }
 
-    /// What the ids of calls begin with; empty before the first hello was answered.
+    /// What the message ids of calls begin with; empty before the first hello was answered.
     pub fn call_prefix(&self) -> &str {
         &self.call_prefix
     }
@@ -340,24 +382,23 @@ impl<C, S: Clone> Core<C, S> {
         }
         let answer = match &outcome {
             Ok(_) => Answer::Result,
-            Err(e) => Answer::Error(e.clone()),
+            Err(e) => Answer::Error(envelope::name_method(e.clone(), "wslink.hello")),
         };
         let next = self.hello.answered(protocol, answer);
         if let (Next::Open(protocol), Ok(document)) = (&next, &outcome) {
             let result = envelope::result(document);
-            let client_id = result.get("clientID").and_then(|v| v.as_str());
-            let Some(client_id) = client_id else {
-                let error = Error::new(Code::Hello, "the reply to the hello has no clientID").at(Stage::Hello);
-                return self.go_on(now, Next::Fail(error));
+            let client_id = result.get("clientID");
+            let Some(client_id) = client_id.and_then(|v| v.as_str()) else {
+                return self.follow_hello(now, Next::Fail(hello::no_client_id(result)));
             };
             let max_msg_size = result.get("maxMsgSize").and_then(|v| v.as_u64());
             self.call_prefix = format!("rpc:{client_id}:");
             self.peer = Peer { protocol: Some(*protocol), client_id: client_id.to_owned(), max_msg_size };
         }
-        self.go_on(now, next);
+        self.follow_hello(now, next);
     }
 
-    fn go_on(&mut self, now: Instant, next: Next) {
+    fn follow_hello(&mut self, now: Instant, next: Next) {
         match next {
             Next::Wait => {}
             Next::Send(what) => {
@@ -380,12 +421,12 @@ impl<C, S: Clone> Core<C, S> {
                 self.format.chunk_size = Format::chunk_size(self.peer.max_msg_size.unwrap_or(512 << 10));
                 self.was_ready = true;
                 self.failure = None;
-                self.attempts.reset();
+                self.attempts.ready(now);
                 self.announce(State::Ready, None);
             }
             Next::Fail(error) => {
                 self.effects.push_back(Effect::Drop);
-                self.over(error);
+                self.connection_failed(error);
             }
         }
     }
@@ -405,7 +446,7 @@ impl<C, S: Clone> Core<C, S> {
                     }
                     Err(error) => {
                         self.effects.push_back(Effect::Drop);
-                        return self.over(error);
+                        return self.connection_failed(error);
                     }
                 }
             }
@@ -417,53 +458,57 @@ impl<C, S: Clone> Core<C, S> {
     pub fn lost(&mut self, now: Instant, error: Error) {
         match self.phase {
             Phase::Opening { connected: true, .. } => {
-                // A violation of the protocol is no hint about the generation.
+                // Only the end of a connection hints at the generation; a violation of the protocol does not.
                 let next = match error.code() {
                     Code::ConnectionLost => self.hello.lost(&error),
                     _ => Next::Fail(error.at(Stage::Hello)),
                 };
-                self.go_on(now, next);
+                self.follow_hello(now, next);
             }
-            Phase::Opening { connected: false, .. } => self.over(error),
+            Phase::Opening { connected: false, .. } => self.connection_failed(error),
             Phase::Ready => {
+                if let Some(policy) = &self.options.reconnect {
+                    self.attempts.lost(now, policy);
+                }
                 self.end_calls(|| error.clone());
                 self.announce(State::Lost, Some(error.clone()));
-                self.over(error);
+                self.connection_failed(error);
             }
             Phase::Closing { .. } => self.closed(None),
-            Phase::Idle | Phase::Judged | Phase::Waiting { .. } | Phase::Closed => {}
+            Phase::Idle | Phase::Judging | Phase::Backoff { .. } | Phase::Closed => {}
         }
     }
 
-    /// Connecting has failed, or the connection was lost.
-    fn over(&mut self, error: Error) {
+    /// Connecting failed, or the connection was lost: reconnects or closes.
+    fn connection_failed(&mut self, error: Error) {
         let wanted = self.options.reconnect.is_some_and(|policy| self.was_ready || policy.at_first);
-        // The same secret will be refused again, and servers may count.
-        if !wanted || error.code() == Code::Auth {
+        // The server would refuse the same secret again, and may count refusals: retry only if the secret may be renewed.
+        if !wanted || error.code() == Code::Auth && !self.secret_renewable {
             return self.closed(Some(error));
         }
-        self.phase = Phase::Judged;
+        self.phase = Phase::Judging;
         self.failure = Some(error.clone());
         self.effects.push_back(Effect::Judge(error, self.attempts.made() + 1));
     }
 
     /// The answer to [`Effect::Judge`]: whether to try again.
     pub fn judged(&mut self, now: Instant, again: bool) {
-        if self.phase != Phase::Judged {
+        if self.phase != Phase::Judging {
             return;
         }
         let failure = self.failure.clone();
         let policy = self.options.reconnect.filter(|_| again);
-        match policy.and_then(|policy| self.attempts.next(now, &policy)) {
+        let retry_after = failure.as_ref().and_then(Error::retry_after);
+        match policy.and_then(|policy| self.attempts.next(now, &policy, retry_after)) {
             Some((attempt, delay)) => {
-                self.phase = Phase::Waiting { until: after(now, delay) };
+                self.phase = Phase::Backoff { until: after(now, delay) };
                 self.announce_attempt(State::Reconnecting, failure, attempt, delay);
             }
             None => self.closed(failure),
         }
     }
 
-    /// Ends the session because of something outside of it.
+    /// Ends the session with an error from outside of the state machine.
     pub fn abort(&mut self, error: Error) {
         if !matches!(self.phase, Phase::Closed) {
             self.effects.push_back(Effect::Drop);
@@ -479,8 +524,20 @@ impl<C, S: Clone> Core<C, S> {
     }
 
     fn end_calls(&mut self, error: impl Fn() -> Error) {
-        for completion in self.calls.drain() {
-            self.effects.push_back(Effect::Complete(completion, Err(error())));
+        let calls = self.calls.drain();
+        self.complete(calls.into_iter().map(|(id, completion)| (id, completion, error())));
+    }
+
+    /// Completes calls without a reply, each with its error.
+    fn complete(&mut self, calls: impl Iterator<Item = (CallId, C, Error)>) {
+        let (mut ids, mut outcomes) = (Vec::new(), Vec::new());
+        for (id, completion, error) in calls {
+            ids.push(id);
+            outcomes.push(Effect::Complete(completion, Err(error)));
+        }
+        if !ids.is_empty() {
+            self.effects.push_back(Effect::Withdraw(ids));
+            self.effects.extend(outcomes);
         }
     }
 
@@ -492,21 +549,24 @@ impl<C, S: Clone> Core<C, S> {
         self.effects.push_back(Effect::State(StateChange { state, error, attempt, delay }));
     }
 
-    /// Begins a call, which fails if there is no reply until `deadline`. The completion comes back if it was not accepted.
-    pub fn call(
+    /// Begins a call, which fails if there is no reply before `deadline`. [`send`](Core::send) or [`refuse`](Core::refuse)
+    /// has to follow; until then the call can end like any other. If the call is not accepted, the completion is returned.
+    pub fn begin(
         &mut self,
         method: &str,
         args: &Args,
-        deadline: Option<Instant>,
+        deadline: Option<Deadline>,
         completion: C,
-    ) -> Result<CallId, (Error, C)> {
+    ) -> Result<Begun, (Error, C)> {
         let failed = |error, completion| Err((error, completion));
         match self.phase {
             Phase::Ready => {}
-            Phase::Closed | Phase::Closing { .. } => return failed(closed_error(), completion),
-            Phase::Judged | Phase::Waiting { .. } => {
+            Phase::Closed | Phase::Closing { .. } => {
+                return failed(self.failure.as_ref().map_or_else(closed_error, ended_error), completion);
+            }
+            Phase::Judging | Phase::Backoff { .. } => {
                 let message = "the connection was lost, and the session waits to reconnect: wait for state ready";
-                return failed(Error::new(Code::State, message).retriable_if(true), completion);
+                return failed(Error::new(Code::State, message).at(Stage::Session), completion);
             }
             _ => {
                 let message = "the session is not ready: connect, and wait for state ready";
@@ -516,43 +576,80 @@ impl<C, S: Clone> Core<C, S> {
         if method.is_empty() {
             return failed(Error::new(Code::Argument, "the name of the method is empty"), completion);
         }
-        // In its own place behind the prefix, to be taken away again.
-        let mut id = std::mem::take(&mut self.call_prefix);
-        let prefix = id.len();
-        id.push_str(itoa::Buffer::new().format(self.calls.next_id()));
-        let spare = self.spare.take().unwrap_or_default();
-        let message = outgoing::call_in(spare, &mut self.format, &id, method, args);
-        id.truncate(prefix);
-        self.call_prefix = id;
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return failed(error, completion),
-        };
-        let id = self.calls.begin(completion, deadline);
+        let id = self.calls.begin(completion, method, deadline);
         self.counts.calls += 1;
+        let mut number = itoa::Buffer::new();
+        let message_id = [self.call_prefix.as_str(), number.format(id)].concat();
+        let format = self.format.reserve(args);
+        Ok(Begun { id, message_id, format })
+    }
+
+    /// Sends the message of a call that was begun. Returns the message if the call is no longer in flight. The end of a
+    /// connection ends all calls, so a call in flight always belongs to the current connection.
+    pub fn send(&mut self, id: CallId, message: Outgoing) -> Option<Outgoing> {
+        if !self.calls.is_in_flight(id) {
+            return Some(message);
+        }
         self.effects.push_back(Effect::Send(message, Some(id)));
+        None
+    }
+
+    /// Revokes a call whose message cannot be encoded, and returns its completion unused. `None`: the call was completed
+    /// meanwhile (cancelled, timed out, connection lost) and therefore counts as accepted.
+    pub fn refuse(&mut self, id: CallId) -> Option<C> {
+        let completion = self.calls.end(id)?;
+        self.counts.calls -= 1;
+        Some(completion)
+    }
+
+    /// Begins a call and sends its message, for callers that use the state machine from one thread.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn call(
+        &mut self,
+        method: &str,
+        args: &Args,
+        deadline: Option<Deadline>,
+        completion: C,
+    ) -> Result<CallId, (Error, C)> {
+        let begun = self.begin(method, args, deadline, completion)?;
+        let id = begun.id();
+        match begun.message(method, args) {
+            Ok(message) => drop(self.send(id, message)),
+            Err(error) => {
+                if let Some(completion) = self.refuse(id) {
+                    return Err((error, completion));
+                }
+            }
+        }
         Ok(id)
     }
 
-    /// Cancels a call; `false` if it is over or never was. The server is not told: wslink has no way to.
+    /// Completes a call as cancelled; `false` if it is not in flight. The server goes on: wslink has no message to stop it.
     pub fn cancel(&mut self, id: CallId) -> bool {
         match self.calls.end(id) {
             Some(completion) => {
                 let error = Error::new(Code::Cancelled, "cancelled by the application").at(Stage::Call);
-                self.effects.push_back(Effect::Complete(completion, Err(error)));
+                self.complete(std::iter::once((id, completion, error)));
                 true
             }
             None => false,
         }
     }
 
-    /// Takes a call back whose caller has given up waiting by itself: no effect.
-    pub fn abandon(&mut self, id: CallId) -> Option<C> {
-        self.calls.end(id)
+    /// Replaces the deadline of a call, if it is in flight.
+    pub fn set_deadline(&mut self, id: CallId, deadline: Deadline) {
+        self.calls.set_deadline(id, deadline);
     }
 
-    /// Closes the session in agreement with the server, for at most `timeout`. Closing again can shorten
-    /// that time, not lengthen it.
+    /// Ends a call whose caller no longer waits. Returns its completion unused; `None` if the call is not in flight.
+    pub fn abandon(&mut self, id: CallId) -> Option<C> {
+        let completion = self.calls.end(id)?;
+        self.effects.push_back(Effect::Withdraw(vec![id]));
+        Some(completion)
+    }
+
+    /// Closes the session. The closing handshake takes at most `timeout`; another call can shorten that time, not lengthen
+    /// it.
     pub fn close(&mut self, now: Instant, timeout: Duration) {
         match self.phase {
             Phase::Idle | Phase::Opening { .. } => {
@@ -566,39 +663,36 @@ impl<C, S: Clone> Core<C, S> {
                 self.effects.push_back(Effect::Close(1000));
             }
             Phase::Closing { ref mut deadline } => *deadline = (*deadline).min(after(now, timeout)),
-            Phase::Judged | Phase::Waiting { .. } => self.closed(None),
+            Phase::Judging | Phase::Backoff { .. } => self.closed(None),
             Phase::Closed => {}
         }
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        for completion in self.calls.expired(now) {
-            let error =
-                Error::new(Code::Timeout, "no reply within the timeout of the call; the server may still execute it");
-            self.effects.push_back(Effect::Complete(completion, Err(error.at(Stage::Call).retriable_if(true))));
-        }
+        let expired = self.calls.expired(now);
+        self.complete(expired.into_iter().map(|call| (call.id, call.completion, no_reply(&call.method, call.timeout))));
         match self.phase {
             Phase::Opening { deadline, .. } if now >= deadline => {
                 let error = self.hello.timed_out(self.options.connect_timeout);
                 self.effects.push_back(Effect::Drop);
-                self.over(error);
+                self.connection_failed(error);
             }
             Phase::Opening { .. } => {
                 let next = self.hello.tick(now);
-                self.go_on(now, next);
+                self.follow_hello(now, next);
             }
             Phase::Closing { deadline } if now >= deadline => {
                 self.effects.push_back(Effect::Drop);
                 self.closed(None);
             }
-            Phase::Waiting { until } if now >= until => self.attempt(now),
-            Phase::Ready => self.beat(now),
+            Phase::Backoff { until } if now >= until => self.attempt(now),
+            Phase::Ready => self.check_heartbeat(now),
             _ => {}
         }
     }
 
-    fn beat(&mut self, now: Instant) {
+    fn check_heartbeat(&mut self, now: Instant) {
         let (Some(every), Some(heard)) = (self.options.heartbeat, self.last_heard) else {
             return;
         };
@@ -610,9 +704,9 @@ impl<C, S: Clone> Core<C, S> {
             self.last_heard = Some(now);
             self.pinged = false;
         } else if self.pinged {
-            let message = format!("nothing heard from the server for {:?} after a ping", every);
+            let message = format!("nothing heard from the server for {every:?} after a ping (option heartbeat)");
             self.effects.push_back(Effect::Drop);
-            let error = Error::new(Code::ConnectionLost, message).at(Stage::Session).retriable_if(true);
+            let error = Error::new(Code::ConnectionLost, message).at(Stage::Session);
             self.lost(now, error);
         } else {
             self.pinged = true;
@@ -622,14 +716,26 @@ impl<C, S: Clone> Core<C, S> {
     }
 }
 
-/// A deadline. Clocks end somewhere; "as long as it takes" is a century.
+/// The deadline `time` after `now`, or a century if the clock cannot represent it.
 fn after(now: Instant, time: Duration) -> Instant {
     now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
 }
 
-/// What calls get when the session is closed.
+/// The error of a call that begins after the session has failed.
+fn ended_error(why: &Error) -> Error {
+    let message = format!("it ended before this call ({why}); connect it again to go on");
+    Error::new(Code::Closed, message).at(Stage::Session)
+}
+
+/// The error of a call whose deadline has passed.
+pub fn no_reply(method: &str, timeout: Duration) -> Error {
+    let message = format!("no reply to {method:?} within {timeout:?}; the server may still execute it");
+    Error::new(Code::Timeout, message).at(Stage::Call)
+}
+
+/// The error of calls on a session that the application closed.
 pub fn closed_error() -> Error {
-    Error::new(Code::Closed, "the session is closed").at(Stage::Session)
+    Error::new(Code::Closed, "this program has closed it; connect it again to go on").at(Stage::Session)
 }
 
 #[cfg(test)]

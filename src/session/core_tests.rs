@@ -1,4 +1,4 @@
-//! The state machine by itself: what comes out for what goes in.
+//! The state machine by itself: the effects of each event.
 
 use super::*;
 use crate::session::reconnect::Reconnect;
@@ -19,10 +19,12 @@ fn reply(core: &mut TestCore, now: Instant, protocol: Protocol, text: &str) {
     }
 }
 
-/// What came out, as words.
+/// The effects, as words.
 fn effects(core: &mut TestCore) -> Vec<String> {
     std::iter::from_fn(|| core.take_effect())
+        .filter(|effect| !matches!(effect, Effect::Withdraw(_)))
         .map(|effect| match effect {
+            Effect::Withdraw(_) => unreachable!(),
             Effect::Connect(_) => "connect".into(),
             Effect::Send(..) => "send".into(),
             Effect::Ping => "ping".into(),
@@ -50,7 +52,7 @@ fn ready(now: Instant, heartbeat: Option<Duration>) -> TestCore {
 }
 
 fn call(core: &mut TestCore, now: Instant, name: &'static str, timeout: Option<Duration>) -> CallId {
-    core.call("m", &Args::new(), timeout.map(|t| now + t), name).map_err(|(e, _)| e).unwrap()
+    core.call("m", &Args::new(), Deadline::after(now, timeout), name).map_err(|(e, _)| e).unwrap()
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn the_end_of_the_connection_ends_every_call_in_order() {
 }
 
 #[test]
-fn closing_waits_for_the_server_and_not_for_ever() {
+fn closing_waits_for_the_server_until_the_timeout() {
     let now = Instant::now();
     for answered in [true, false] {
         let mut core = ready(now, None);
@@ -140,7 +142,7 @@ fn the_heartbeat_pings_a_silent_server_and_gives_it_up() {
     assert!(effects(&mut core).is_empty(), "heard from it since");
     core.tick(now + seconds(13));
     assert_eq!(effects(&mut core), ["ping"]);
-    // The surroundings say again when they last heard something: that is no news.
+    // The caller reports the same time again: nothing new was received.
     core.heard(now + seconds(3));
     core.tick(now + seconds(23));
     assert_eq!(effects(&mut core), ["drop", "Lost ConnectionLost", "Closed ConnectionLost"]);
@@ -190,13 +192,13 @@ fn reconnecting(policy: Reconnect) -> Options {
 }
 
 fn lost_error() -> Error {
-    Error::new(Code::ConnectionLost, "cut").retriable_if(true)
+    Error::new(Code::ConnectionLost, "cut")
 }
 
 const SEEDS: Seeds = Seeds { first_call: 100, first_key: 1, first_message: 1, delays: 1 };
 
 #[test]
-fn a_lost_connection_is_made_again_with_a_new_hello_and_the_calls_are_not() {
+fn a_lost_connection_is_reopened_with_a_new_hello_and_calls_are_not_repeated() {
     let now = Instant::now();
     let mut core = TestCore::new(reconnecting(Reconnect::default()), SEEDS);
     core.connect(now).unwrap();
@@ -224,7 +226,7 @@ fn a_lost_connection_is_made_again_with_a_new_hello_and_the_calls_are_not() {
     hello_reply(&mut core, due);
     assert_eq!(effects(&mut core), ["Ready"]);
     assert!(core.failure().is_none());
-    assert_eq!(core.topics().snapshot().get("t").unwrap()[..], ["s"]);
+    assert_eq!(core.topics().directory().get("t").unwrap()[..], ["s"]);
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn reconnecting_ends_with_the_attempts_the_verdict_or_a_refused_secret() {
     let now = Instant::now();
     let policy = Reconnect { attempts: Some(1), at_first: true, ..Reconnect::default() };
     let mut core = TestCore::new(reconnecting(policy), SEEDS);
-    let refused = || Error::new(Code::Connect, "refused").retriable_if(true);
+    let refused = || Error::new(Code::Connect, "refused");
     core.connect(now).unwrap();
     core.failed(refused());
     core.judged(now, true);
@@ -264,12 +266,12 @@ fn without_at_first_only_a_session_that_was_ready_reconnects() {
     let now = Instant::now();
     let mut core = TestCore::new(reconnecting(Reconnect::default()), SEEDS);
     core.connect(now).unwrap();
-    core.failed(Error::new(Code::Connect, "refused").retriable_if(true));
+    core.failed(Error::new(Code::Connect, "refused"));
     assert_eq!(effects(&mut core), ["Connecting", "connect", "Closed Connect"]);
 }
 
 #[test]
-fn whoever_waits_to_reconnect_can_be_hurried_and_closed() {
+fn a_session_that_waits_to_reconnect_can_connect_at_once_and_be_closed() {
     let now = Instant::now();
     let mut core = TestCore::new(reconnecting(Reconnect { at_first: true, ..Reconnect::default() }), SEEDS);
     core.connect(now).unwrap();
@@ -283,10 +285,78 @@ fn whoever_waits_to_reconnect_can_be_hurried_and_closed() {
     core.close(now, seconds(9));
     assert_eq!(effects(&mut core), ["judge ConnectionLost 2", "Reconnecting ConnectionLost", "Closed"]);
     assert_eq!(core.deadline(), None);
-    // Closed before the answer: it comes too late.
+    // Closed before the answer of the application: the answer has no effect.
     core.connect(now).unwrap();
     core.failed(lost_error());
     core.close(now, seconds(9));
     core.judged(now, true);
     assert_eq!(effects(&mut core), ["Connecting", "connect", "judge ConnectionLost 1", "Closed"]);
+}
+
+/// The calls whose messages were withdrawn.
+fn withdrawn(core: &mut TestCore) -> Vec<CallId> {
+    let effects = std::iter::from_fn(|| core.take_effect());
+    effects
+        .filter_map(|effect| if let Effect::Withdraw(calls) = effect { Some(calls) } else { None })
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn the_message_of_a_call_that_ends_without_reply_is_withdrawn() {
+    let now = Instant::now();
+    let mut core = ready(now, None);
+    let ids: Vec<_> = (0..6).map(|n| call(&mut core, now, "c", (n == 2).then(|| seconds(1)))).collect();
+    reply(&mut core, now, Protocol::V2, &format!(r#"{{"id": "rpc:c7:{}", "result": null}}"#, ids[0]));
+    assert!(withdrawn(&mut core).is_empty());
+    assert!(core.cancel(ids[1]));
+    assert_eq!(withdrawn(&mut core), [ids[1]]);
+    core.tick(now + seconds(1));
+    assert_eq!(withdrawn(&mut core), [ids[2]]);
+    assert!(core.abandon(ids[3]).is_some() && core.abandon(ids[3]).is_none());
+    assert_eq!(withdrawn(&mut core), [ids[3]]);
+    core.close(now, seconds(1));
+    assert_eq!(withdrawn(&mut core), ids[4..]);
+}
+
+#[test]
+fn a_call_that_was_begun_can_end_before_its_message_is_encoded() {
+    let now = Instant::now();
+    type End = fn(&mut TestCore, Instant, CallId);
+    let ends: [(&str, End); 5] = [
+        ("c Cancelled", |core, _, id| assert!(core.cancel(id))),
+        ("c Timeout", |core, now, _| core.tick(now + seconds(5))),
+        ("c Closed", |core, now, _| core.close(now, seconds(1))),
+        ("c ConnectionLost", |core, now, _| core.lost(now, lost_error())),
+        ("c ConnectionLost", |core, now, _| {
+            core.lost(now, lost_error());
+            core.connect(now).unwrap();
+            core.opened(now);
+            hello_reply(core, now);
+        }),
+    ];
+    for (outcome, end) in ends {
+        for encoded in [true, false] {
+            let mut core = ready(now, None);
+            let begun =
+                core.begin("m", &Args::new(), Deadline::after(now, Some(seconds(5))), "c").map_err(|(e, _)| e).unwrap();
+            let id = begun.id();
+            assert_eq!((core.calls_in_flight(), effects(&mut core).len()), (1, 0));
+            end(&mut core, now, id);
+            assert!(effects(&mut core).contains(&outcome.to_owned()));
+            if encoded {
+                let message = begun.message("m", &Args::new()).unwrap();
+                assert!(core.send(id, message).is_some(), "the message is returned");
+            } else {
+                assert!(core.refuse(id).is_none(), "the call was completed, so it counts as accepted");
+            }
+            assert!(effects(&mut core).is_empty());
+            assert_eq!((core.counts().calls, core.calls_in_flight()), (1, 0));
+        }
+    }
+    let mut core = ready(now, None);
+    let begun = core.begin("m", &Args::new(), None, "c").map_err(|(e, _)| e).unwrap();
+    assert_eq!(core.refuse(begun.id()), Some("c"));
+    assert!(effects(&mut core).is_empty());
+    assert_eq!(core.counts().calls, 0, "never accepted");
 }

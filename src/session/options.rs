@@ -1,4 +1,4 @@
-//! What a session is told before it connects.
+//! The options of the wslink protocol.
 
 use super::reconnect::Reconnect;
 use crate::wire::Protocol;
@@ -8,29 +8,29 @@ use crate::wire::limits::Limits;
 use crate::wire::secret::Secret;
 use std::time::Duration;
 
-/// The secret of servers that were started without one of their own.
+/// The secret of servers that were started without the option for it.
 pub const DEFAULT_SECRET: &str = "wslink-secret";
 
-/// Options of the wslink session; those of the connection below it are in [`crate::io::config`].
+/// Options of the wslink protocol. [`Config`](crate::io::config::Config) has those of the connection.
 #[derive(Clone)]
 pub struct Options {
-    /// The generation to speak; `None` finds out.
+    /// The generation of the protocol to speak. `None`: detect the server's.
     pub protocol: Option<Protocol>,
     /// The secret of the hello.
     pub secret: Secret,
-    /// Further members of the hello's map, for servers with a validation of their own.
+    /// Additional members of the hello's map, for servers that validate more than the secret.
     pub hello_members: SharedDocument,
-    /// Time for everything from the host name to the reply to the hello.
+    /// Time limit for connecting, from resolving the host name to the reply to the hello.
     pub connect_timeout: Duration,
-    /// Bounds on what the server may send.
+    /// Limits on what the server may send.
     pub limits: Limits,
-    /// Ping when nothing was heard for this long, and give the connection up when nothing is heard for
-    /// as long again. Suspended while calls are in flight, because servers do not answer then; TCP is asked instead,
-    /// which finds a server that cannot be reached, not one that stands still.
+    /// Send a ping after this time without received data, and end the connection after the same time again. Suspended
+    /// while calls are in flight, because servers do not answer pings then. Meanwhile TCP detects a server that cannot
+    /// be reached, but not one that hangs. `None`: no heartbeat.
     pub heartbeat: Option<Duration>,
-    /// Whether and when to connect again by itself; `None`: never.
+    /// When to reconnect automatically. `None`: never.
     pub reconnect: Option<Reconnect>,
-    /// Largest message that a generation 1 server takes.
+    /// Size in bytes of the largest message that a generation 1 server accepts.
     pub v1_upload_limit: u64,
 }
 
@@ -49,7 +49,7 @@ impl Default for Options {
     }
 }
 
-/// Without the secret.
+/// Omits the secret.
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")

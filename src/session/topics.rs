@@ -1,52 +1,95 @@
-//! Who wants which publications. Subscribing is filtering in the client: the server sends every
-//! publication to every client.
+//! The subscriptions of each topic. Subscribing only filters in the client: the server sends every publication to every
+//! client.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// The subscribers of every topic, as one immutable value that the reader holds without a lock. A tree, because it is
-/// asked for every publication, and most programs have but a few topics.
-pub type Snapshot<S> = Arc<BTreeMap<Box<str>, Arc<[S]>>>;
+/// A shared handle to the table of subscribers, for the thread that receives publications. The lock is held for one lookup
+/// or change, never for work in proportion to the number of topics.
+#[derive(Debug)]
+pub struct Directory<S>(Arc<Mutex<Table<S>>>);
 
-/// The subscriptions of a session. `S` is whatever receives publications.
+/// A tree: every publication needs a lookup, and most programs have few topics.
+type Table<S> = BTreeMap<Box<str>, Topic<S>>;
+
+#[derive(Debug)]
+struct Topic<S> {
+    /// By subscription id.
+    subscribers: BTreeMap<u64, S>,
+    /// The same subscribers as a slice. Built when a publication arrives, discarded when a subscription changes.
+    list: Option<Arc<[S]>>,
+}
+
+impl<S> Default for Directory<S> {
+    fn default() -> Self {
+        Directory(Arc::default())
+    }
+}
+
+impl<S> Clone for Directory<S> {
+    fn clone(&self) -> Self {
+        Directory(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Clone> Directory<S> {
+    /// The subscribers of a topic, oldest first; `None` if there are none.
+    pub fn get(&self, topic: &str) -> Option<Arc<[S]>> {
+        let mut table = self.0.lock();
+        let Topic { subscribers, list } = table.get_mut(topic)?;
+        Some(Arc::clone(list.get_or_insert_with(|| subscribers.values().cloned().collect())))
+    }
+}
+
+/// The subscriptions of a session. `S` receives the publications.
 #[derive(Debug)]
 pub struct Topics<S> {
-    snapshot: Snapshot<S>,
+    directory: Directory<S>,
     by_id: HashMap<u64, (Box<str>, S)>,
     next_id: u64,
 }
 
 impl<S> Default for Topics<S> {
     fn default() -> Self {
-        Topics { snapshot: Arc::default(), by_id: HashMap::new(), next_id: 1 }
+        Topics { directory: Directory::default(), by_id: HashMap::new(), next_id: 1 }
     }
 }
 
 impl<S: Clone> Topics<S> {
-    /// The id that the next subscription gets.
-    pub fn next_id(&self) -> u64 {
-        self.next_id
-    }
-
-    /// Adds a subscriber. Several may want one topic.
+    /// Adds a subscriber and returns its id. A topic may have several.
     pub fn subscribe(&mut self, topic: &str, subscriber: S) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.by_id.insert(id, (topic.into(), subscriber));
-        self.renew(topic);
+        self.by_id.insert(id, (topic.into(), subscriber.clone()));
+        let mut table = self.directory.0.lock();
+        if !table.contains_key(topic) {
+            table.insert(topic.into(), Topic { subscribers: BTreeMap::new(), list: None });
+        }
+        if let Some(topic) = table.get_mut(topic) {
+            topic.subscribers.insert(id, subscriber);
+            topic.list = None;
+        }
         id
     }
 
-    /// Removes a subscriber; `None` if the id is not (any more) one of a subscription.
+    /// Removes and returns a subscriber; `None` if no subscription has this id.
     pub fn unsubscribe(&mut self, id: u64) -> Option<S> {
-        let (topic, subscriber) = self.by_id.remove(&id)?;
-        self.renew(&topic);
+        let (name, subscriber) = self.by_id.remove(&id)?;
+        let mut table = self.directory.0.lock();
+        if let Some(topic) = table.get_mut(&*name) {
+            topic.subscribers.remove(&id);
+            topic.list = None;
+            if topic.subscribers.is_empty() {
+                table.remove(&*name);
+            }
+        }
         Some(subscriber)
     }
 
-    /// Removes all subscribers.
+    /// Removes and returns all subscribers.
     pub fn clear(&mut self) -> Vec<S> {
-        self.snapshot = Arc::default();
+        self.directory.0.lock().clear();
         self.by_id.drain().map(|(_, (_, s))| s).collect()
     }
 
@@ -55,43 +98,66 @@ impl<S: Clone> Topics<S> {
         self.by_id.get(&id).map(|(_, s)| s)
     }
 
-    /// The table as it is now.
-    pub fn snapshot(&self) -> Snapshot<S> {
-        Arc::clone(&self.snapshot)
-    }
-
-    fn renew(&mut self, topic: &str) {
-        let mut ids: Vec<u64> = self.by_id.iter().filter(|(_, (t, _))| **t == *topic).map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        let subscribers: Arc<[S]> = ids.iter().map(|id| self.by_id[id].1.clone()).collect();
-        let table = Arc::make_mut(&mut self.snapshot);
-        if subscribers.is_empty() {
-            table.remove(topic);
-        } else {
-            table.insert(topic.into(), subscribers);
-        }
+    /// A handle to the table, which always shows the current subscriptions.
+    pub fn directory(&self) -> Directory<S> {
+        self.directory.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
 
     #[test]
     fn several_subscriptions_to_a_topic_come_and_go() {
         let mut t = Topics::default();
+        let directory = t.directory();
         let a = t.subscribe("x", "a");
-        let before = t.snapshot();
+        let before = directory.get("x").unwrap();
         let b = t.subscribe("x", "b");
         t.subscribe("", "c");
-        assert_eq!(t.snapshot().get("x").unwrap()[..], ["a", "b"]);
-        assert_eq!(before.get("x").unwrap()[..], ["a"], "a snapshot never changes");
+        assert_eq!(directory.get("x").unwrap()[..], ["a", "b"]);
+        assert_eq!(before[..], ["a"], "a list that was handed out does not change");
         assert_eq!(t.unsubscribe(a), Some("a"));
         assert_eq!(t.unsubscribe(a), None);
-        assert_eq!(t.snapshot().get("x").unwrap()[..], ["b"]);
+        assert_eq!(directory.get("x").unwrap()[..], ["b"]);
         t.unsubscribe(b);
-        assert!(t.snapshot().get("x").is_none());
-        assert_eq!(t.snapshot().get("").unwrap()[..], ["c"]);
+        assert!(directory.get("x").is_none());
+        assert_eq!(directory.get("").unwrap()[..], ["c"]);
         assert_eq!(t.clear(), ["c"]);
+        assert!(directory.get("").is_none());
+    }
+
+    /// Counts its copies.
+    #[derive(Debug)]
+    struct Counted(Rc<Cell<usize>>);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Counted {
+            self.0.set(self.0.get() + 1);
+            Counted(Rc::clone(&self.0))
+        }
+    }
+
+    #[test]
+    fn the_cost_of_a_subscription_does_not_grow_with_their_number() {
+        const MANY: usize = 8000;
+        for one_topic in [true, false] {
+            let copies = Rc::new(Cell::new(0));
+            let mut topics = Topics::default();
+            let directory = topics.directory();
+            let name = |i: usize| if one_topic { "t".to_owned() } else { format!("t{i}") };
+            let mut ids: Vec<_> = (0..MANY).map(|i| topics.subscribe(&name(i), Counted(Rc::clone(&copies)))).collect();
+            assert_eq!(directory.get(&name(0)).unwrap().len(), if one_topic { MANY } else { 1 });
+            // Unsubscribe at both ends and in the middle.
+            ids.sort_by_key(|id| id % 7);
+            for id in ids {
+                topics.unsubscribe(id).unwrap();
+            }
+            assert!(copies.get() <= 3 * MANY, "{} copies of {MANY} subscribers", copies.get());
+            assert!(directory.get(&name(0)).is_none());
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! The arguments of a call, before it is known in which generation they travel.
+//! The arguments of a call, independent of the protocol generation.
 
 use super::builder::{Builder, parse_json};
 use super::value::{Kind, Value};
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
 
-/// Positional and keyword arguments, as Python calls them.
+/// Positional and keyword arguments, as in Python.
 #[derive(Debug)]
 pub struct Args {
     /// The positional arguments, an array.
@@ -14,12 +14,12 @@ pub struct Args {
     pub keywords: Builder,
     attachments: Vec<(String, Bytes)>,
     /// The value that is being added is a keyword argument.
-    to_keywords: bool,
+    in_keyword: bool,
 }
 
 impl Default for Args {
     fn default() -> Args {
-        Args { positional: Builder::array(), keywords: Builder::map(), attachments: Vec::new(), to_keywords: false }
+        Args { positional: Builder::array(), keywords: Builder::map(), attachments: Vec::new(), in_keyword: false }
     }
 }
 
@@ -36,8 +36,8 @@ impl Args {
         Ok(args)
     }
 
-    /// Adds binary data by reference and returns the key to be used for it in JSON text. Where the
-    /// text names the key several times, each place gets the data.
+    /// Adds binary data by reference and returns its key. In JSON text that is added afterwards, each string that
+    /// equals the key stands for the data.
     pub fn attach(&mut self, data: impl Into<Bytes>) -> String {
         let key = format!("wslink_bin{}", self.attachments.len());
         self.attachments.push((key.clone(), data.into()));
@@ -67,31 +67,37 @@ impl Args {
         })
     }
 
-    /// The next value that goes through [`target`](Args::target) is the keyword argument `name`.
+    /// Makes the next value that is added to [`target`](Args::target) the keyword argument `name`.
     pub fn keyword(&mut self, name: &str) -> Result<()> {
         self.between_arguments()?;
         self.keywords.key(name)?;
-        self.to_keywords = true;
+        self.in_keyword = true;
         Ok(())
     }
 
     fn between_arguments(&mut self) -> Result<()> {
-        if !self.target().is_settled() {
+        if !self.target().is_complete() {
             return Err(Error::new(Code::Argument, "an argument can only begin where the one before is complete"));
         }
         Ok(())
     }
 
-    /// Where the next value goes: the positional arguments, or the keyword argument that was begun.
+    /// The builder for the next value: of the keyword arguments after [`keyword`](Args::keyword) until that value is
+    /// complete, otherwise of the positional arguments.
     pub fn target(&mut self) -> &mut Builder {
-        self.to_keywords &= !self.keywords.is_settled();
-        if self.to_keywords { &mut self.keywords } else { &mut self.positional }
+        self.in_keyword &= !self.keywords.is_complete();
+        if self.in_keyword { &mut self.keywords } else { &mut self.positional }
     }
 
-    /// Adds one value as JSON text, with the attachments of these arguments.
+    /// Adds one value as JSON text, which may contain keys of [`attach`](Args::attach).
     pub fn add_json_value(&mut self, text: &str) -> Result<()> {
         let document = parse_json(text, &self.attachments, false)?;
         self.target().value(document.root())
+    }
+
+    /// How many attachment keys these arguments need in generation 1: one for each binary value.
+    pub(crate) fn attachment_keys(&self) -> usize {
+        self.positional.attachment_count() + self.keywords.attachment_count()
     }
 
     /// Removes everything that was added.
@@ -99,7 +105,7 @@ impl Args {
         self.positional.clear();
         self.keywords.clear();
         self.attachments.clear();
-        self.to_keywords = false;
+        self.in_keyword = false;
     }
 }
 

@@ -1,31 +1,32 @@
-//! Values put together by the application, in the same form as those that arrive: a tape.
+//! Values that the application builds. They have the form of received values: a document with a tape.
 
-use super::buffer::{MessageBuf, copy_of, make_room};
+use super::buffer::MessageBuf;
 use super::document::Document;
 use super::entry::{Entry, LARGEST_MESSAGE, MOST_ENTRIES, Node, Tag};
 use super::json::parse::parse;
+use super::memory::{try_reserve, try_to_vec};
 use super::tape::Tape;
 use super::value::Value;
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
 
-/// Builds one array or map, value by value. Containers nest; in a map, keys and values take turns.
+/// Builds one array or map, value by value. Containers nest; in a map, keys and values alternate.
 #[derive(Debug)]
 pub struct Builder {
-    /// What was added so far; the root does not know its end until it is finished.
+    /// The values that were added so far. The end of the root container is set by [`finish`](Builder::finish).
     document: Document,
-    /// Containers that are not ended, the root first.
-    open: Vec<Open>,
+    /// Containers that were begun and not ended, the root first.
+    open: Vec<OpenContainer>,
 }
 
-/// How many entries an emptied builder keeps memory for.
+/// For how many entries [`clear`](Builder::clear) keeps memory.
 const KEPT_ENTRIES: usize = 1024;
 
 #[derive(Debug)]
-struct Open {
-    /// Its entry.
+struct OpenContainer {
+    /// The index of its entry.
     index: u32,
-    /// In a map: a key was given and its value is due.
+    /// In a map: a key was added and its value was not.
     has_key: bool,
 }
 
@@ -44,11 +45,14 @@ impl Builder {
         // Enough for the arguments of most calls.
         let mut tape = Tape::with_capacity(8);
         tape.entries.push(Entry::container(map, 0).ended(1));
-        Builder { document: Document::new(MessageBuf::default(), tape), open: vec![Open { index: 0, has_key: false }] }
+        Builder {
+            document: Document::new(MessageBuf::default(), tape),
+            open: vec![OpenContainer { index: 0, has_key: false }],
+        }
     }
 
-    /// From now on the memory of everything that is added is wiped before it is given back, also that of the built
-    /// value. Binary data is not: it is the caller's.
+    /// From now on, the memory of added values is wiped before it is freed, also in the finished document. Binary data
+    /// is not wiped: it is the caller's.
     pub fn keep_secret(&mut self) {
         self.document.bytes.keep_secret();
     }
@@ -58,19 +62,24 @@ impl Builder {
         self.document.tape.entries.len() == 1
     }
 
-    /// Whether no container is open and no key waits for its value.
-    pub fn is_settled(&self) -> bool {
+    /// Whether every container was ended and every key has a value.
+    pub fn is_complete(&self) -> bool {
         self.open.len() == 1 && !self.open[0].has_key
     }
 
-    /// The built value. Fails if a container was not ended or a key has no value.
+    /// How many binary values were added.
+    pub(super) fn attachment_count(&self) -> usize {
+        self.document.attachments.len()
+    }
+
+    /// The finished document. Fails if a container was not ended or a key has no value.
     pub fn finish(mut self) -> Result<Document> {
         self.complete()?;
         self.document.tape.end(0);
         Ok(self.document)
     }
 
-    /// The built value, without taking it. Only its root does not know where it ends.
+    /// As [`finish`](Builder::finish), but borrowed. The end of the root container is not set.
     pub(super) fn complete(&self) -> Result<&Document> {
         if self.open.len() > 1 {
             return usage(format!("{} containers were begun and not ended", self.open.len() - 1));
@@ -83,7 +92,7 @@ impl Builder {
 
     /// Removes everything that was added.
     pub fn clear(&mut self) {
-        // Memory is kept for what is added next, unless it is large.
+        // The memory is kept for the next values, unless it is large.
         let document = &mut self.document;
         document.bytes.clear();
         document.tape.clear_to(1, KEPT_ENTRIES);
@@ -93,20 +102,21 @@ impl Builder {
         self.open[0].has_key = false;
     }
 
-    fn top(&mut self) -> &mut Open {
-        // The root is never closed.
+    fn top(&mut self) -> &mut OpenContainer {
+        // Only `finish` ends the root.
         self.open.last_mut().expect("the root is open")
     }
 
+    /// Makes room for one entry.
     #[inline]
-    fn make_room(&mut self) -> Result<()> {
+    fn reserve_entry(&mut self) -> Result<()> {
         let entries = &mut self.document.tape.entries;
-        if entries.len() < entries.capacity().min(MOST_ENTRIES) { Ok(()) } else { more_room(entries) }
+        if entries.len() < entries.capacity().min(MOST_ENTRIES) { Ok(()) } else { grow(entries) }
     }
 
     #[inline]
     fn add(&mut self, entry: Entry) -> Result<()> {
-        self.make_room()?;
+        self.reserve_entry()?;
         self.document.tape.entries.push(entry);
         Ok(())
     }
@@ -117,9 +127,9 @@ impl Builder {
         self.add(entry)
     }
 
-    /// Adds several entries, or, if that fails on the way, none.
-    fn whole(&mut self, add: impl FnOnce(&mut Builder) -> Result<()>) -> Result<()> {
-        let (depth, tape, buffers) = (self.open.len(), self.document.tape.mark(), self.document.attachments.len());
+    /// Runs `add`, which adds several entries. If it fails, the entries that it has added are removed.
+    fn all_or_none(&mut self, add: impl FnOnce(&mut Builder) -> Result<()>) -> Result<()> {
+        let (depth, tape, attachments) = (self.open.len(), self.document.tape.mark(), self.document.attachments.len());
         let top = self.top();
         let (index, has_key) = (top.index as usize, top.has_key);
         let container = self.document.tape.entries[index];
@@ -128,14 +138,14 @@ impl Builder {
             self.top().has_key = has_key;
             self.document.tape.truncate(&tape);
             self.document.tape.entries[index] = container;
-            self.document.attachments.truncate(buffers);
+            self.document.attachments.truncate(attachments);
         })
     }
 
-    /// Counts one value in the innermost container.
+    /// Counts one more value in the innermost container.
     fn count(&mut self) -> Result<()> {
-        // Its entry, before anything is changed.
-        self.make_room()?;
+        // Reserved first, so that nothing has changed if it fails.
+        self.reserve_entry()?;
         let top = self.top();
         let (index, had_key) = (top.index as usize, std::mem::take(&mut top.has_key));
         let container = &mut self.document.tape.entries[index];
@@ -157,20 +167,21 @@ impl Builder {
         self.push(entry)
     }
 
-    fn slice(&mut self, tag: Tag, data: &[u8]) -> Result<Node> {
+    /// Appends `data` to the bytes of the document and returns a node for it.
+    fn add_slice(&mut self, tag: Tag, data: &[u8]) -> Result<Node> {
         let start = self.document.bytes.len() as u64;
         self.document.bytes.append(data)?;
         Ok(Node::new(tag, data.len() as u32, start))
     }
 
-    /// The key of the next value of a map.
+    /// Adds the key of the next value of a map.
     pub fn key(&mut self, key: &str) -> Result<()> {
         let index = self.top().index as usize;
         if !self.document.tape.entries[index].is_map() || self.top().has_key {
             return usage("a key can only stand in a map, before a value");
         }
         check_len(key.len())?;
-        let node = self.slice(Tag::Str, key.as_bytes())?;
+        let node = self.add_slice(Tag::Str, key.as_bytes())?;
         self.add_node(node)?;
         self.top().has_key = true;
         Ok(())
@@ -181,7 +192,7 @@ impl Builder {
         self.push(Entry::NULL)
     }
 
-    /// Adds a truth value.
+    /// Adds a boolean.
     pub fn bool(&mut self, v: bool) -> Result<()> {
         self.push(if v { Entry::TRUE } else { Entry::FALSE })
     }
@@ -191,7 +202,7 @@ impl Builder {
         self.push_node(Node::int(v))
     }
 
-    /// Adds an integer.
+    /// Adds an unsigned integer.
     pub fn uint(&mut self, v: u64) -> Result<()> {
         self.push_node(Node::new(Tag::Uint, 0, v))
     }
@@ -202,7 +213,8 @@ impl Builder {
         self.push(entry)
     }
 
-    /// The entry of a float, which is kept with the texts as long as they can be told.
+    /// The entry of a float. The float is appended to the bytes if an entry can express its offset, otherwise it is
+    /// stored in the tape.
     fn float_entry(&mut self, v: f64) -> Result<Entry> {
         let start = self.document.bytes.len();
         if start > LARGEST_MESSAGE {
@@ -215,11 +227,11 @@ impl Builder {
     /// Adds a string.
     pub fn str(&mut self, v: &str) -> Result<()> {
         check_len(v.len())?;
-        let node = self.slice(Tag::Str, v.as_bytes())?;
+        let node = self.add_slice(Tag::Str, v.as_bytes())?;
         self.push_node(node)
     }
 
-    /// Adds binary data, which is kept by reference.
+    /// Adds binary data by reference.
     pub fn bytes(&mut self, data: Bytes) -> Result<()> {
         check_len(data.len())?;
         self.push(Entry::attachment(self.document.attachments.len()))?;
@@ -230,7 +242,7 @@ impl Builder {
     /// Adds a msgpack extension (generation 2 only).
     pub fn ext(&mut self, kind: i8, data: &[u8]) -> Result<()> {
         check_len(data.len())?;
-        let node = self.slice(Tag::Ext, data)?;
+        let node = self.add_slice(Tag::Ext, data)?;
         self.push_node(Node { extra: kind, ..node })
     }
 
@@ -239,19 +251,19 @@ impl Builder {
         let count = values.len();
         check_len(count.saturating_mul(9))?;
         let mut run = Vec::new();
-        make_room(&mut run, 9 * count)?;
+        try_reserve(&mut run, 9 * count)?;
         run.resize(9 * count, 0xcb);
         for (to, v) in run.chunks_exact_mut(9).zip(values) {
             to[1..].copy_from_slice(&v.to_be_bytes());
         }
-        let node = self.slice(Tag::FloatRun, &run)?;
+        let node = self.add_slice(Tag::FloatRun, &run)?;
         self.push_node(Node { len: count as u32, ..node })
     }
 
     /// Adds an array of integers.
     pub fn ints(&mut self, values: impl ExactSizeIterator<Item = i64>) -> Result<()> {
         check_len(values.len())?;
-        self.whole(|this| {
+        self.all_or_none(|this| {
             this.begin_array()?;
             for v in values {
                 this.int(v)?;
@@ -260,10 +272,10 @@ impl Builder {
         })
     }
 
-    /// The same for unsigned ones.
+    /// Adds an array of unsigned integers.
     pub fn uints(&mut self, values: impl ExactSizeIterator<Item = u64>) -> Result<()> {
         check_len(values.len())?;
-        self.whole(|this| {
+        self.all_or_none(|this| {
             this.begin_array()?;
             for v in values {
                 this.uint(v)?;
@@ -272,19 +284,19 @@ impl Builder {
         })
     }
 
-    /// Begins an array; what follows goes into it until [`end`](Builder::end).
+    /// Begins an array. Values are added to it until [`end`](Builder::end).
     pub fn begin_array(&mut self) -> Result<()> {
         self.begin(false)
     }
 
-    /// Begins a map; what follows goes into it until [`end`](Builder::end).
+    /// Begins a map. Keys and values are added to it until [`end`](Builder::end).
     pub fn begin_map(&mut self) -> Result<()> {
         self.begin(true)
     }
 
     fn begin(&mut self, map: bool) -> Result<()> {
         self.count()?;
-        self.open.push(Open { index: self.document.tape.entries.len() as u32, has_key: false });
+        self.open.push(OpenContainer { index: self.document.tape.entries.len() as u32, has_key: false });
         self.add(Entry::container(map, 0))
     }
 
@@ -302,9 +314,9 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a copy of a value, binary data by reference where it is a buffer of its own.
+    /// Adds a copy of a value. Attachments are added by reference, other binary data is copied.
     pub fn value(&mut self, value: Value<'_>) -> Result<()> {
-        self.whole(|this| this.copy(value))
+        self.all_or_none(|this| this.copy(value))
     }
 
     fn copy(&mut self, value: Value<'_>) -> Result<()> {
@@ -323,7 +335,8 @@ impl Builder {
         Ok(())
     }
 
-    /// The copy of one entry of another document, whose containers end `shift` entries later here.
+    /// Copies the data of one entry of another document and returns the entry for this one. `shift` is the difference
+    /// between the indices of the copies and of the originals.
     fn copy_of(&mut self, document: &Document, index: u32, shift: i64) -> Result<Entry> {
         let node = document.node(index);
         let copy = match node.tag {
@@ -333,16 +346,16 @@ impl Builder {
                 return Ok(container.ended((i64::from(container.place()) + shift) as u32));
             }
             Tag::Str | Tag::BigInt | Tag::Ext => {
-                Node { extra: node.extra, ..self.slice(node.tag, document.slice(node))? }
+                Node { extra: node.extra, ..self.add_slice(node.tag, document.slice(node))? }
             }
             Tag::FloatRun => {
                 let run = &document.bytes()[node.data as usize..][..9 * node.len as usize];
-                Node { len: node.len, ..self.slice(Tag::FloatRun, run)? }
+                Node { len: node.len, ..self.add_slice(Tag::FloatRun, run)? }
             }
             Tag::Bytes | Tag::Attachment => {
                 self.document.attachments.push(match node.tag {
                     Tag::Attachment => document.attachment(node).clone(),
-                    _ => copy_of(document.slice(node))?.into(),
+                    _ => try_to_vec(document.slice(node))?.into(),
                 });
                 Node::new(Tag::Attachment, 0, self.document.attachments.len() as u64 - 1)
             }
@@ -353,18 +366,18 @@ impl Builder {
 }
 
 impl Builder {
-    /// Adds the value of a JSON text without attachments.
+    /// Adds a value as JSON text without attachments.
     pub fn json(&mut self, text: &str) -> Result<()> {
         let document = parse_json(text, &[], self.document.bytes.is_secret())?;
         self.value(document.root())
     }
 }
 
-/// JSON text of the application as a document, with the attachments in their places. A `secret` one is wiped, also if it
-/// is not valid.
+/// Parses JSON text of the application and puts attachments in the place of their keys. The copy of a `secret` text is
+/// wiped, also if the text is not valid.
 pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)], secret: bool) -> Result<Document> {
     check_len(text.len())?;
-    let mut copy = MessageBuf::from(copy_of(text.as_bytes())?);
+    let mut copy = MessageBuf::from(try_to_vec(text.as_bytes())?);
     if secret {
         copy.keep_secret();
     }
@@ -388,14 +401,14 @@ pub(crate) fn parse_json(text: &str, attachments: &[(String, Bytes)], secret: bo
 }
 
 #[cold]
-fn more_room(entries: &mut Vec<Entry>) -> Result<()> {
+fn grow(entries: &mut Vec<Entry>) -> Result<()> {
     if entries.len() >= MOST_ENTRIES {
         return Err(Error::new(
             Code::Limit,
             format!("more than {MOST_ENTRIES} values, the most that a message can have"),
         ));
     }
-    make_room(entries, 1)
+    try_reserve(entries, 1)
 }
 
 fn check_len(len: usize) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Generation 2: messages cut into chunks, each one WebSocket message with a 12-byte header.
+//! Generation 2: messages are split into chunks. Each chunk is one WebSocket message that begins with a 12-byte header.
 //! Source: `wslink/chunking.py` of wslink 2.
 
 use super::buffer::{BufferPool, MessageBuf, RoomFor};
@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 /// Bytes of a chunk header.
 pub const HEADER_SIZE: usize = 12;
 
-/// How many chunks of one message may wait for what precedes them; servers send in order.
-const MAX_AHEAD: usize = 4096;
+/// How many chunks of one message may arrive out of order; servers send them in order.
+const MAX_OUT_OF_ORDER: usize = 4096;
 
-/// What an entry of the map of chunks out of order costs, about.
-const AHEAD_COST: u64 = 128;
+/// How much memory an entry of [`Unfinished::out_of_order`] takes besides its data, about.
+const OUT_OF_ORDER_OVERHEAD: u64 = 128;
 
-/// What stands before the data of every chunk: three little-endian 32-bit numbers.
+/// The header of a chunk: three little-endian 32-bit numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkHeader {
-    /// Groups the chunks of one message.
+    /// The same for all chunks of one message.
     pub id: u32,
-    /// Where in the message the data of this chunk belongs.
+    /// The offset of the data of this chunk in the message.
     pub offset: u32,
-    /// Size of the whole message.
+    /// The size of the whole message.
     pub total: u32,
 }
 
@@ -43,11 +43,11 @@ impl ChunkHeader {
     }
 }
 
-/// Puts chunks together. Accepts any order and interleaving; every byte of a message must come
-/// exactly once (the reference code only counts bytes, so that overlapping chunks would leave holes).
+/// Reassembles messages from chunks. Accepts any order and interleaving. Every byte of a message must arrive
+/// exactly once; the reference code only counts bytes, so that overlapping chunks leave gaps there.
 #[derive(Debug)]
 pub struct Chunks {
-    /// In order of their first chunk. Real servers never interleave, so this holds one entry.
+    /// In the order of the first chunks that arrived. Real servers do not interleave messages, so there is at most one.
     unfinished: Vec<Unfinished>,
     limits: Limits,
     pool: BufferPool,
@@ -58,16 +58,16 @@ pub struct Chunks {
 struct Unfinished {
     id: u32,
     total: u32,
-    /// The bytes from the beginning on that are complete.
+    /// The beginning of the message, without a gap.
     data: MessageBuf,
-    /// Chunks that came before what precedes them.
-    ahead: BTreeMap<u32, MessageBuf>,
-    /// Memory that `ahead` takes, which may be much more than its bytes.
-    ahead_memory: u64,
-    held: u64,
+    /// Chunks that arrived before the chunks that precede them, by their offsets.
+    out_of_order: BTreeMap<u32, MessageBuf>,
+    /// How much memory `out_of_order` takes, which may be much more than its bytes.
+    out_of_order_memory: u64,
+    received: u64,
 }
 
-/// A chunk of which data is arriving.
+/// A chunk whose data is being received.
 #[derive(Debug, Clone, Copy)]
 pub struct Arriving {
     id: u32,
@@ -81,17 +81,17 @@ impl Chunks {
         Chunks { unfinished: Vec::new(), limits, pool, dropped: 0 }
     }
 
-    /// How many unfinished messages were given up because there were too many.
+    /// How many unfinished messages were dropped because there were too many.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Bytes so far and in total of the unfinished message that began last.
+    /// How many bytes of the most recently begun unfinished message have been received, and its size.
     pub fn progress(&self) -> Option<(u64, u64)> {
-        self.unfinished.last().map(|u| (u.held, u64::from(u.total)))
+        self.unfinished.last().map(|u| (u.received, u64::from(u.total)))
     }
 
-    /// Whether a chunk with this many bytes of data is a whole message, of which nothing came before.
+    /// Whether a chunk with `len` bytes of data is a whole message.
     pub fn is_whole(&self, header: ChunkHeader, len: usize) -> bool {
         header.offset == 0
             && header.total > 0
@@ -99,7 +99,8 @@ impl Chunks {
             && self.unfinished.iter().all(|u| u.id != header.id)
     }
 
-    /// The same for a chunk that is still to come: whether it can be received without a place among the unfinished messages.
+    /// Whether a chunk that will have `len` bytes of data is a whole message and within the limits, so that it can be
+    /// received without being added to the unfinished messages.
     pub fn comes_whole(&self, header: ChunkHeader, len: u64) -> bool {
         u64::from(header.total) == len
             && self.is_whole(header, header.total as usize)
@@ -108,13 +109,17 @@ impl Chunks {
             && self.held() + len <= self.limits.unfinished_bytes
     }
 
-    /// How much the unfinished messages take.
+    /// How much memory the unfinished messages take.
     fn held(&self) -> u64 {
-        self.unfinished.iter().map(|u| u.held + u.ahead_memory).sum()
+        self.unfinished.iter().map(|u| u.received + u.out_of_order_memory).sum()
     }
 
     /// A chunk begins.
     pub fn begin(&mut self, header: ChunkHeader) -> Result<Arriving> {
+        self.accept(header).map_err(|error| text_as_header(header).unwrap_or(error))
+    }
+
+    fn accept(&mut self, header: ChunkHeader) -> Result<Arriving> {
         let ChunkHeader { id, offset, total } = header;
         if total == 0 {
             return bad("the total size is 0");
@@ -138,7 +143,14 @@ impl Chunks {
                     self.drop_oldest();
                 }
                 let data = self.pool.take(total as usize);
-                self.unfinished.push(Unfinished { id, total, data, ahead: BTreeMap::new(), ahead_memory: 0, held: 0 });
+                self.unfinished.push(Unfinished {
+                    id,
+                    total,
+                    data,
+                    out_of_order: BTreeMap::new(),
+                    out_of_order_memory: 0,
+                    received: 0,
+                });
                 self.unfinished.len() - 1
             }
         };
@@ -149,78 +161,84 @@ impl Chunks {
         }
         let in_order = u64::from(offset) == at;
         if !in_order {
-            let before = message.ahead.range(..=offset).next_back();
+            let before = message.out_of_order.range(..=offset).next_back();
             if before.is_some_and(|(&o, part)| o as usize + part.len() > offset as usize || o == offset) {
                 return bad(format!("offset {offset} was already received"));
             }
-            if message.ahead.len() >= MAX_AHEAD {
-                return bad(format!("more than {MAX_AHEAD} chunks out of order"));
+            if message.out_of_order.len() >= MAX_OUT_OF_ORDER {
+                return bad(format!("more than {MAX_OUT_OF_ORDER} chunks out of order"));
             }
-            message.ahead.insert(offset, MessageBuf::default());
-            message.ahead_memory += AHEAD_COST;
+            message.out_of_order.insert(offset, MessageBuf::default());
+            message.out_of_order_memory += OUT_OF_ORDER_OVERHEAD;
         }
         Ok(Arriving { id, offset, in_order })
     }
 
-    /// Where the next data of the chunk goes, as far as there is room for `what`; empty where the chunk has no more
-    /// room. To be followed by [`arrived`](Chunks::arrived).
+    /// Memory for the next data of the chunk, at most what the read asks for. Empty if the next byte of the message has
+    /// already arrived, or the message ends here. To be followed by [`arrived`](Chunks::arrived).
     pub fn room(&mut self, chunk: Arriving, what: RoomFor) -> Result<&mut [u8]> {
         let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) else {
             return bad("the message of this chunk was given up");
         };
-        // What already came from further on ends the room.
+        // The room ends where the next chunk that has already arrived begins.
         let after = chunk.offset.saturating_add(u32::from(!chunk.in_order));
-        let end = message.ahead.range(after..).next().map_or(message.total, |(&offset, _)| offset) as usize;
+        let end = message.out_of_order.range(after..).next().map_or(message.total, |(&offset, _)| offset) as usize;
         let (start, part) = if chunk.in_order {
             (0, &mut message.data)
         } else {
-            match message.ahead.get_mut(&chunk.offset) {
+            match message.out_of_order.get_mut(&chunk.offset) {
                 Some(part) => (chunk.offset as usize, part),
                 None => return bad("the message of this chunk was given up"),
             }
         };
-        let left = end - (start + part.len());
-        if left == 0 {
+        let remaining = end - (start + part.len());
+        if remaining == 0 {
             return Ok(&mut []);
         }
-        // Chunks that came early may be many and small.
+        // Chunks out of order may be many and small, so each gets only the memory that it needs.
         if !chunk.in_order {
             let before = part.capacity();
-            part.reserve(left.min(what.payload))?;
-            message.ahead_memory += (part.capacity() - before) as u64;
+            part.reserve(remaining.min(what.payload))?;
+            message.out_of_order_memory += (part.capacity() - before) as u64;
         }
-        part.room(what.at_most(left))
+        part.room(what.at_most(remaining))
     }
 
-    /// `n` bytes were written to what [`room`](Chunks::room) gave.
+    /// `n` bytes were written to the memory that [`room`](Chunks::room) returned.
     pub fn arrived(&mut self, chunk: Arriving, n: usize) -> Result<()> {
         if let Some(message) = self.unfinished.iter_mut().find(|u| u.id == chunk.id) {
-            message.held += n as u64;
+            message.received += n as u64;
             if chunk.in_order {
                 message.data.advance(n);
-            } else if let Some(part) = message.ahead.get_mut(&chunk.offset) {
+            } else if let Some(part) = message.out_of_order.get_mut(&chunk.offset) {
                 part.advance(n);
             }
         }
         let held = self.held();
         if held > self.limits.unfinished_bytes {
-            return Err(limit("unfinished messages", held, self.limits.unfinished_bytes, "max_unfinished_bytes"));
+            let text = format!(
+                "the server's unfinished messages have {held} bytes, and the limit is {}: raise the option \
+                 max_unfinished to receive them",
+                self.limits.unfinished_bytes
+            );
+            return Err(Error::new(Code::Limit, text));
         }
         Ok(())
     }
 
-    /// The chunk is over. Gives the message if it is complete now.
+    /// Ends the chunk. Returns the message if it is complete.
     pub fn end(&mut self, chunk: Arriving) -> Result<Option<MessageBuf>> {
         let Some(index) = self.unfinished.iter().position(|u| u.id == chunk.id) else {
             return Ok(None);
         };
         let message = &mut self.unfinished[index];
-        while let Some(part) = message.ahead.remove(&(message.data.len() as u32)) {
+        while let Some(part) = message.out_of_order.remove(&(message.data.len() as u32)) {
             message.data.append(&part)?;
         }
-        // A chunk without data leaves nothing behind.
-        message.ahead.retain(|_, part| !part.is_empty());
-        message.ahead_memory = message.ahead.values().map(|part| part.capacity() as u64 + AHEAD_COST).sum();
+        // A chunk without data is forgotten: the same offset may come again.
+        message.out_of_order.retain(|_, part| !part.is_empty());
+        message.out_of_order_memory =
+            message.out_of_order.values().map(|part| part.capacity() as u64 + OUT_OF_ORDER_OVERHEAD).sum();
         Ok((message.data.len() == message.total as usize).then(|| self.unfinished.remove(index).data))
     }
 
@@ -231,11 +249,37 @@ impl Chunks {
 }
 
 fn bad<T>(what: impl std::fmt::Display) -> Result<T> {
-    Err(Error::new(Code::Protocol, format!("malformed chunk: {what}")))
+    Err(Error::new(Code::Protocol, format!("the server's chunk is malformed: {what}")))
 }
 
+/// The error for a chunk that has more data than its message has room for.
+pub(crate) fn beyond_total<T>() -> Result<T> {
+    bad("data beyond the total size")
+}
+
+/// The error for a chunk that is shorter than its header.
+pub(crate) fn without_header<T>(len: usize) -> Result<T> {
+    bad(format!("{len} bytes, and the header alone has {HEADER_SIZE}"))
+}
+
+/// The error for text that was sent in place of a chunk. `None` if the header is not readable text.
+#[cold]
+fn text_as_header(header: ChunkHeader) -> Option<Error> {
+    let bytes = header.to_bytes();
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let readable = text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace());
+    readable.then(|| {
+        let text = format!("the server sent text where a chunk of protocol 2 begins: {text:?}. Is it a wslink server?");
+        Error::new(Code::Protocol, text)
+    })
+}
+
+/// The error for data of the server that is larger than an option allows.
 pub(crate) fn limit(what: &str, size: u64, bound: u64, option: &str) -> Error {
-    Error::new(Code::Limit, format!("{what} of {size} bytes, and the limit is {bound} (option {option})"))
+    let text = format!(
+        "the server's {what} has {size} bytes, and the limit is {bound}: raise the option {option} to receive it"
+    );
+    Error::new(Code::Limit, text)
 }
 
 #[cfg(test)]
@@ -316,7 +360,7 @@ mod tests {
         let mut c = chunks();
         put(&mut c, 1, 0, 5000, &[0; 900]).unwrap();
         let e = put(&mut c, 2, 0, 5000, &[0; 200]).unwrap_err();
-        assert!(e.message().contains("max_unfinished_bytes"), "{e}");
+        assert!(e.message().contains("max_unfinished"), "{e}");
     }
 
     #[test]

@@ -1,24 +1,27 @@
-//! Messages of either generation to documents.
+//! Decodes a message that the application has, of either generation.
 
 use super::Protocol;
 use super::buffer::BufferPool;
 use super::document::Document;
 use super::entry::MOST_ENTRIES;
 use super::{json, msgpack, tape};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use std::sync::LazyLock;
 
-/// How much memory [`decode_copy`] keeps for what is decoded next.
-const KEPT_BYTES: usize = 64 << 20;
+/// How much free memory the pool of [`decode_copy`] holds.
+const POOL_BYTES: usize = 64 << 20;
 
-/// Decodes a copy of one message, outside of any session.
+/// Decodes a copy of one message, without a session.
 pub fn decode_copy(protocol: Protocol, message: &[u8]) -> Result<Document> {
-    static POOL: LazyLock<BufferPool> = LazyLock::new(|| BufferPool::new(KEPT_BYTES));
+    static POOL: LazyLock<BufferPool> = LazyLock::new(|| BufferPool::new(POOL_BYTES));
     tape::check_size(message.len())?;
     let mut copy = POOL.take(message.len());
     copy.append(message)?;
     match protocol {
-        Protocol::V2 => msgpack::decode::decode(copy, MOST_ENTRIES),
+        Protocol::V2 => msgpack::decode::decode(copy, MOST_ENTRIES).map_err(|fault| match fault.code() {
+            Code::Protocol => Error::new(Code::Protocol, format!("the data is not valid msgpack: {}", fault.message())),
+            _ => fault,
+        }),
         Protocol::V1 => Ok(json::parse::parse(copy, MOST_ENTRIES)?.document),
     }
 }
@@ -26,12 +29,11 @@ pub fn decode_copy(protocol: Protocol, message: &[u8]) -> Result<Document> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
     use crate::wire::entry::LONGEST;
     use crate::wire::msgpack::encode::Encode;
     use crate::wire::value::{Kind, Value};
 
-    /// A list of `records` maps, in whose keys the decoder knows its way.
+    /// A list of `records` maps with equal keys.
     fn records(protocol: Protocol, records: usize) -> Document {
         let text: Vec<String> = (0..records)
             .map(|i| format!(r#"{{"id": {i}, "name": "id", "at": {{"id": 1, "x": 2}}, "end": -{i}}}"#))
@@ -85,7 +87,7 @@ mod tests {
         for protocol in [Protocol::V1, Protocol::V2] {
             for count in [1, 2, 8, 40, 63, 64, 65, 300] {
                 for twice in [None, Some(0), Some(count / 2), Some(count - 1)] {
-                    // Between them a value that has members, whose keys are no keys of this map.
+                    // Each value contains a map with the same key, which is not a key of the outer map.
                     let mut keys: Vec<String> = (0..count).map(|i| format!("key number {i}")).collect();
                     keys.extend(twice.map(|i| keys[i].clone()));
                     let document = if protocol == Protocol::V1 {
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_index_takes_memory_by_what_was_read() {
-        // Many small values first, so that the rest looks as if it were like them.
+        // Many small values first, so that the decoder expects as many in the rest.
         let mut message = vec![0xdd, 0, 0, 0x10, 0x01];
         message.resize(5 + 4096, 0);
         message.extend([0xc6, 0x04, 0, 0, 0]);
@@ -147,7 +149,7 @@ mod tests {
         assert!(document.memory() <= 2 * document.wire_size() + 4096, "{}", document.memory());
     }
 
-    /// A text that is too long for its length to be in an entry.
+    /// A text whose length does not fit in an entry.
     fn long_text() -> String {
         "k".repeat(LONGEST + 1)
     }
@@ -221,7 +223,7 @@ mod tests {
     fn numbers_that_take_more_room_count_for_the_limit_of_the_index() {
         let floats = |count: usize| format!("[{}0.1]", "0.1,".repeat(count - 1));
         let large = |count: usize| format!("[{}18446744073709551615]", "18446744073709551615,".repeat(count - 1));
-        // One entry for the list; for a float two of them, for a large integer three.
+        // The list takes one entry, a float two, a large integer three.
         for (text, entries) in [(floats(50), 101), (large(50), 151), (floats(5000), 10001), (large(5000), 15001)] {
             let parse = |most| json::parse::parse(text.clone().into_bytes().into(), most).map(drop);
             assert_eq!(parse(entries), Ok(()));
@@ -229,24 +231,5 @@ mod tests {
             assert_eq!(error.code(), Code::Limit);
             assert!(error.message().contains("max_message_size"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_document_that_is_used_again_keeps_nothing_of_the_message_before() {
-        let texts = ["[0.25,18446744073709551615,36893488147419103232]", "[1,0.5]", "[0.125]", "[7]"];
-        let mut document = None;
-        let mut memory = Vec::new();
-        for text in texts.iter().cycle().take(40) {
-            let mut next = Document::copy_of(text.as_bytes(), document).unwrap();
-            json::parse::parse_into(&mut next, 64).unwrap();
-            let next = next.shareable();
-            assert_eq!(
-                format!("{:?}", next.root()),
-                format!("{:?}", decode_copy(Protocol::V1, text.as_bytes()).unwrap().root())
-            );
-            memory.push(next.memory());
-            document = Some(next);
-        }
-        assert_eq!(memory[36..], memory[8..12]);
     }
 }

@@ -1,10 +1,10 @@
-//! The entries of a tape: eight bytes for each value, since large messages are held up by memory and not by instructions.
-//! What does not fit says where it is.
+//! The entries of a tape: eight bytes for each value. They are small because memory bandwidth limits the decoding of
+//! large messages. A value that does not fit in eight bytes is stored elsewhere, and its entry says where.
 
 use super::buffer::MessageBuf;
 use super::tape::Tape;
 
-/// What an entry means. Private to the wire floor; the public view is [`super::value::Kind`].
+/// The type of a value in a tape. The public counterpart is [`super::value::Kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tag {
     Null,
@@ -16,25 +16,25 @@ pub(crate) enum Tag {
     Uint,
     /// `data`: the bits of an `f64`.
     Float,
-    /// An integer beyond 64 bit (JSON only): `data`, `len` are the place of its decimal text.
+    /// An integer of more than 64 bits (JSON only). `data`, `len`: offset and length of its decimal text.
     BigInt,
-    /// `data`, `len`: the place of the UTF-8 text in the bytes.
+    /// `data`, `len`: offset and length of the UTF-8 text.
     Str,
-    /// `data`, `len`: the place of the data in the bytes.
+    /// `data`, `len`: offset and length of the data.
     Bytes,
-    /// `data`: index of the attachment of the document.
+    /// `data`: index of the attachment in the document.
     Attachment,
-    /// `len` elements follow; `data`: index after the last descendant.
+    /// `len` elements follow; `data`: index of the entry behind the last descendant.
     Array,
-    /// `len` pairs of key and value follow; `data`: index after the last descendant.
+    /// `len` pairs of key and value follow; `data`: index of the entry behind the last descendant.
     Map,
-    /// `data`, `len`: the place of the data; `extra`: the type.
+    /// `data`, `len`: offset and length of the data; `extra`: the type.
     Ext,
-    /// An array of `len` float64 values kept as msgpack wrote them, 9 bytes each, from `data`.
+    /// A packed run: an array of `len` float64 values as in msgpack, 9 bytes each, from offset `data` on.
     FloatRun,
 }
 
-/// All that an entry means, unpacked.
+/// An unpacked entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Node {
     pub tag: Tag,
@@ -60,35 +60,36 @@ impl Node {
     }
 }
 
-/// One entry. The lowest four bits are the form, on which the others depend: 28 bits of length and 32 bits of place, or 60 bits
-/// of a number. One word and not two halves, because decoding is mostly writing these.
+/// One entry. The lowest four bits are its form. The others are 28 bits of length and 32 bits of place (an offset or an
+/// index), or a number of 60 bits. One word and not two halves, because decoding is mostly writing entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
 
-/// How an entry says what it means.
+/// The encodings of a value in an entry.
 mod form {
     pub const NULL: u32 = 0;
     pub const FALSE: u32 = 1;
     pub const TRUE: u32 = 2;
-    /// An integer of 60 bit.
+    /// An integer of 60 bits.
     pub const INT: u32 = 3;
-    /// The place of a float64 in the bytes, as msgpack writes it.
+    /// The offset of a float64 of msgpack.
     pub const FLOAT_AT: u32 = 4;
-    /// The same of an integer that takes more than 60 bits and is not negative, and of one that is.
+    /// The offset of an integer of msgpack that is not negative and has more than 60 bits.
     pub const UINT_AT: u32 = 5;
+    /// The offset of an integer of msgpack that is negative and has more than 60 bits.
     pub const INT_AT: u32 = 6;
-    /// The index of a float that is in none of the bytes.
+    /// The index of a float that is stored in the tape.
     pub const FLOAT: u32 = 7;
-    /// The index of any other node that does not fit.
+    /// The index of any other node that is stored in the tape because it does not fit in an entry.
     pub const WIDE: u32 = 8;
     pub const STR: u32 = 9;
     pub const BYTES: u32 = 10;
     pub const ATTACHMENT: u32 = 11;
     pub const FLOAT_RUN: u32 = 12;
-    // From here on containers: the length, and the place behind the last descendant.
+    // From here on containers: the length, and the index behind the last descendant.
     pub const ARRAY: u32 = 13;
     pub const MAP: u32 = 14;
-    /// A map in which no key occurs twice for certain.
+    /// A map that certainly has no duplicate keys.
     pub const DISTINCT_MAP: u32 = 15;
 }
 
@@ -96,16 +97,16 @@ const FORM_BITS: u32 = 4;
 const FORM: u32 = (1 << FORM_BITS) - 1;
 const LEN_BITS: u32 = 32 - FORM_BITS;
 
-/// The longest string, binary data or packed run that has its length in its entry.
+/// The longest string, binary data or packed run whose length fits in an entry.
 pub(crate) const LONGEST: usize = (1 << LEN_BITS) - 1;
 
-/// So many entries a tape can have: a container has the count of its members in its entry.
+/// The most entries that a tape can have, because the number of members of a container must fit in its entry.
 pub(crate) const MOST_ENTRIES: usize = LONGEST;
 
-/// The longest message whose places fit in entries, which is the longest one that protocol 2 has.
+/// The largest message whose offsets fit in entries. It is also the largest message of protocol 2.
 pub(crate) const LARGEST_MESSAGE: usize = u32::MAX as usize;
 
-/// How much memory an entry takes.
+/// The size of an entry in bytes.
 pub(crate) const ENTRY_SIZE: u64 = size_of::<Entry>() as u64;
 
 impl Entry {
@@ -132,55 +133,56 @@ impl Entry {
         is_small(v).then(|| Entry::small(v))
     }
 
-    /// A string of at most [`LONGEST`] bytes, which begins here.
+    /// A string of at most [`LONGEST`] bytes at this offset.
     #[inline(always)]
     pub fn text(start: usize, len: usize) -> Entry {
         Entry::new(form::STR, len, start)
     }
 
-    /// The float64 of which msgpack wrote the eight bytes to this place.
+    /// The float64 of msgpack whose eight bytes begin at this offset.
     #[inline(always)]
     pub fn float_at(start: usize) -> Entry {
         Entry::new(form::FLOAT_AT, 0, start)
     }
 
-    /// The same for an integer; `negative` tells how its eight bytes are meant.
+    /// The integer of msgpack whose eight bytes begin at this offset. They are read as an int64 if `negative`,
+    /// otherwise as a uint64.
     #[inline]
     pub fn integer_at(start: usize, negative: bool) -> Entry {
         Entry::new(if negative { form::INT_AT } else { form::UINT_AT }, 0, start)
     }
 
-    /// A container of so many members, at most [`MOST_ENTRIES`], which are still to come.
+    /// A container with this many members, at most [`MOST_ENTRIES`]. Its end is not set.
     #[inline(always)]
     pub fn container(map: bool, members: u32) -> Entry {
         Entry::new(if map { form::MAP } else { form::ARRAY }, members as usize, 0)
     }
 
-    /// The same container, which ends before this index.
+    /// Sets the end of a container: the index behind its last descendant.
     #[inline(always)]
     pub fn ended(self, end: u32) -> Entry {
         Entry(u64::from(self.head()) | u64::from(end) << 32)
     }
 
-    /// The same container without members.
+    /// Sets the number of members to 0.
     pub fn emptied(self) -> Entry {
         Entry::new(self.form(), 0, self.place() as usize)
     }
 
-    /// Counts one more member of a container that has not ended. If there are more than [`MOST_ENTRIES`], which is an error as
-    /// soon as it is noticed, the count starts anew and the place, which is told in the end, is wrong until then.
+    /// Adds one to the number of members. To be called before the end is set, because more than [`MOST_ENTRIES`]
+    /// members overflow into it. The tape then has too many entries, which is an error later.
     #[inline(always)]
     pub fn count_one(&mut self) {
         self.0 += 1 << FORM_BITS;
     }
 
-    /// The same map, in which no key occurs twice.
+    /// Marks a map without duplicate keys.
     #[inline(always)]
     pub fn distinct(self) -> Entry {
         Entry(self.0 | u64::from(form::DISTINCT_MAP))
     }
 
-    /// A node that fits; `None` if it does not.
+    /// Packs a node; `None` if it does not fit.
     #[inline(always)]
     pub fn of(node: Node) -> Option<Entry> {
         let (len, place) = (node.len as usize, node.data as usize);
@@ -206,13 +208,13 @@ impl Entry {
         Entry::new(form::ATTACHMENT, 0, index)
     }
 
-    /// The float with this index.
+    /// The float with this index in the tape.
     #[inline(always)]
     pub fn float(index: usize) -> Entry {
         Entry::new(form::FLOAT, 0, index)
     }
 
-    /// The wide node with this index.
+    /// The node with this index in the tape.
     pub fn wide(index: usize) -> Entry {
         Entry::new(form::WIDE, 0, index)
     }
@@ -228,13 +230,13 @@ impl Entry {
         self.head() & FORM
     }
 
-    /// Of a string, binary data, a container or a packed run.
+    /// The length of a string, binary data or packed run, or the number of members of a container.
     #[inline(always)]
     pub fn len(self) -> u32 {
         self.head() >> FORM_BITS
     }
 
-    /// Where the bytes begin, what index the attachment has, or where the container ends.
+    /// The offset of the bytes, the index of the attachment, float or node, or the end of the container.
     #[inline(always)]
     pub fn place(self) -> u32 {
         (self.0 >> 32) as u32
@@ -245,7 +247,7 @@ impl Entry {
         self.form() >= form::MAP
     }
 
-    /// Whether this is a map in which no key occurs twice.
+    /// Whether this is a map that certainly has no duplicate keys.
     #[inline(always)]
     pub fn is_distinct_map(self) -> bool {
         self.form() == form::DISTINCT_MAP
@@ -261,13 +263,13 @@ impl Entry {
         self.form() >= form::ARRAY
     }
 
-    /// Whether this is a string, whose place fits.
+    /// Whether this is a string whose length fits in an entry.
     #[inline(always)]
     pub fn is_text(self) -> bool {
         self.form() == form::STR
     }
 
-    /// The same for one of this length.
+    /// Whether this is a string of this length, which fits in an entry.
     #[inline(always)]
     pub fn is_text_of(self, len: usize) -> bool {
         u64::from(self.head()) == (len as u64) << FORM_BITS | u64::from(form::STR)
@@ -278,36 +280,36 @@ impl Entry {
         self.0 as i64 >> FORM_BITS
     }
 
-    /// An integer of 60 bit.
+    /// An integer of 60 bits.
     #[inline(always)]
     pub fn as_int(self) -> Option<i64> {
         (self.form() == form::INT).then(|| self.number())
     }
 
-    /// Where the float64 is that msgpack wrote.
+    /// The offset of a float64 of msgpack.
     #[inline(always)]
     pub fn as_float_at(self) -> Option<usize> {
         (self.form() == form::FLOAT_AT).then_some(self.place() as usize)
     }
 
-    /// The index of a float that is in none of the bytes.
+    /// The index of a float that is stored in the tape.
     #[inline(always)]
     pub fn as_float_index(self) -> Option<usize> {
         (self.form() == form::FLOAT).then_some(self.place() as usize)
     }
 
-    /// Whether this stands for itself and the bytes, so that it means the same in another document with these bytes.
+    /// Whether the meaning depends only on the entry and the bytes, and not on the rest of the tape or on attachments.
     pub fn is_self_contained(self) -> bool {
         !matches!(self.form(), form::WIDE | form::FLOAT | form::ATTACHMENT)
     }
 
-    /// Where the entry is that follows this one and all that it contains, if this is the one at `index`.
+    /// The index behind this entry and everything in it, if its own index is `index`.
     #[inline(always)]
     pub fn after(self, index: u32) -> u32 {
         if self.is_container() { self.place() } else { index + 1 }
     }
 
-    /// What it means, in a document with these bytes and this tape.
+    /// Unpacks the entry. `bytes` and `tape` are those of its document.
     #[inline]
     pub fn node(self, bytes: &MessageBuf, tape: &Tape) -> Node {
         let (len, place) = (self.len(), self.place() as usize);
@@ -332,7 +334,7 @@ impl Entry {
     }
 }
 
-/// Whether a number has 60 bits.
+/// Whether a number fits in 60 bits.
 #[inline(always)]
 fn is_small(v: i64) -> bool {
     v << FORM_BITS >> FORM_BITS == v
@@ -342,10 +344,10 @@ fn is_small(v: i64) -> bool {
 mod tests {
     use super::*;
 
-    /// What is left of a node in an entry, and of what does not fit in one.
+    /// Packs a node and unpacks it.
     fn through_a_tape(node: Node) -> Node {
         let mut tape = Tape::default();
-        // So that no index is the first.
+        // So that the index is not 0.
         for other in [Node::float(0.25), Node::new(Tag::BigInt, 30, 9)] {
             tape.entry_of(other).unwrap();
         }

@@ -1,21 +1,21 @@
-//! Bounds on what a server can make this client hold.
+//! Limits on the memory that a server can make this client allocate.
 
-/// What is accepted from the server. A bound that is hit ends the message or the connection with an
-/// error that names it; it never ends the process.
+/// Limits on received messages. A message beyond a limit, or the connection, ends with an error that names the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest message, in bytes: one msgpack message, one JSON text, one attachment. The index of the values in a message may
-    /// take as much again, and 16 MiB in any case. It counts 8 bytes for most values, 16 for a float of JSON and a float32, 24
-    /// for an extension and for an integer of JSON beyond 60 bits. Whatever the limit, a msgpack message or JSON text ends at
-    /// 4 GiB, and its index at 2 GiB.
+    /// The largest message, in bytes: one msgpack message, one JSON text, one attachment. The index of the values in a
+    /// message has a limit of the same size, but of at least 16 MiB. In the index most values take 8 bytes, a JSON
+    /// float and a float32 16, an extension and a JSON integer of more than 60 bits 24. In any case, a msgpack message
+    /// or JSON text has at most 4 GiB, and its index at most 2 GiB.
     pub message_size: u64,
-    /// How many messages may be unfinished (chunked) at a time.
+    /// How many messages may be unfinished, that is, some of their chunks are missing.
     pub unfinished_count: usize,
-    /// How many bytes of unfinished messages are held at a time.
+    /// How many bytes of unfinished messages are stored. In generation 1: of attachments that no message has referred
+    /// to yet.
     pub unfinished_bytes: u64,
-    /// How many attachments are kept for later messages (generation 1).
+    /// How many attachments are stored after a message has referred to them, for further references (generation 1).
     pub attachment_count: usize,
-    /// How many bytes of attachments are kept for later messages (generation 1).
+    /// How many bytes of attachments are stored after a message has referred to them (generation 1).
     pub attachment_bytes: u64,
 }
 
@@ -25,8 +25,8 @@ impl Default for Limits {
             message_size: 1 << 30,
             unfinished_count: 64,
             unfinished_bytes: 2 << 30,
-            attachment_count: 256,
-            attachment_bytes: 512 << 20,
+            attachment_count: 64,
+            attachment_bytes: 32 << 20,
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Floor 1: bytes to documents and back. Knows both generations of the wslink wire format and
+//! Layer 1: bytes to documents and back. Knows both generations of the wslink wire format and
 //! nothing of sockets, threads or time.
 //!
-//! * [`document`] and [`value`]: what arrived, in one form for both generations;
+//! * [`document`] and [`value`]: a received message, in one form for both generations;
+//! * `tape`, `entry` and `text`: the index of the values in a message, its entries, and short strings in it;
 //! * [`json`] (generation 1) and [`msgpack`] (generation 2): the two encodings;
-//! * [`builder`] and [`args`]: what a call sends, before the generation is known;
-//! * [`decoder`]: messages of either generation to documents;
-//! * [`envelope`]: the map around every message, and message ids;
-//! * [`undecoded`]: small messages that wait undecoded;
-//! * [`attachments`] (1) and [`chunks`] (2): how binary data travels;
-//! * [`outgoing`]: a message as the frames that carry it.
+//! * [`builder`] and [`args`]: the arguments of a call, before the generation is known;
+//! * [`decoder`]: bytes that the application has to a document;
+//! * [`envelope`] and `remote`: the map around every message, message ids, and the errors that a server sends;
+//! * [`numbers`]: binary data as arrays of numbers;
+//! * [`attachments`] (generation 1) and [`chunks`] (generation 2): how binary data and large messages travel;
+//! * [`outgoing`]: a message as the WebSocket frames that carry it;
+//! * [`buffer`], `pool`, `memory` and [`secret`]: the memory of messages; [`limits`]: bounds on it.
 
 pub mod args;
 pub mod attachments;
@@ -21,12 +23,15 @@ pub(crate) mod entry;
 pub mod envelope;
 pub mod json;
 pub mod limits;
+pub(crate) mod memory;
 pub mod msgpack;
+pub mod numbers;
 pub mod outgoing;
+mod pool;
+pub(crate) mod remote;
 pub mod secret;
 mod tape;
 mod text;
-pub mod undecoded;
 pub mod value;
 
 /// A generation of the wslink wire format.
@@ -35,6 +40,6 @@ pub mod value;
 pub enum Protocol {
     /// JSON text and separate attachments: wslink 0.1 to 1.12.
     V1 = 1,
-    /// msgpack in chunks: wslink 2.
+    /// msgpack, split into chunks: wslink 2.
     V2 = 2,
 }

@@ -1,49 +1,47 @@
-//! A call as the WebSocket frames that carry it, without copying large data.
+//! A call as the WebSocket frames that carry it. Large binary data is not copied.
 
 use super::Protocol;
 use super::args::Args;
 use super::attachments::ATTACHMENT_METHOD;
-use super::buffer::make_room;
 use super::chunks::{ChunkHeader, HEADER_SIZE};
 use super::document::Document;
 use super::entry::Tag;
 use super::json;
+use super::json::write::Failure;
+use super::memory::try_reserve;
 use super::msgpack::encode::Encode;
 use crate::error::{Code, Error, Result};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use zeroize::Zeroize;
 
-/// Binary data below this is copied next to its neighbours; from here on it is sent from where it is.
+/// Binary data of at least this size is sent without a copy. Smaller data is copied into the part that precedes it.
 const SMALLEST_PART: usize = 4 << 10;
 
-/// Messages that may be of this size get their memory at once.
+/// The memory of messages that may reach this size is allocated in one step.
 const LARGE: usize = 64 << 10;
 
-/// Memory for a small call.
+/// How much memory is first allocated for smaller calls.
 const SMALL_CALL: usize = 192;
 
-/// A message that takes no more memory than this gives it to another one.
-const LARGEST_SPARE: usize = 512;
-
-/// How messages have to be formed for one server.
+/// The format of the messages to one server.
 #[derive(Debug, Clone)]
 pub struct Format {
     /// The generation.
     pub protocol: Protocol,
-    /// Generation 2: largest data of a chunk; `None` never splits.
+    /// Generation 2: the largest data of a chunk. `None`: messages are not split.
     pub chunk_size: Option<u32>,
-    /// Generation 1: largest message the server takes, in bytes.
+    /// Generation 1: the largest message that the server accepts, in bytes.
     pub upload_limit: u64,
-    /// Generation 2: id of the next message. It only groups chunks.
+    /// Generation 2: the id in the chunk headers of the next message.
     pub next_message: u32,
-    /// Generation 1: number of the next attachment key. The server has one table for all clients, so
-    /// this begins at a random number.
+    /// Generation 1: the number of the next attachment key. Begins at a random number, because the server has one table
+    /// of keys for all clients.
     pub next_key: u64,
 }
 
 impl Format {
-    /// The chunk size for the `maxMsgSize` that a server announced: the size of a whole chunk with its
+    /// The chunk size for the `maxMsgSize` that a server announced, which is the size of a chunk with its
     /// header. One byte less, because wslink 2.0.0 to 2.0.4 refuse a chunk of exactly that size.
     pub fn chunk_size(max_msg_size: u64) -> Option<u32> {
         let data = max_msg_size.saturating_sub(HEADER_SIZE as u64 + 1).max(1);
@@ -51,24 +49,35 @@ impl Format {
     }
 }
 
-/// Messages that must follow each other without another between them, and how far they are sent. Nothing of them is
-/// dropped before all of this is, so that the release of memory of the application runs where the owner of this wants.
+/// The messages of one call, which are sent one after the other without other messages between them, and how much of
+/// them was sent. Parts are dropped together with the `Outgoing` and not when they were sent, because dropping one may
+/// call a release function of the application: the owner decides on which thread.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// In a place of their own, because this is handed on from one queue to the next.
+    /// Boxed, because an `Outgoing` is moved from queue to queue.
     content: Box<Content>,
 }
 
 #[derive(Debug, Default)]
 struct Content {
-    /// Nearly always there is only one.
+    /// Nearly always only one.
     messages: SmallVec<[Message; 1]>,
-    /// The message that is being sent.
+    /// The index of the message that is being sent.
     at: usize,
     total: u64,
     sent: u64,
-    /// What was composed for this is wiped when it is dropped.
+    /// The inline parts are wiped when they are dropped.
     secret: bool,
+    /// The frame that is being sent is the last one.
+    stopped: bool,
+}
+
+impl Content {
+    /// The index of the message to which the next frame belongs.
+    fn next(&self) -> usize {
+        let is_framed = self.messages.get(self.at).is_some_and(|m| m.begun && m.framed == m.size);
+        self.at + usize::from(is_framed)
+    }
 }
 
 impl Drop for Content {
@@ -83,24 +92,26 @@ impl Drop for Content {
 struct Message {
     text: bool,
     parts: SmallVec<[Part; 1]>,
-    /// The part that is being sent, and how much of it was taken.
+    /// The index of the part that is being sent, and how many bytes of it were sent.
     at: usize,
-    taken: usize,
+    part_sent: usize,
     size: u64,
-    /// Generation 2: id of the message, and how much of it one chunk holds.
+    /// Generation 2: the id of the message, and the largest data of a chunk.
     chunk: Option<(u32, u32)>,
-    /// Whether a frame was begun: an empty message has one too (zero-length attachments are real).
+    /// Whether the first frame was begun. An empty message has a frame, too: attachments may be empty.
     begun: bool,
-    /// How much of `size` is in frames that were begun.
+    /// How many bytes of `size` are in frames that were begun.
     framed: u64,
-    /// How much of the frame that was begun is still to be taken.
-    frame_left: u64,
+    /// How many bytes of the current frame were not sent yet.
+    frame_remaining: u64,
 }
 
 /// Part of a message.
 #[derive(Debug)]
 enum Part {
+    /// Bytes that were composed for the message.
     Inline(Vec<u8>),
+    /// Binary data of the application.
     Shared(Bytes),
 }
 
@@ -116,67 +127,96 @@ impl Part {
 /// The beginning of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameStart {
-    /// Text or binary.
+    /// Whether the frame is text; otherwise it is binary.
     pub text: bool,
-    /// What precedes the data: the chunk header.
+    /// The chunk header that precedes the data.
     pub prefix: Option<[u8; HEADER_SIZE]>,
-    /// Bytes of data that follow.
+    /// How many bytes of data follow.
     pub len: u64,
 }
 
 impl Outgoing {
-    /// Bytes of all messages together, without framing.
+    /// The size of all messages in bytes, without framing.
     pub fn total(&self) -> u64 {
         self.content.total
     }
 
-    /// Whether this is not to stay in memory.
+    /// Whether the messages contain a secret, so that no copy of them may stay in memory.
     pub fn is_secret(&self) -> bool {
         self.content.secret
     }
 
-    /// Bytes taken so far.
+    /// How many bytes of [`total`](Outgoing::total) were sent.
     pub fn sent(&self) -> u64 {
         self.content.sent
     }
 
-    /// The next frame, after all data of the one before was taken; `None` at the end.
+    /// Begins the next frame. All data of the frame before must have been sent. `None` if there is no further frame.
     pub fn next_frame(&mut self) -> Option<FrameStart> {
         let content = &mut *self.content;
-        if content.messages.get(content.at).is_some_and(|m| m.begun && m.framed == m.size) {
-            content.at += 1;
+        if content.stopped {
+            return None;
         }
+        content.at = content.next();
         let message = content.messages.get_mut(content.at)?;
-        let left = message.size - message.framed;
-        let len = message.chunk.map_or(left, |(_, most)| left.min(u64::from(most)));
+        let remaining = message.size - message.framed;
+        let len = message.chunk.map_or(remaining, |(_, most)| remaining.min(u64::from(most)));
         let prefix = message
             .chunk
             .map(|(id, _)| ChunkHeader { id, offset: message.framed as u32, total: message.size as u32 }.to_bytes());
         message.begun = true;
         message.framed += len;
-        message.frame_left = len;
+        message.frame_remaining = len;
         Some(FrameStart { text: message.text, prefix, len })
     }
 
-    /// The next data of the frame, as much as lies together; empty at its end.
+    /// Whether the first frame was begun.
+    pub fn is_begun(&self) -> bool {
+        self.content.messages.first().is_some_and(|message| message.begun)
+    }
+
+    /// Makes the frame that is being sent the last one, if the protocol allows it. In generation 2 it does: the server
+    /// keeps the chunks of the unfinished message until the connection ends. In generation 1 all messages are sent,
+    /// because the server would keep an attachment to which no call refers until it exits.
+    pub fn stop(&mut self) {
+        let content = &mut *self.content;
+        content.stopped |= content
+            .messages
+            .get(content.at)
+            .is_some_and(|message| message.chunk.is_some() && message.framed < message.size);
+    }
+
+    /// Whether [`stop`](Outgoing::stop) has ended this before its last frame.
+    pub fn is_stopped(&self) -> bool {
+        self.content.stopped
+    }
+
+    /// Whether the next frame is an announced attachment, so that no other message may be sent before it: a server of
+    /// generation 1 takes the next binary message for the attachment.
+    pub fn is_announced(&self) -> bool {
+        let next = self.content.next();
+        next > 0 && self.content.messages.get(next).is_some_and(|message| !message.text && message.chunk.is_none())
+    }
+
+    /// The next data of the frame, as much as is contiguous. Empty at the end of the frame.
     pub fn data(&self) -> &[u8] {
         let Some(message) = self.content.messages.get(self.content.at) else {
             return &[];
         };
-        let part = message.parts.get(message.at).map_or(&[][..], |p| &p.bytes()[message.taken..]);
-        &part[..part.len().min(usize::try_from(message.frame_left).unwrap_or(usize::MAX))]
+        let part = message.parts.get(message.at).map_or(&[][..], |p| &p.bytes()[message.part_sent..]);
+        &part[..part.len().min(usize::try_from(message.frame_remaining).unwrap_or(usize::MAX))]
     }
 
-    /// `n` bytes of [`data`](Outgoing::data) were taken.
+    /// `n` bytes of [`data`](Outgoing::data) were sent.
     pub fn advance(&mut self, n: usize) {
         let content = &mut *self.content;
         if let Some(message) = content.messages.get_mut(content.at) {
-            message.frame_left -= n as u64;
+            message.frame_remaining -= n as u64;
             content.sent += n as u64;
-            message.taken += n;
-            if message.parts.get(message.at).is_some_and(|part| part.bytes().len() == message.taken) {
+            message.part_sent += n;
+            if message.parts.get(message.at).is_some_and(|part| part.bytes().len() == message.part_sent) {
                 message.at += 1;
-                message.taken = 0;
+                message.part_sent = 0;
             }
         }
     }
@@ -185,30 +225,20 @@ impl Outgoing {
         let parts = parts.finish();
         let size: u64 = parts.iter().map(|p| p.bytes().len() as u64).sum();
         self.content.total += size;
-        let (at, taken, framed, frame_left) = (0, 0, 0, 0);
-        self.content.messages.push(Message { text, parts, at, taken, size, chunk, begun: false, framed, frame_left });
+        self.content.messages.push(Message {
+            text,
+            parts,
+            at: 0,
+            part_sent: 0,
+            size,
+            chunk,
+            begun: false,
+            framed: 0,
+            frame_remaining: 0,
+        });
     }
 
-    /// Whether the memory of this is worth being used again for another call, and nothing else is in it.
-    pub fn is_spare(&self) -> bool {
-        let [message] = &self.content.messages[..] else { return false };
-        matches!(&message.parts[..], [Part::Inline(bytes)] if bytes.capacity() <= LARGEST_SPARE) && !self.is_secret()
-    }
-
-    /// Empties this. Returns the memory that was its only part.
-    fn recycle(&mut self) -> Vec<u8> {
-        let part = self.content.messages.pop().and_then(|mut message| message.parts.pop());
-        *self.content = Content::default();
-        match part {
-            Some(Part::Inline(mut bytes)) => {
-                bytes.clear();
-                bytes
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// A message of text, whole in one frame.
+    /// A text message in one frame.
     pub fn text(text: impl Into<Vec<u8>>) -> Outgoing {
         let mut outgoing = Outgoing::default();
         outgoing.push(true, Parts::new(text.into(), false), None);
@@ -216,18 +246,32 @@ impl Outgoing {
     }
 }
 
-/// Bytes put together from small ones that are copied and large ones that are not.
+/// Composes the parts of a message.
 #[derive(Debug)]
 struct Parts {
     done: SmallVec<[Part; 1]>,
+    /// The size of all `done` parts.
+    done_bytes: u64,
+    /// The inline part that is being composed.
     inline: Vec<u8>,
-    /// Wiped, if they come to nothing.
+    /// All memory is wiped if composing fails.
     secret: bool,
 }
 
 impl Parts {
     fn new(inline: Vec<u8>, secret: bool) -> Parts {
-        Parts { done: SmallVec::new(), inline, secret }
+        Parts { done: SmallVec::new(), done_bytes: 0, inline, secret }
+    }
+
+    /// Fails if `more` bytes would exceed the largest message of generation 2. To be called before data that may be
+    /// large is added.
+    fn check_size(&self, more: u64) -> Result<()> {
+        const LARGEST: u64 = u32::MAX as u64;
+        if self.done_bytes + self.inline.len() as u64 + more > LARGEST {
+            let message = format!("message of more than {LARGEST} bytes, the most that protocol 2 can send at once");
+            return Err(Error::new(Code::Limit, message));
+        }
+        Ok(())
     }
 
     fn shared(&mut self, data: &Bytes) {
@@ -235,6 +279,7 @@ impl Parts {
             self.inline.extend_from_slice(data);
             return;
         }
+        self.done_bytes += (self.inline.len() + data.len()) as u64;
         if !self.inline.is_empty() {
             self.done.push(Part::Inline(std::mem::take(&mut self.inline)));
         }
@@ -266,19 +311,25 @@ fn wipe(parts: &mut [Part]) {
     }
 }
 
-/// A call, formed for a server.
+impl Format {
+    /// The format for a call with these arguments. Its message id and its attachment keys are reserved for the call.
+    pub fn reserve(&mut self, args: &Args) -> Format {
+        let reserved = self.clone();
+        self.next_message = self.next_message.wrapping_add(1);
+        self.next_key = self.next_key.wrapping_add(args.attachment_keys() as u64);
+        reserved
+    }
+}
+
+/// Composes a call.
 pub fn call(format: &mut Format, id: &str, method: &str, args: &Args) -> Result<Outgoing> {
-    call_in(Outgoing::default(), format, id, method, args)
-}
-
-/// The same in the memory of a message that is over, see [`is_spare`](Outgoing::is_spare).
-pub fn call_in(spare: Outgoing, format: &mut Format, id: &str, method: &str, args: &Args) -> Result<Outgoing> {
     let args = (args.positional.complete()?, args.keywords.complete()?);
-    message(spare, format, id, method, args, Kind::Call)
+    message(format, id, method, args, Kind::Call)
 }
 
-/// A hello: the call that opens the session. If it is larger than what a generation 2 server takes
-/// before it knows the client, members that such a server does not need are left out.
+/// Composes a hello, the call that opens the session, and returns it with its size. If it is larger than a server of
+/// generation 2 accepts from a client that is not authenticated, it leaves out the members that this server does not
+/// need.
 pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(Outgoing, u64)> {
     let mut args = Args::new();
     args.positional.keep_secret();
@@ -291,9 +342,7 @@ pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(O
     }
     args.positional.end()?;
     let args = (args.positional.complete()?, args.keywords.complete()?);
-    let compose = |format: &mut Format, kind| {
-        message(Outgoing::default(), format, super::envelope::SYSTEM_ID, "wslink.hello", args, kind)
-    };
+    let compose = |format: &mut Format, kind| message(format, super::envelope::SYSTEM_ID, "wslink.hello", args, kind);
     let mut outgoing = compose(format, Kind::Hello)?;
     if format.protocol == Protocol::V2 && outgoing.total() > HELLO_LIMIT {
         outgoing = compose(format, Kind::ShortHello)?;
@@ -302,11 +351,11 @@ pub fn hello(format: &mut Format, secret: &str, members: &Document) -> Result<(O
     Ok((outgoing, size))
 }
 
-/// What a generation 2 server accepts before the hello succeeded (its `WSLINK_AUTH_MSG_SIZE`).
+/// The largest message that a server of generation 2 accepts before the hello succeeded (its `WSLINK_AUTH_MSG_SIZE`).
 pub const HELLO_LIMIT: u64 = 512;
 
-/// The question that tells the generations apart and holds no secret: generation 1 servers answer it
-/// with an error, generation 2 servers ignore it.
+/// A call that detects the generation of the server without sending the secret: a server of generation 1 replies
+/// with an error, a server of generation 2 ignores it.
 pub fn probe() -> Outgoing {
     Outgoing::text(r#"{"wslink": "1.0", "id": "system:c0:0", "method": "wslink.probe", "args": [], "kwargs": {}}"#)
 }
@@ -318,7 +367,7 @@ type Arguments<'a> = (&'a Document, &'a Document);
 enum Kind {
     Call,
     Hello,
-    /// Without what a server of generation 2 does not need.
+    /// A hello without the members that a server of generation 2 does not need.
     ShortHello,
 }
 
@@ -327,35 +376,33 @@ impl Kind {
         self != Kind::Call
     }
 
-    /// Memory for a message with these arguments: `room`, or more of it. A hello must not outgrow it, because that would
-    /// leave a copy of the secret behind; nor a large call, because memory that is not there then ends the process.
-    fn room(self, mut room: Vec<u8>, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
+    /// Reserves memory for a message with these arguments. For a hello it must be enough, because moving the message
+    /// would leave a copy of the secret behind. For a large call it must be enough, because a failure to allocate later
+    /// would end the process.
+    fn room(self, protocol: Protocol, (args, kwargs): Arguments<'_>) -> Result<Vec<u8>> {
         let bytes = args.bytes().len() + kwargs.bytes().len();
         let nodes = args.node_count() + kwargs.node_count();
         let most = match protocol {
-            // Escapes take six bytes, numbers (of which floats are among the bytes, too) and keys of attachments at most forty.
+            // The JSON writer grows the text up to the limit, and reports a failure to allocate.
+            Protocol::V1 if self == Kind::Call => 0,
+            // An escape takes at most six bytes for each byte; a number and the key of an attachment take at most
+            // forty.
             Protocol::V1 => 512 + 6 * bytes + 40 * nodes,
-            // Binary data that is copied is less than a part.
+            // Only binary data that is smaller than a part is copied.
             Protocol::V2 => {
                 let all = args.attachments.iter().chain(&kwargs.attachments).map(Bytes::len);
                 512 + bytes + 9 * nodes + all.filter(|len| *len < SMALLEST_PART).sum::<usize>()
             }
         };
-        // Small calls stay small.
-        make_room(&mut room, if self == Kind::Call && most < LARGE { SMALL_CALL } else { most })?;
+        let mut room = Vec::new();
+        try_reserve(&mut room, if self == Kind::Call && most < LARGE { SMALL_CALL } else { most })?;
         Ok(room)
     }
 }
 
-fn message(
-    mut outgoing: Outgoing,
-    format: &mut Format,
-    id: &str,
-    method: &str,
-    args: Arguments<'_>,
-    kind: Kind,
-) -> Result<Outgoing> {
-    let room = kind.room(outgoing.recycle(), format.protocol, args)?;
+fn message(format: &mut Format, id: &str, method: &str, args: Arguments<'_>, kind: Kind) -> Result<Outgoing> {
+    let room = kind.room(format.protocol, args)?;
+    let mut outgoing = Outgoing::default();
     outgoing.content.secret = kind.is_secret();
     let parts = Parts::new(room, kind.is_secret());
     match format.protocol {
@@ -373,43 +420,63 @@ fn message_v1(
     method: &str,
     (args, kwargs): Arguments<'_>,
 ) -> Result<()> {
+    // Too large attachments are refused before anything is written.
+    for data in args.attachments.iter().chain(&kwargs.attachments) {
+        check_upload(format, data.len() as u64)?;
+    }
     let text = &mut message.inline;
     text.extend_from_slice(b"{\"wslink\": \"1.0\", \"id\": ");
     json::write::quoted(id, text);
     text.extend_from_slice(b", \"method\": ");
     json::write::quoted(method, text);
     text.extend_from_slice(b", \"args\": ");
-    let mut attachments = json::write::wire(args.root(), &mut format.next_key, text)?;
+    let limit = format.upload_limit;
+    let write = |value, next_key: &mut u64, text: &mut Vec<u8>| {
+        json::write::wire(value, next_key, text, limit).map_err(|failure| match failure {
+            Failure::Limit => beyond_limit(limit),
+            Failure::Error(error) => error,
+        })
+    };
+    let mut attachments = write(args.root(), &mut format.next_key, text)?;
     text.extend_from_slice(b", \"kwargs\": ");
-    attachments.extend(json::write::wire(kwargs.root(), &mut format.next_key, text)?);
+    attachments.extend(write(kwargs.root(), &mut format.next_key, text)?);
     text.push(b'}');
+    if text.len() as u64 > limit {
+        return Err(beyond_limit(limit));
+    }
 
     for (key, value) in attachments {
         let data = value.document().own_attachment(value);
-        check_upload(format, data.len() as u64, "attachment")?;
         let notice = format!(r#"{{"wslink": "1.0", "method": "{ATTACHMENT_METHOD}", "args": ["{key}"]}}"#);
         outgoing.push(true, Parts::new(notice.into_bytes(), false), None);
         let mut parts = Parts::new(Vec::new(), false);
         parts.shared(&data);
         outgoing.push(false, parts, None);
     }
-    check_upload(format, message.inline.len() as u64, "message")?;
     outgoing.push(true, message, None);
     Ok(())
 }
 
-fn check_upload(format: &Format, size: u64, what: &str) -> Result<()> {
+fn check_upload(format: &Format, size: u64) -> Result<()> {
     if size > format.upload_limit {
-        return Err(Error::new(
-            Code::Limit,
-            format!(
-                "{what} of {size} bytes, and a server of protocol 1 takes {} at once; if this one takes more \
-                 (its WSLINK_MAX_MSG_SIZE), say so with option v1_upload_limit",
-                format.upload_limit
-            ),
-        ));
+        return Err(upload_error(format!("attachment of {size} bytes"), format.upload_limit));
     }
     Ok(())
+}
+
+/// The error does not say how large the message is, because writing stops at the limit.
+fn beyond_limit(limit: u64) -> Error {
+    upload_error(format!("message of more than {limit} bytes"), limit)
+}
+
+fn upload_error(what: String, limit: u64) -> Error {
+    Error::new(
+        Code::Limit,
+        format!(
+            "{what}, and a server of protocol 1 takes {limit} at once; if this one takes more \
+             (its WSLINK_MAX_MSG_SIZE), say so with option v1_upload_limit"
+        ),
+    )
 }
 
 fn message_v2(
@@ -422,7 +489,7 @@ fn message_v2(
     kind: Kind,
 ) -> Result<()> {
     let short = kind == Kind::ShortHello;
-    // What is the same in every message is written in msgpack already.
+    // The constant members are msgpack literals.
     parts.inline.extend_from_slice(if short { b"\x83\xa2id" } else { b"\x85\xa6wslink\xa31.0\xa2id" });
     parts.inline.str(id);
     parts.inline.extend_from_slice(b"\xa6method");
@@ -433,17 +500,14 @@ fn message_v2(
         parts.inline.extend_from_slice(b"\xa6kwargs");
         append_msgpack(kwargs, &mut parts)?;
     }
+    parts.check_size(0)?;
     let number = format.next_message;
     format.next_message = number.wrapping_add(1);
     outgoing.push(false, parts, Some((number, format.chunk_size.unwrap_or(u32::MAX))));
-    if outgoing.total() > u64::from(u32::MAX) {
-        let message = format!("message of {} bytes; protocol 2 ends at 4294967295", outgoing.total());
-        return Err(Error::new(Code::Limit, message));
-    }
     Ok(())
 }
 
-/// The tape is in the order of msgpack already, so this is one pass.
+/// One pass over the tape, which is in the order of msgpack.
 fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
     for index in 0..document.node_count() as u32 {
         let node = document.node(index);
@@ -455,12 +519,17 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
             Tag::Int => out.int(node.data as i64),
             Tag::Uint => out.uint(node.data),
             Tag::Float => out.float(f64::from_bits(node.data)),
-            // All text of a document was checked when it came in.
-            Tag::Str => out.utf8(document.slice(node)),
+            // The text was checked for UTF-8 when it was added to the document.
+            Tag::Str => {
+                parts.check_size(u64::from(node.len))?;
+                parts.inline.utf8(document.slice(node));
+            }
             Tag::Ext => out.ext(node.extra, document.slice(node)),
             Tag::Array => out.array_head(node.len),
             Tag::Map => out.map_head(node.len),
             Tag::FloatRun => {
+                parts.check_size(9 * u64::from(node.len))?;
+                let out = &mut parts.inline;
                 out.array_head(node.len);
                 out.extend_from_slice(&document.bytes()[node.data as usize..][..9 * node.len as usize]);
             }
@@ -470,7 +539,8 @@ fn append_msgpack(document: &Document, parts: &mut Parts) -> Result<()> {
             }
             Tag::Attachment => {
                 let data = document.attachment(node);
-                out.bin_head(data.len() as u32);
+                parts.check_size(data.len() as u64)?;
+                parts.inline.bin_head(data.len() as u32);
                 parts.shared(data);
             }
             Tag::BigInt => {
@@ -496,7 +566,7 @@ mod tests {
         Format { protocol, chunk_size: None, upload_limit: 4_194_303, next_message: 7, next_key: 100 }
     }
 
-    /// All frames: text or binary, and the payload with its prefix.
+    /// All frames: whether they are text, and the payload with its prefix.
     fn frames(mut outgoing: Outgoing) -> Vec<(bool, Vec<u8>)> {
         let mut frames = Vec::new();
         while let Some(start) = outgoing.next_frame() {
@@ -512,31 +582,6 @@ mod tests {
         }
         assert_eq!(outgoing.sent(), outgoing.total());
         frames
-    }
-
-    #[test]
-    fn the_memory_of_small_calls_is_used_again_and_that_of_others_is_not() {
-        for protocol in [Protocol::V1, Protocol::V2] {
-            let small = |text: &str| Args::new().with(text).unwrap().with_keyword("n", 5).unwrap();
-            let spare = call(&mut format(protocol), "rpc:c:1", "before", &small(&"long".repeat(20))).unwrap();
-            assert!(spare.is_spare());
-            let mut sent = spare;
-            while let Some(start) = sent.next_frame() {
-                sent.advance(start.len as usize);
-            }
-            let again = call_in(sent, &mut format(protocol), "rpc:c:2", "m", &small("x")).unwrap();
-            let fresh = call(&mut format(protocol), "rpc:c:2", "m", &small("x")).unwrap();
-            assert_eq!((again.total(), again.sent()), (fresh.total(), 0));
-            assert_eq!(frames(again), frames(fresh));
-
-            let binary = Args::new().with(vec![7u8; 3 * SMALLEST_PART]).unwrap();
-            assert!(!call(&mut format(protocol), "rpc:c:3", "m", &binary).unwrap().is_spare());
-            assert!(
-                !call(&mut format(protocol), "rpc:c:4", "m", &small(&"x".repeat(LARGEST_SPARE))).unwrap().is_spare()
-            );
-            let nothing = Builder::map().finish().unwrap();
-            assert!(!hello(&mut format(protocol), "secret", &nothing).unwrap().0.is_spare());
-        }
     }
 
     #[test]
@@ -624,6 +669,32 @@ mod tests {
         assert!(e.message().contains("v1_upload_limit"), "{e}");
         let args = Args::new().with(vec![0; 4_194_303]).unwrap();
         assert!(call(&mut format(Protocol::V1), "i", "m", &args).is_ok());
+    }
+
+    #[test]
+    fn a_message_beyond_the_largest_of_generation_2_is_refused() {
+        // Never touched, so that it takes no memory.
+        let data = Bytes::from(vec![0u8; 1 << 30]);
+        let mut args = Args::new();
+        (0..4).for_each(|_| args.positional.bytes(data.clone()).unwrap());
+        let e = call(&mut format(Protocol::V2), "i", "m", &args).unwrap_err();
+        assert_eq!(e.code(), Code::Limit);
+        assert!(e.message().contains("4294967295"), "{e}");
+        let mut args = Args::new();
+        (0..3).for_each(|_| args.positional.bytes(data.clone()).unwrap());
+        assert_eq!(call(&mut format(Protocol::V2), "i", "m", &args).unwrap().total() >> 30, 3);
+    }
+
+    #[test]
+    fn a_reserved_format_shares_no_number_with_the_next_one() {
+        let mut f = format(Protocol::V1);
+        let args = Args::new().with(vec![1u8]).unwrap().with_keyword("k", vec![2u8]).unwrap();
+        let first = f.reserve(&args);
+        assert_eq!((first.next_key, first.next_message), (100, 7));
+        assert_eq!((f.next_key, f.next_message), (102, 8));
+        let mut used = first;
+        call(&mut used, "i", "m", &args).unwrap();
+        assert_eq!(used.next_key, f.next_key);
     }
 
     #[test]

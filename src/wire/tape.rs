@@ -1,26 +1,27 @@
 //! The tape of a document: the index of its values.
 
-use super::buffer::Origin;
 use super::entry::{Entry, LARGEST_MESSAGE, MOST_ENTRIES, Node, Tag};
+use super::pool::PoolRef;
 use super::text::same;
 use crate::error::{Code, Error, Result};
 
-/// The values of one message, in order: an entry for each, and what does not fit in one.
+/// The values of one message, in the order of the message: an entry for each, and the values that do not fit in
+/// entries.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     pub entries: Vec<Entry>,
-    /// Apart, because few messages have such, and a tape is moved for each.
+    /// Boxed, so that a tape is small: it is moved for each message, and few messages have wide values.
     wide: Option<Box<Wide>>,
 }
 
-/// What does not fit in entries.
+/// Values that do not fit in entries.
 #[derive(Debug, Default)]
 struct Wide {
     floats: Vec<f64>,
     nodes: Vec<Node>,
 }
 
-/// How much there was in a tape.
+/// The lengths of a tape at some time, to go back to.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
     entries: usize,
@@ -33,26 +34,26 @@ impl Tape {
         Tape { entries: Vec::with_capacity(entries), wide: None }
     }
 
-    /// How much memory it takes.
+    /// How many bytes of memory the tape takes.
     pub fn memory(&self) -> usize {
         let wide = |wide: &Wide| size_of::<f64>() * wide.floats.capacity() + size_of::<Node>() * wide.nodes.capacity();
         size_of::<Entry>() * self.entries.capacity() + self.wide.as_deref().map_or(0, wide)
     }
 
-    /// Ends a container here.
+    /// Ends a container behind the last entry.
     pub fn end(&mut self, container: u32) {
         let end = self.entries.len() as u32;
         let entry = &mut self.entries[container as usize];
         *entry = entry.ended(end);
     }
 
-    /// How much there is.
+    /// The current lengths.
     pub fn mark(&self) -> Mark {
         let (floats, nodes) = self.wide.as_deref().map_or((0, 0), |wide| (wide.floats.len(), wide.nodes.len()));
         Mark { entries: self.entries.len(), floats, nodes }
     }
 
-    /// Goes back to there.
+    /// Removes everything that was added since [`mark`](Tape::mark).
     pub fn truncate(&mut self, to: &Mark) {
         self.entries.truncate(to.entries);
         if let Some(wide) = &mut self.wide {
@@ -61,16 +62,16 @@ impl Tape {
         }
     }
 
-    /// Keeps the first entries, and memory for so many; nothing of what does not fit in entries.
-    pub fn clear_to(&mut self, first: usize, entries: usize) {
+    /// Keeps only the first entries. Memory beyond `capacity` entries is freed.
+    pub fn clear_to(&mut self, first: usize, capacity: usize) {
         self.truncate(&Mark { entries: first, ..Mark::default() });
-        self.entries.shrink_to(entries);
-        if self.wide.as_deref().is_some_and(|wide| wide.floats.capacity() + wide.nodes.capacity() > entries) {
+        self.entries.shrink_to(capacity);
+        if self.wide.as_deref().is_some_and(|wide| wide.floats.capacity() + wide.nodes.capacity() > capacity) {
             self.wide = None;
         }
     }
 
-    /// The entry of a node, of which is kept here what does not fit.
+    /// The entry of a node. If the node does not fit in an entry, it is stored in the tape and the entry has its index.
     #[inline(always)]
     pub fn entry_of(&mut self, node: Node) -> Result<Entry> {
         match Entry::of(node) {
@@ -79,12 +80,12 @@ impl Tape {
         }
     }
 
-    /// The entry of a float that is in none of the bytes.
+    /// Stores a float in the tape and returns its entry.
     #[inline(always)]
     pub fn add_float(&mut self, v: f64) -> Result<Entry> {
         let floats = &mut self.wide.get_or_insert_default().floats;
         if floats.len() == floats.capacity() {
-            more_room(floats)?;
+            grow_wide(floats)?;
         }
         floats.push(v);
         Ok(Entry::float(floats.len() - 1))
@@ -97,88 +98,79 @@ impl Tape {
         }
         let nodes = &mut self.wide.get_or_insert_default().nodes;
         if nodes.len() == nodes.capacity() {
-            more_room(nodes)?;
+            grow_wide(nodes)?;
         }
         nodes.push(node);
         Ok(Entry::wide(nodes.len() - 1))
     }
 
-    /// The float with this index, which is in none of the bytes.
+    /// The stored float with this index.
     #[inline(always)]
     pub fn float(&self, index: usize) -> Option<f64> {
         self.floats().get(index).copied()
     }
 
-    /// All of those.
+    /// All stored floats.
     #[inline(always)]
     pub fn floats(&self) -> &[f64] {
         self.wide.as_deref().map_or(&[], |wide| &wide.floats)
     }
 
-    /// The node with this index, which does not fit in an entry.
+    /// The stored node with this index.
     pub fn node(&self, index: usize) -> Option<Node> {
         self.wide.as_deref()?.nodes.get(index).copied()
     }
 }
 
-/// Room at the beginning: enough for most small messages.
+/// The first capacity: enough for most small messages.
 const FIRST_ENTRIES: usize = 16;
 
-/// So many entries are made ready at once: few enough to be in the cache still when they are written.
+/// How many entries are initialised at a time: few enough to be in the cache when they are written.
 const STEP: usize = 2048;
 
-/// Room is made for so many entries at once.
+/// For how many entries [`TapeWriter::make_room`] makes room.
 const ROOM: usize = 2;
 
-/// Takes the values of one message, in order.
+/// Writes the tape of one message.
 pub(crate) struct TapeWriter<'a> {
-    /// Entries that are written, and behind them some that are ready to be.
+    /// `used` entries that were written, and behind them initialised memory.
     entries: Vec<Entry>,
     used: usize,
-    /// Where they go in the end, and at once what does not fit in them.
+    /// Receives wide values at once, and `entries` at the end.
     tape: &'a mut Tape,
     max_entries: usize,
-    /// How many bytes the message has.
+    /// The size of the message in bytes.
     size: usize,
-    origin: &'a Origin,
+    pool: &'a PoolRef,
 }
 
 impl<'a> TapeWriter<'a> {
-    /// For a message of `size` bytes, which [`check_size`] allows. `tape` is memory to begin with, whatever is in it.
-    pub fn new(tape: &'a mut Tape, size: usize, max_entries: usize, origin: &'a Origin) -> TapeWriter<'a> {
+    /// For a message of `size` bytes, which [`check_size`] allows. The content of `tape` is overwritten, its memory is
+    /// used.
+    pub fn new(tape: &'a mut Tape, size: usize, max_entries: usize, pool: &'a PoolRef) -> TapeWriter<'a> {
         let max_entries = max_entries.min(MOST_ENTRIES);
         let mut entries = std::mem::take(&mut tape.entries);
-        entries.truncate(most_ready(max_entries));
+        entries.truncate(max_initialised(max_entries));
         if let Some(wide) = &mut tape.wide {
             wide.floats.clear();
             wide.nodes.clear();
         }
-        TapeWriter { entries, used: 0, tape, max_entries, size, origin }
+        TapeWriter { entries, used: 0, tape, max_entries, size, pool }
     }
 
-    /// Adds the first entries, which are few.
-    pub fn begin_with(&mut self, entries: &[Entry]) {
-        if self.entries.len() < entries.len() {
-            self.entries.reserve_exact(FIRST_ENTRIES.max(entries.len()) - self.entries.len());
-            self.entries.resize(entries.len(), Entry::NULL);
-        }
-        self.entries[..entries.len()].copy_from_slice(entries);
-        self.used = entries.len();
-    }
-
-    /// Makes sure that two entries can be pushed. `at` tells how many bytes of the message were read.
+    /// Makes sure that two entries can be pushed. `at` is the number of bytes of the message that were read.
     #[inline(always)]
     pub fn make_room(&mut self, at: usize) -> Result<()> {
         if self.used + ROOM > self.entries.len() {
-            // By value, so that all of this can be in registers otherwise.
+            // Passed by value, so that the compiler can keep the fields of the writer in registers.
             let entries = std::mem::take(&mut self.entries);
             let most = self.most()?;
-            self.entries = grow(entries, self.used, at, self.size, most, self.origin)?;
+            self.entries = grow(entries, self.used, at, self.size, most, self.pool)?;
         }
         Ok(())
     }
 
-    /// Adds an entry, for which there is room, and gives its index.
+    /// Adds an entry, for which there must be room, and returns its index.
     #[inline(always)]
     pub fn push(&mut self, entry: Entry) -> u32 {
         let index = self.used;
@@ -187,39 +179,39 @@ impl<'a> TapeWriter<'a> {
         index as u32
     }
 
-    /// The entry of a node, which may not fit.
+    /// As [`Tape::entry_of`].
     #[cold]
     #[inline(never)]
     pub fn entry_of(&mut self, node: Node) -> Result<Entry> {
         self.tape.entry_of(node)
     }
 
-    /// The entry of a float that is in none of the bytes.
+    /// As [`Tape::add_float`].
     #[inline(always)]
     pub fn float(&mut self, v: f64) -> Result<Entry> {
         self.tape.add_float(v)
     }
 
-    /// How many entries there are.
+    /// How many entries were written.
     #[inline(always)]
     pub fn len(&self) -> u32 {
         self.used as u32
     }
 
-    /// An entry, to be completed.
+    /// An entry, to be changed.
     #[inline(always)]
     pub fn at(&mut self, index: u32) -> &mut Entry {
         &mut self.entries[index as usize]
     }
 
-    /// Whether one of the keys of the map at `map`, whose members so far are all complete, has this text. Gives up with
-    /// `true` if there are very many: to look at all of them for each one would take too long.
+    /// Whether the map at `map` has this key already. All its members must be complete. Returns `true` for a map with
+    /// very many keys, because comparing each key with all others takes too long.
     #[inline(always)]
     pub fn may_have_key(&self, map: u32, message: &[u8], key: &[u8]) -> bool {
         may_have_key(self.entries.get(..self.used).unwrap_or_default(), map, message, key)
     }
 
-    /// How many entries there may be for what the others leave; an error if there are more.
+    /// How many entries are allowed beside the wide values, which count for the same limit. An error if there are more.
     #[inline(always)]
     fn most(&self) -> Result<usize> {
         let most = match &self.tape.wide {
@@ -229,7 +221,7 @@ impl<'a> TapeWriter<'a> {
         most.filter(|most| self.used <= *most).ok_or_else(|| too_many_values(self.max_entries))
     }
 
-    /// Completes the tape.
+    /// Moves the entries to the tape.
     #[inline(always)]
     pub fn finish(mut self) -> Result<()> {
         self.most()?;
@@ -249,7 +241,7 @@ fn may_have_key(entries: &[Entry], map: u32, message: &[u8], key: &[u8]) -> bool
     for _ in 0..MANY {
         let Some(entry) = members.get(at) else { return false };
         if !entry.is_text_of(key.len()) {
-            // The key may be where no entry can tell.
+            // A wide entry: its text is not at hand here.
             if !entry.is_self_contained() {
                 return true;
             }
@@ -267,14 +259,14 @@ fn may_have_key(entries: &[Entry], map: u32, message: &[u8], key: &[u8]) -> bool
     true
 }
 
-/// How many entries may be made ready. That there are too many is found after they were written.
-fn most_ready(max_entries: usize) -> usize {
+/// How many entries may be initialised. [`ROOM`] more than allowed, because the limit is checked after entries were
+/// written.
+fn max_initialised(max_entries: usize) -> usize {
     max_entries.saturating_add(ROOM)
 }
 
-/// Makes more entries ready than the `used` ones; as much memory is taken as the rest of the message seems to need if it is
-/// like the part that was read, of which there has to be a little. That guess is not trusted with more memory than the message
-/// itself has.
+/// Initialises entries behind the `used` ones, and allocates if necessary. How much is allocated is extrapolated from
+/// the part of the message that was read, but is at most the size of the message.
 #[cold]
 fn grow(
     mut entries: Vec<Entry>,
@@ -282,9 +274,9 @@ fn grow(
     at: usize,
     size: usize,
     max_entries: usize,
-    origin: &Origin,
+    pool: &PoolRef,
 ) -> Result<Vec<Entry>> {
-    let (need, most_ready) = (used + ROOM, most_ready(max_entries));
+    let (need, max_initialised) = (used + ROOM, max_initialised(max_entries));
     if need > entries.capacity() {
         let guess = (used as u128 * size as u128 / at.max(1) as u128) as usize;
         let most = (size / size_of::<Entry>()).max(2 * used).max(FIRST_ENTRIES);
@@ -293,14 +285,14 @@ fn grow(
             true => FIRST_ENTRIES,
             false => guess.saturating_add(guess / 16).min(most).max(need + used / 4),
         };
-        let want = want.min(most_ready);
-        if !first && let Some(mut larger) = origin.take_entries(want, guess) {
-            // What is in it needs no clearing.
+        let want = want.min(max_initialised);
+        if !first && let Some(mut larger) = pool.take_entries(want, guess) {
+            // Its old entries are initialised memory and stay.
             let common = used.min(larger.len());
             larger[..common].copy_from_slice(&entries[..common]);
             larger.extend_from_slice(&entries[common..used]);
-            larger.truncate(most_ready);
-            origin.keep_entries(std::mem::replace(&mut entries, larger));
+            larger.truncate(max_initialised);
+            pool.recycle_entries(std::mem::replace(&mut entries, larger));
         } else {
             entries
                 .try_reserve_exact(want - entries.len())
@@ -308,8 +300,8 @@ fn grow(
         }
     }
     if entries.len() < need {
-        let ready = entries.capacity().min(used + STEP).min(most_ready);
-        entries.resize(ready, Entry::NULL);
+        let initialised = entries.capacity().min(used + STEP).min(max_initialised);
+        entries.resize(initialised, Entry::NULL);
     }
     Ok(entries)
 }
@@ -326,14 +318,14 @@ fn too_many_values(max: usize) -> Error {
     Error::new(Code::Limit, format!("the message has too many values: their index would have {limit}"))
 }
 
-/// Grows by a quarter: what does not fit in entries counts for the limit of the index, and shall not take much more than that.
+/// Grows by a quarter, so that unused capacity is small: wide values count for the limit of the index.
 #[cold]
-fn more_room<T>(vec: &mut Vec<T>) -> Result<()> {
+fn grow_wide<T>(vec: &mut Vec<T>) -> Result<()> {
     let more = (vec.len() / 4).max(FIRST_ENTRIES);
     vec.try_reserve_exact(more).map_err(|_| Error::new(Code::System, format!("no memory for {more} more numbers")))
 }
 
-/// Whether the places in a message of this size can be told.
+/// Fails if a message of `size` bytes is too large for the 32-bit offsets in tape entries.
 #[inline]
 pub(super) fn check_size(size: usize) -> Result<()> {
     if size > LARGEST_MESSAGE {

@@ -1,8 +1,9 @@
-//! Short texts: compared, checked and told apart without calls of library functions, which cost more than the work.
+//! Short strings: comparing them, checking them for ASCII, and finding duplicate keys. Without library calls, which
+//! take longer than the work itself.
 
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// So many bytes behind a text let it be looked at in one step, however short it is.
+/// With this many bytes behind it, a text of any length can be read in one step.
 pub(crate) const PADDING: usize = 16;
 
 /// Masks for the first 0 to 15 bytes.
@@ -16,17 +17,17 @@ static FIRST_BYTES: [u128; PADDING] = {
     masks
 };
 
-/// A text, with its first bytes at hand.
+/// A text, with its first bytes in a register.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
-    /// All bytes of a text of up to 16, otherwise nothing of use.
+    /// All bytes of a text of at most 16 bytes; not used for a longer one.
     short: u128,
     len: usize,
     from_here: &'a [u8],
 }
 
 impl<'a> Text<'a> {
-    /// The first `len` bytes of what begins here. Quicker if there are [`PADDING`] more.
+    /// The first `len` bytes of `from_here`. Faster if `from_here` has at least [`PADDING`] bytes.
     #[inline(always)]
     pub fn new(from_here: &'a [u8], len: usize) -> Text<'a> {
         let first = match from_here.first_chunk::<PADDING>() {
@@ -57,17 +58,17 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Two words that tell it from others, mostly.
+    /// Two words that differ for most different texts.
     #[inline(always)]
     fn words(&self) -> (u64, u64) {
         if self.len <= PADDING { (self.short as u64, (self.short >> 64) as u64) } else { words(self.bytes()) }
     }
 }
 
-/// Whether all bytes of a text that is not quite short are ASCII.
+/// Whether all bytes of a text of more than 16 bytes are ASCII.
 #[inline(always)]
 fn is_ascii(text: &[u8]) -> bool {
-    // The ends, which overlap if there is nothing between them. A loop, whatever it does, takes longer to begin.
+    // The first and the last bytes, which may overlap, instead of a loop, which is slower for such lengths.
     if let (Some(first), Some(last), ..=64) = (text.first_chunk::<16>(), text.last_chunk::<16>(), text.len()) {
         let mut bits = u128::from_le_bytes(*first) | u128::from_le_bytes(*last);
         if let (Some(first), Some(last), 33..) = (text.first_chunk::<32>(), text.last_chunk::<32>(), text.len()) {
@@ -79,7 +80,7 @@ fn is_ascii(text: &[u8]) -> bool {
     }
 }
 
-/// The bits that are set in any of the halves.
+/// The two halves, combined by "or".
 #[inline(always)]
 fn bits_of(text: &[u8; 32]) -> u128 {
     let (first, second) = text.split_at(16);
@@ -94,8 +95,8 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if len != b.len() {
         return false;
     }
-    // The ends, which overlap in short text, and what is between them. Without a call, for which all registers would have
-    // to be saved.
+    // Words from the beginning on, and the last word, which may overlap with them. Without a call of `memcmp`, for
+    // which registers would be saved.
     if len >= 8 {
         let mut at = 0;
         while at + 8 < len {
@@ -112,8 +113,8 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// The first and the last eight bytes; of shorter text, all bytes in the first word. Texts of the same length up to
-/// 16 bytes are equal if their words are.
+/// The first and the last eight bytes; for a text of less than eight bytes, all bytes in the first word. Texts of the
+/// same length up to 16 bytes are equal if their words are.
 #[inline(always)]
 fn words(text: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
@@ -130,16 +131,16 @@ fn words(text: &[u8]) -> (u64, u64) {
     }
 }
 
-/// The keys of a map so far, roughly: two bits for each key, by its bytes; all bits if one may occur twice. With one bit, every
-/// third map of eight keys would have two that share it.
+/// The keys of a map so far, as a Bloom filter of 64 bits: two bits for each key, all bits if a key may be a duplicate.
+/// With one bit for each key, every third map of eight keys would have a false positive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys(u64);
 
 impl Keys {
-    /// None yet.
+    /// No keys.
     pub const NONE: Keys = Keys(0);
 
-    /// One more key. `true`: only a look at the keys themselves can tell whether it is new.
+    /// Adds a key. Returns `true` if it may be a duplicate; then the keys themselves must be compared.
     #[inline(always)]
     #[must_use]
     pub fn add(&mut self, key: Text<'_>) -> bool {
@@ -151,13 +152,13 @@ impl Keys {
         known
     }
 
-    /// A key may occur twice.
+    /// Notes that a key may be a duplicate.
     #[inline(always)]
     pub fn give_up(&mut self) {
         self.0 = u64::MAX;
     }
 
-    /// Whether all keys are different for certain.
+    /// Whether there is certainly no duplicate key.
     #[inline(always)]
     pub fn are_distinct(self) -> bool {
         self.0 != u64::MAX

@@ -1,17 +1,21 @@
-//! Views of the values in a document: small, copied freely, never allocating.
+//! Views of the values in a document: small, copyable, and without allocation.
 
 use super::document::{Document, SharedDocument};
 use super::entry::{Entry, Node, Tag};
+use super::numbers::{Element, numbers};
 use super::text::same;
+use crate::error::{Code, Error, Result};
+use crate::platform::rounding::ToNearest;
 use bytes::Bytes;
+use std::borrow::Cow;
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Kind {
     /// `None`, `null`, `nil`.
     Null = 0,
-    /// A truth value.
+    /// A boolean.
     Bool = 1,
     /// An integer in the range of `i64`.
     Int = 2,
@@ -29,20 +33,20 @@ pub enum Kind {
     Map = 8,
     /// A msgpack extension: a type from -128 to 127 and data.
     Ext = 9,
-    /// An integer beyond 64 bit, as decimal text (generation 1 only).
+    /// An integer of more than 64 bits, as decimal text (generation 1 only).
     BigInt = 10,
 }
 
-/// Not inside a packed run of floats.
+/// The element number of a view that is not of an element of a packed run.
 const WHOLE: u32 = u32::MAX;
 
-/// A view of one value. Valid as long as its document.
+/// A view of one value. Borrows from its document.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     document: &'a Document,
-    /// Index of the tape entry.
+    /// The index of its entry in the tape.
     node: u32,
-    /// Which element of the packed run at `node` is meant, or `WHOLE`.
+    /// The number of the element in the packed run at `node`, or `WHOLE`.
     element: u32,
 }
 
@@ -57,7 +61,8 @@ impl<'a> Value<'a> {
         (self.node, self.element)
     }
 
-    /// The value at a place that [`Value::place`] gave for the same document; `None` for any other.
+    /// The value at a place that [`Value::place`] returned for the same document; `None` if there is no value at this
+    /// place.
     #[inline(always)]
     pub fn from_place(document: &'a Document, (node, element): (u32, u32)) -> Option<Value<'a>> {
         if node as usize >= document.node_count() {
@@ -86,7 +91,7 @@ impl<'a> Value<'a> {
         Node::new(Tag::Float, 0, run_bits(self.document, node, self.element))
     }
 
-    /// What the value is.
+    /// The kind of the value.
     #[inline]
     pub fn kind(self) -> Kind {
         if self.element != WHOLE {
@@ -109,13 +114,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether this is null.
+    /// Whether the value is null.
     #[inline]
     pub fn is_null(self) -> bool {
         self.element == WHOLE && self.document.entry(self.node) == Entry::NULL
     }
 
-    /// The truth value, if this is one.
+    /// The boolean, if the value is one.
     #[inline]
     pub fn as_bool(self) -> Option<bool> {
         match (self.document.entry(self.node), self.element) {
@@ -125,7 +130,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The integer, if this is one and it fits.
+    /// The integer, if the value is one and fits.
     #[inline]
     pub fn as_i64(self) -> Option<i64> {
         let node = self.entry();
@@ -136,20 +141,21 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The same for the frequent ones.
+    /// As [`as_i64`](Value::as_i64), but only for an integer whose entry contains it. Not for an element of a packed
+    /// run.
     #[inline(always)]
-    pub(crate) fn as_usual_i64(self) -> Option<i64> {
+    pub(crate) fn as_common_i64(self) -> Option<i64> {
         self.document.entry(self.node).as_int()
     }
 
-    /// The integer, if this is one and it is not negative.
+    /// The integer, if the value is one and is not negative.
     #[inline]
     pub fn as_u64(self) -> Option<u64> {
         let node = self.entry();
         (node.tag == Tag::Uint).then_some(node.data)
     }
 
-    /// The number as a double: a float as it is, an integer rounded to the nearest double.
+    /// The number as a double: a float unchanged, an integer rounded to the nearest double.
     #[inline(always)]
     pub fn as_f64(self) -> Option<f64> {
         if self.element != WHOLE {
@@ -158,37 +164,37 @@ impl<'a> Value<'a> {
         number(self.document, self.document.entry(self.node))
     }
 
-    /// The same for the frequent ones.
+    /// As [`as_f64`](Value::as_f64), but only for the frequent encodings. Not for an element of a packed run.
     #[inline(always)]
-    pub(crate) fn as_usual_f64(self) -> Option<f64> {
-        usual_number(self.document, self.document.entry(self.node))
+    pub(crate) fn as_common_f64(self) -> Option<f64> {
+        common_number(self.document, self.document.entry(self.node))
     }
 
-    /// The text, if this is a string.
+    /// The text, if the value is a string.
     #[inline]
     pub fn as_str(self) -> Option<&'a str> {
         let node = self.entry();
         match node.tag {
-            // Checked by the decoder; checking here again would cost as much as decoding.
             Tag::Str => std::str::from_utf8(self.document.slice(node)).ok(),
             _ => None,
         }
     }
 
-    /// The UTF-8 text of a string as bytes, without looking at it.
+    /// As [`as_str`](Value::as_str), but as bytes, and without another check for UTF-8, which takes as long as
+    /// decoding.
     #[inline]
     pub fn as_str_bytes(self) -> Option<&'a [u8]> {
-        self.as_usual_str_bytes().or_else(|| self.document.any_text(self.document.entry(self.node)))
+        self.as_common_str_bytes().or_else(|| self.document.any_text(self.document.entry(self.node)))
     }
 
-    /// The same for the usual ones.
+    /// As [`as_str_bytes`](Value::as_str_bytes), but only for a string whose length fits in its entry.
     #[inline(always)]
-    pub(crate) fn as_usual_str_bytes(self) -> Option<&'a [u8]> {
+    pub(crate) fn as_common_str_bytes(self) -> Option<&'a [u8]> {
         let entry = self.document.entry(self.node);
         if entry.is_text() { self.document.text(entry) } else { None }
     }
 
-    /// The binary data, if this is such.
+    /// The binary data, if the value is binary.
     #[inline]
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         let node = self.entry();
@@ -199,13 +205,25 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The binary data as an array of little-endian numbers, as VTK and vtk.js send them. The result borrows the data
+    /// if it happens to be aligned for the type, otherwise it is a copy. Fails if the value is not binary data, or its
+    /// size is not a multiple of that of an element. For a list of numbers see [`copy_numbers`](Value::copy_numbers).
+    pub fn numbers<T: Element>(self) -> Result<Cow<'a, [T]>> {
+        let bytes = self.as_bytes().ok_or_else(|| {
+            let message =
+                format!("the value is no binary data but of kind {:?}, and no array of {}", self.kind(), T::NAME);
+            Error::new(Code::Kind, message)
+        })?;
+        numbers(bytes)
+    }
+
     /// The type and the data of an extension.
     pub fn as_ext(self) -> Option<(i8, &'a [u8])> {
         let node = self.entry();
         (node.tag == Tag::Ext).then(|| (node.extra, self.document.slice(node)))
     }
 
-    /// The decimal digits of an integer beyond 64 bit, with its sign.
+    /// The decimal digits of an integer of more than 64 bits, with its sign.
     pub fn as_big_int(self) -> Option<&'a str> {
         let node = self.entry();
         match node.tag {
@@ -214,8 +232,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The binary data as a buffer that stays alive by itself, at no copy. `document` must be the
-    /// shared handle of the document that this value belongs to.
+    /// The binary data as a buffer that owns a reference to the message, without a copy. `document` must be the
+    /// document of this value, otherwise the result is `None`.
     pub fn shared_bytes(self, document: &SharedDocument) -> Option<Bytes> {
         if !std::ptr::eq(self.document, &**document) {
             return None;
@@ -224,7 +242,8 @@ impl<'a> Value<'a> {
         matches!(node.tag, Tag::Bytes | Tag::Attachment).then(|| Document::shared_slice(document, node))
     }
 
-    /// How many elements an array has, pairs a map, bytes a string, binary or extension; else 0.
+    /// The number of elements of an array, of pairs of a map, or of bytes of a string, binary data or extension. 0 for
+    /// other kinds.
     #[inline]
     pub fn len(self) -> usize {
         let node = self.entry();
@@ -240,19 +259,20 @@ impl<'a> Value<'a> {
         self.len() == 0
     }
 
-    /// The value of a string key of a map. With duplicate keys the last one counts, as in Python.
+    /// The value of a string key of a map. The last of several equal keys counts, as in Python.
     #[inline]
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.get_bytes(key.as_bytes())
     }
 
-    /// The same for a key as UTF-8 bytes.
+    /// As [`get`](Value::get), with the key as UTF-8 bytes.
     #[inline(always)]
     pub fn get_bytes(self, key: &[u8]) -> Option<Value<'a>> {
         self.get_next(key).or_else(|| self.search(key))
     }
 
-    /// Members are asked for in their order, mostly: so the first guess is what follows the last one found, or the first.
+    /// The first step of [`get_bytes`](Value::get_bytes): checks only the member behind the one that was found last, or
+    /// the first member, because members are mostly looked up in their order.
     #[inline(always)]
     pub(crate) fn get_next(self, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
@@ -261,19 +281,19 @@ impl<'a> Value<'a> {
             return None;
         }
         let next = document.hint.get(self.node).unwrap_or(self.node + 1);
-        // The guess may be just behind the map, where a key of another one may be.
+        // `next` may be the end of the map, where an entry of another map may follow.
         let [name, value] = document.pair(next).filter(|_| next < map.place())?;
-        is_usual_key(document, name, key).then(|| self.found(next + 1, value))
+        is_common_key(document, name, key).then(|| self.found(next + 1, value))
     }
 
-    /// A member that was found in a map without equal keys.
+    /// A member that was found in a map without duplicate keys.
     #[inline(always)]
     fn found(self, at: u32, value: Entry) -> Value<'a> {
         self.document.hint.set(self.node, value.after(at));
         Value::at(self.document, at)
     }
 
-    /// Looks at one key after the other.
+    /// The second step of [`get_bytes`](Value::get_bytes): compares one key after the other.
     #[inline(never)]
     pub(crate) fn search(self, key: &[u8]) -> Option<Value<'a>> {
         let document = self.document;
@@ -296,7 +316,7 @@ impl<'a> Value<'a> {
         found
     }
 
-    /// The element of an array. Steps over the elements before it; to visit all, use
+    /// An element of an array. Takes time in proportion to `index`; to visit all elements, use
     /// [`elements`](Value::elements).
     pub fn index(self, index: usize) -> Option<Value<'a>> {
         let node = self.document.node(self.node);
@@ -313,25 +333,41 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn elements(self) -> Elements<'a> {
         let node = self.document.node(self.node);
-        let (left, run) = match node.tag {
+        let (remaining, run) = match node.tag {
             Tag::Array => (node.len, false),
             Tag::FloatRun if self.element == WHOLE => (node.len, true),
             _ => (0, false),
         };
         let next = if run { Value { element: 0, ..self } } else { Value::at(self.document, self.node + 1) };
-        Elements { next, left }
+        Elements { next, remaining }
     }
 
     /// The pairs of a map, in the order of the message; nothing for other kinds.
     #[inline]
     pub fn pairs(self) -> Pairs<'a> {
         let map = self.document.entry(self.node);
-        let left = if map.is_map() { map.len() } else { 0 };
-        Pairs { document: self.document, next: self.node + 1, left }
+        let remaining = if map.is_map() { map.len() } else { 0 };
+        Pairs { document: self.document, next: self.node + 1, remaining }
     }
 
-    /// The first element of an array or key of a map, how many elements or pairs there are, and whether it
-    /// is a map; for iterators that cannot borrow. `None` for other kinds and for empty ones.
+    /// The elements of an array, or the alternating keys and values of a map; nothing for other kinds.
+    fn members(self) -> Elements<'a> {
+        let map = self.document.entry(self.node);
+        if map.is_map() {
+            Elements { next: Value::at(self.document, self.node + 1), remaining: 2 * map.len() }
+        } else {
+            self.elements()
+        }
+    }
+
+    /// All strings in this value, including itself and the keys of maps.
+    pub(crate) fn strings(self) -> impl Iterator<Item = &'a [u8]> {
+        let end = if self.element == WHOLE { self.document.after(self.node) } else { self.node };
+        (self.node..end).filter_map(move |node| Value::at(self.document, node).as_str_bytes())
+    }
+
+    /// The first element of an array or the first key of a map, the number of elements or pairs, and whether this
+    /// is a map. For iterators that cannot borrow. `None` for other kinds and for empty containers.
     #[inline]
     pub fn first(self) -> Option<(Value<'a>, u32, bool)> {
         let node = self.document.node(self.node);
@@ -344,7 +380,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What follows this value in its container. Only for values that are not the last one.
+    /// The value that follows in the same container. Not for the last value of a container.
     #[inline]
     pub fn following(self) -> Value<'a> {
         match self.element {
@@ -353,25 +389,28 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The texts from this element of an array on, of which `left` are left, as far as there are only strings.
+    /// The texts of at most `remaining` elements of an array, from this element on, up to the first that is not a
+    /// string.
     #[inline]
-    pub(crate) fn texts_from_here(self, left: u32) -> impl Iterator<Item = &'a [u8]> {
-        // A string has one entry: what has more is none, and ends this. So does a packed run, whichever element of it this is.
-        let entries = self.document.entries_from(self.node).iter().take(left as usize);
+    pub(crate) fn texts_from_here(self, remaining: u32) -> impl Iterator<Item = &'a [u8]> {
+        // Every string has exactly one entry, and the entry of any other value ends the iteration: so entries count as
+        // elements.
+        let entries = self.document.entries_from(self.node).iter().take(remaining as usize);
         entries.map_while(
             |entry| if entry.is_text() { self.document.text(*entry) } else { self.document.any_text(*entry) },
         )
     }
 
-    /// Copies an array of numbers into `out` and returns how many there are; `None` if this is not an
-    /// array or an element is not a number. Copies at most `out.len()`.
+    /// Copies at most `out.len()` numbers of an array to `out` and returns the number of its elements. `None` if the
+    /// value is not an array, or if an element that would be copied is not a number or does not fit.
     pub fn copy_numbers<T: Number>(self, out: &mut [T]) -> Option<usize> {
+        let _rounding = ToNearest::new();
         let entry = self.document.entry(self.node);
         if entry.is_array() {
             let members = self.document.members(self.node);
             let floats = copy_floats(self.document, out, members)?;
             if floats < out.len().min(members.len()) {
-                copy_others(self.document, &mut out[floats..], &members[floats..])?;
+                copy_any(self.document, &mut out[floats..], &members[floats..])?;
             }
             return Some(members.len());
         }
@@ -387,29 +426,74 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Two views are equal if the values are, whatever the generation that brought them: integers and
-/// floats are different, floats are equal if their bits are, maps are equal in order.
+/// Compares the values, whichever generation their messages have. An integer never equals a float. Floats are equal if
+/// their bits are equal, or if both are NaN. Maps are equal if their pairs are equal in the same order.
 impl PartialEq for Value<'_> {
     fn eq(&self, other: &Self) -> bool {
-        super::json::write::tagged(*self) == super::json::write::tagged(*other)
+        // A list of the containers around the current pair. Recursion would use stack in proportion to the depth of the
+        // message.
+        let mut open = Vec::new();
+        let mut pair = Some((*self, *other));
+        loop {
+            let Some((a, b)) = pair else {
+                let Some(Members(a, b)) = open.last_mut() else {
+                    return true;
+                };
+                pair = a.next().zip(b.next());
+                if pair.is_none() {
+                    open.pop();
+                }
+                continue;
+            };
+            if a.kind() != b.kind() || a.len() != b.len() {
+                return false;
+            }
+            match a.kind() {
+                Kind::Array | Kind::Map => open.push(Members(a.members(), b.members())),
+                _ if !same_scalar(a, b) => return false,
+                _ => {}
+            }
+            pair = None;
+        }
+    }
+}
+
+/// The members of two containers that are still to be compared.
+struct Members<'a, 'b>(Elements<'a>, Elements<'b>);
+
+/// Whether two values of one kind that are not containers are equal.
+fn same_scalar(a: Value<'_>, b: Value<'_>) -> bool {
+    match a.kind() {
+        Kind::Null | Kind::Array | Kind::Map => true,
+        Kind::Bool => a.as_bool() == b.as_bool(),
+        Kind::Int => a.as_i64() == b.as_i64(),
+        Kind::Uint => a.as_u64() == b.as_u64(),
+        Kind::Float => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(),
+            _ => false,
+        },
+        Kind::String => a.as_str_bytes() == b.as_str_bytes(),
+        Kind::Bytes => a.as_bytes() == b.as_bytes(),
+        Kind::Ext => a.as_ext() == b.as_ext(),
+        Kind::BigInt => a.as_big_int() == b.as_big_int(),
     }
 }
 
 impl std::fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&super::json::write::tagged(*self))
+        super::json::write::write_tagged(*self, f)
     }
 }
 
-/// Whether an entry is this key. One that does not fit in its entry is not found.
+/// Whether an entry is this key. `false` for a key whose length does not fit in its entry.
 #[inline(always)]
-fn is_usual_key(document: &Document, name: Entry, key: &[u8]) -> bool {
+fn is_common_key(document: &Document, name: Entry, key: &[u8]) -> bool {
     name.is_text_of(key.len()) && document.part(name, key.len()).is_some_and(|text| same(key, text))
 }
 
-/// The same for any key.
+/// Whether an entry is this key.
 fn is_key(document: &Document, name: Entry, key: &[u8]) -> bool {
-    is_usual_key(document, name, key) || !name.is_self_contained() && document.any_text(name) == Some(key)
+    is_common_key(document, name, key) || !name.is_self_contained() && document.any_text(name) == Some(key)
 }
 
 #[inline]
@@ -420,16 +504,17 @@ fn run_bits(document: &Document, run: Node, element: u32) -> u64 {
 
 #[inline(always)]
 fn number(document: &Document, entry: Entry) -> Option<f64> {
-    usual_number(document, entry).or_else(|| seldom_number(document, entry))
+    common_number(document, entry).or_else(|| rare_number(document, entry))
 }
 
-/// Few enough forms that they are compared: a jump by table is predicted worse.
+/// The number of an entry of a frequent form. Compares the forms one by one, because the branches are predicted better
+/// than a jump table.
 #[inline(always)]
-fn usual_number(document: &Document, entry: Entry) -> Option<f64> {
+fn common_number(document: &Document, entry: Entry) -> Option<f64> {
     if let Some(at) = entry.as_float_at() {
         document.float_at(at)
     } else if let Some(v) = entry.as_int() {
-        Some(v as f64)
+        Some(nearest(v))
     } else {
         document.float(entry)
     }
@@ -437,19 +522,40 @@ fn usual_number(document: &Document, entry: Entry) -> Option<f64> {
 
 #[cold]
 #[inline(never)]
-fn seldom_number(document: &Document, entry: Entry) -> Option<f64> {
+fn rare_number(document: &Document, entry: Entry) -> Option<f64> {
     let node = document.node_of(entry);
     match node.tag {
         Tag::Float => Some(f64::from_bits(node.data)),
-        Tag::Int => Some(node.data as i64 as f64),
-        Tag::Uint => Some(node.data as f64),
-        // std parses any number of digits exactly.
+        Tag::Int => Some(nearest(node.data as i64)),
+        Tag::Uint => Some(nearest_unsigned(node.data)),
+        // The parser of std rounds any number of digits correctly.
         Tag::BigInt => std::str::from_utf8(document.slice(node)).ok()?.parse().ok(),
         _ => None,
     }
 }
 
-/// Copies floats up to the first number that is no float64 of msgpack, and returns how many those are.
+/// The double nearest to an integer, whatever the rounding mode of this thread.
+#[inline(always)]
+fn nearest(v: i64) -> f64 {
+    if v.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS {
+        return v as f64;
+    }
+    let magnitude = nearest_unsigned(v.unsigned_abs());
+    if v < 0 { -magnitude } else { magnitude }
+}
+
+#[inline(never)]
+fn nearest_unsigned(v: u64) -> f64 {
+    // An integer with more bits than the mantissa is rounded to the nearest double; a tie is rounded to even.
+    let excess = (u64::BITS - v.leading_zeros()).saturating_sub(f64::MANTISSA_DIGITS);
+    let (kept, rest) = (v >> excess, v & ((1 << excess) - 1));
+    let (half, odd) = ((1 << excess) >> 1, kept & 1 == 1);
+    let up = excess > 0 && (rest > half || rest == half && odd);
+    // Both conversions and the product are exact.
+    (kept + u64::from(up)) as f64 * (1u64 << excess) as f64
+}
+
+/// Copies elements up to the first that is not a float64 of msgpack, and returns how many were copied.
 #[inline(always)]
 fn copy_floats<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) -> Option<usize> {
     let mut count = 0;
@@ -460,9 +566,9 @@ fn copy_floats<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) ->
     Some(count)
 }
 
-/// Copies numbers of any kind. They have one entry each: what has more is none, and ends this.
+/// Copies numbers of any kind; `None` if an entry is not a number. Every number has exactly one entry.
 #[inline(never)]
-fn copy_others<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) -> Option<()> {
+fn copy_any<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) -> Option<()> {
     let floats = document.floats();
     for (to, entry) in out.iter_mut().zip(from) {
         *to = if let Some(v) = entry.as_float_index().and_then(|index| floats.get(index)) {
@@ -482,7 +588,7 @@ fn copy_others<T: Number>(document: &Document, out: &mut [T], from: &[Entry]) ->
 
 /// A type that arrays of numbers can be copied into.
 pub trait Number: Copy + sealed::Sealed {
-    /// From a float; `None` if that is no value of the type.
+    /// From a float; `None` if the type is an integer.
     fn from_f64(v: f64) -> Option<Self>;
     /// From an integer; `None` if it does not fit.
     fn from_i64(v: i64) -> Option<Self>;
@@ -522,7 +628,7 @@ macro_rules! float_number {
 macro_rules! integer_number {
     ($t:ty) => {
         impl Number for $t {
-            /// Never: a float is not silently cut to an integer.
+            /// Always `None`: a float is not silently truncated to an integer.
             fn from_f64(_: f64) -> Option<Self> {
                 None
             }
@@ -548,7 +654,7 @@ integer_number!(u8);
 /// Iterator over the elements of an array.
 pub struct Elements<'a> {
     next: Value<'a>,
-    left: u32,
+    remaining: u32,
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -556,10 +662,10 @@ impl<'a> Iterator for Elements<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Value<'a>> {
-        if self.left == 0 {
+        if self.remaining == 0 {
             return None;
         }
-        self.left -= 1;
+        self.remaining -= 1;
         let value = self.next;
         if value.element == WHOLE {
             self.next.node = value.document.after(value.node);
@@ -570,7 +676,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        (self.remaining as usize, Some(self.remaining as usize))
     }
 }
 
@@ -578,7 +684,7 @@ impl<'a> Iterator for Elements<'a> {
 pub struct Pairs<'a> {
     document: &'a Document,
     next: u32,
-    left: u32,
+    remaining: u32,
 }
 
 impl<'a> Iterator for Pairs<'a> {
@@ -586,10 +692,10 @@ impl<'a> Iterator for Pairs<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
+        if self.remaining == 0 {
             return None;
         }
-        self.left -= 1;
+        self.remaining -= 1;
         let key = Value::at(self.document, self.next);
         let value = Value::at(self.document, self.document.after(self.next));
         self.next = self.document.after(value.node);
@@ -597,7 +703,7 @@ impl<'a> Iterator for Pairs<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        (self.remaining as usize, Some(self.remaining as usize))
     }
 }
 

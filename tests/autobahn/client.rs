@@ -1,33 +1,38 @@
-//! The client that the Autobahn test suite examines: the library's own reader and writer of frames, compiled from
-//! their unchanged sources, with an echo in the place of the wslink session. `run.py` starts it.
+//! The client for the Autobahn test suite: the library's reader and writer of frames, compiled from their unchanged sources, with an
+//! echo instead of a wslink session. `run.py` starts it.
 //!
 //!     autobahn_client PORT CASE...
 
-#[path = "../../src/io/websocket/mod.rs"]
+#[path = "../../src/io/transport/websocket/mod.rs"]
 #[allow(dead_code, missing_docs)]
 mod websocket;
 
 mod error {
-    pub use wslink::error::*;
+    pub use wslink::{Code, Error, Result, Stage};
 }
 
-/// What the reader and the writer know of the floors below them.
+/// The items that the reader and the writer use from the layers below.
 mod session {
     pub mod calls {
         pub type CallId = u64;
     }
 
-    /// Messages put together, and nothing else. Text is examined at the end of a message, as the library does it.
+    /// Joins messages. Text is checked at the end of a message, as in the library.
     pub mod inbound {
         use std::marker::PhantomData;
         use wslink::wire::buffer::RoomFor;
         use wslink::{Code, Error, Result};
 
         #[derive(Debug)]
-        pub struct Received<S> {
-            pub text: bool,
-            pub data: Vec<u8>,
-            pub to: PhantomData<S>,
+        pub enum Received<S> {
+            /// The reader has to know it. Here each message is echoed.
+            #[allow(dead_code)]
+            Nothing,
+            Message {
+                text: bool,
+                data: Vec<u8>,
+                to: PhantomData<S>,
+            },
         }
 
         #[derive(Default)]
@@ -41,6 +46,10 @@ mod session {
         impl<S> Inbound<S> {
             pub fn begin(&mut self, text: bool, _size: u64) -> Result<()> {
                 self.text = text;
+                Ok(())
+            }
+
+            pub fn frame(&mut self, _size: u64) -> Result<()> {
                 Ok(())
             }
 
@@ -65,16 +74,16 @@ mod session {
                 Ok(())
             }
 
-            pub fn end(&mut self) -> Result<Option<Received<S>>> {
+            pub fn end(&mut self) -> Result<Received<S>> {
                 let mut data = std::mem::take(&mut self.data);
                 data.truncate(std::mem::take(&mut self.filled));
                 if self.text && std::str::from_utf8(&data).is_err() {
                     return Err(Error::new(Code::Utf8, "a text message is not valid UTF-8"));
                 }
-                Ok(Some(Received { text: self.text, data, to: PhantomData }))
+                Ok(Received::Message { text: self.text, data, to: PhantomData })
             }
 
-            pub fn whole(&mut self, text: bool, payload: &[u8]) -> Result<Option<Option<Received<S>>>> {
+            pub fn whole(&mut self, text: bool, payload: &[u8]) -> Result<Option<Received<S>>> {
                 self.begin(text, payload.len() as u64)?;
                 self.data(payload)?;
                 self.end().map(Some)
@@ -84,7 +93,7 @@ mod session {
 }
 
 mod wire {
-    pub use wslink::wire::buffer;
+    pub use wslink::wire::{Protocol, buffer};
 
     pub mod outgoing {
         /// One message in one frame.
@@ -112,11 +121,21 @@ mod wire {
                 first.then_some(FrameStart { text: self.text, prefix: None, len: self.data.len() as u64 })
             }
 
-            pub fn is_secret(&self) -> bool {
+            pub fn is_begun(&self) -> bool {
+                self.begun
+            }
+
+            pub fn stop(&mut self) {}
+
+            pub fn is_stopped(&self) -> bool {
                 false
             }
 
-            pub fn is_spare(&self) -> bool {
+            pub fn is_announced(&self) -> bool {
+                false
+            }
+
+            pub fn is_secret(&self) -> bool {
                 false
             }
 
@@ -139,7 +158,7 @@ mod wire {
     }
 }
 
-use session::inbound::Inbound;
+use session::inbound::{Inbound, Received};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -172,7 +191,7 @@ fn open(port: u16, path: &str) -> Fallible<TcpStream> {
     }
 }
 
-/// Echoes until the connection is over, and treats its end as the I/O thread of a session does.
+/// Echoes until the connection ends, and handles its end like the I/O thread of a session.
 fn converse(port: u16, path: &str) -> Fallible<()> {
     let mut stream = open(port, path)?;
     let (mut reader, mut writer, mut inbound) = (Reader::new(&[]), Writer::new(), Inbound::<()>::default());
@@ -181,7 +200,10 @@ fn converse(port: u16, path: &str) -> Fallible<()> {
         loop {
             match reader.next(&mut inbound) {
                 Ok(None) => break,
-                Ok(Some(Incoming::Message(m))) => writer.push([(Outgoing::new(m.text, m.data), None)], []),
+                Ok(Some(Incoming::Message(Received::Nothing))) => {}
+                Ok(Some(Incoming::Message(Received::Message { text, data, .. }))) => {
+                    writer.push([(Outgoing::new(text, data), None)], []);
+                }
                 Ok(Some(Incoming::Ping(payload))) => writer.push([], [ControlFrame::Pong(payload)]),
                 Ok(Some(Incoming::Pong)) => {}
                 Ok(Some(Incoming::Close(code, _))) => {
@@ -194,7 +216,7 @@ fn converse(port: u16, path: &str) -> Fallible<()> {
                     break;
                 }
             }
-            // What was read at once is answered one after the other, so that the order of the answers can be judged.
+            // Messages that were read together are answered one after the other, so that the suite can check the order.
             writer.flush(usize::MAX, |bytes| stream.write(bytes))?;
         }
         writer.flush(usize::MAX, |bytes| stream.write(bytes))?;
@@ -213,7 +235,7 @@ fn main() -> Fallible<()> {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().ok_or("PORT CASE...")?.parse()?;
     for case in arguments {
-        // Many cases end in a reset, which is for the suite to judge.
+        // Many cases end in a reset, which the suite judges.
         if let Err(error) = converse(port, &format!("/runCase?casetuple={case}&agent=wslink")) {
             eprintln!("{case}: {error}");
         }

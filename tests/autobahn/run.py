@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs the client cases of the Autobahn test suite against the reader and writer of frames, and compares the verdicts
-with expected.txt.
+"""Runs the client cases of the Autobahn test suite with the library's reader and writer of frames, and compares the
+verdicts with expected.txt.
 
     tests/autobahn/run.py [--update]
-    tests/autobahn/run.py --can-run     succeeds if there is such a Python
+    tests/autobahn/run.py --can-run     succeeds if Python 2.7 was found
 
 The suite is a program for Python 2.7. It is installed with pip, in the pinned versions of requirements.txt, into
 target/autobahn; a `python2.7` must be in the PATH, among the versions of pyenv, or be named by PYTHON27.
@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXPECTED = HERE / "expected.txt"
-# 12 and 13 are about compression, which is not offered.
+# Sections 12 and 13 test compression, which is not offered.
 SECTIONS = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
 START = "import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()"
 
@@ -52,14 +52,14 @@ def installed(python):
 
 
 def free_port():
-    """A port at which nothing listens; the suite does not tell which one it picked."""
+    """A free port, because the suite does not report a port that the system chooses."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
 def wait_for(port, server):
-    """Until the server listens."""
+    """Wait until the server listens."""
     for _ in range(300):
         if server.poll() is not None:
             break
@@ -83,7 +83,7 @@ def case_names(python, folder):
 
 
 def verdicts():
-    """What the suite says of each case: the behaviour, and that at the end of the connection."""
+    """The verdicts for each case: for its behaviour, and for the end of the connection."""
     python = python27()
     folder = installed(python)
     subprocess.run(["cargo", "build", "--locked", "--quiet", "--example", "autobahn_client"], cwd=ROOT, check=True)
@@ -111,7 +111,7 @@ def verdicts():
 
 
 def main():
-    """Compare, or write the list anew."""
+    """Compare the verdicts, or rewrite the list."""
     if "--can-run" in sys.argv:
         python27()
         return

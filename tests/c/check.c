@@ -178,7 +178,7 @@ static void called(probe *p, int32_t what, const wslink_document *document) {
   if (act) {
     act(p);
   }
-  /* Counted at the end: who waits for the call may then take the probe apart. */
+  /* Count at the end, because a thread that waits for the call may then destroy the probe. */
   pthread_mutex_lock(&p->lock);
   p->calls++;
   pthread_cond_broadcast(&p->changed);

@@ -1,16 +1,16 @@
-/* What all C tests share: checks that count failures, a runner, and things that callbacks are counted with. */
+/* Shared by all C tests: checks that count failures, a test runner, and probes that count callbacks. */
 #ifndef WSLINK_TESTS_CHECK_H
 #define WSLINK_TESTS_CHECK_H
 
 #include <pthread.h>
 #include <wslink.h>
 
-/* Checks may be used on any thread. A failed one is printed and counted; the test goes on. */
+/* Checks may be used on any thread. A failed check is printed and counted; the test goes on. */
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
 #define CHECK_INT(actual, expected)                                                                                    \
   check_int((long long)(actual), (long long)(expected), #actual " == " #expected, __FILE__, __LINE__)
 #define CHECK_TEXT(actual, expected) check_text((actual), (expected), #actual, __FILE__, __LINE__)
-/* `call` uses the variable `err` for its last argument. It must return this code and set a fitting error object. */
+/* `call` passes the variable `err` as its last argument. It must return this code and set a matching error object. */
 #define FAILS(code, call)                                                                                              \
   do {                                                                                                                 \
     wslink_error *err = NULL;                                                                                          \
@@ -18,7 +18,7 @@
     check_failure(returned, err, (code), #call, __FILE__, __LINE__);                                                   \
     wslink_error_free(err);                                                                                            \
   } while (0)
-/* The same for success. */
+/* `call` passes the variable `err` as its last argument. It must succeed. */
 #define SUCCEEDS(call)                                                                                                 \
   do {                                                                                                                 \
     wslink_error *err = NULL;                                                                                          \
@@ -26,7 +26,7 @@
     check_success(returned, err, #call, __FILE__, __LINE__);                                                           \
     wslink_error_free(err);                                                                                            \
   } while (0)
-/* For what the rest of a test cannot do without: prints and ends the program. */
+/* For preconditions of the rest of a test: prints and ends the program. */
 #define MUST(condition) must((condition), #condition, __FILE__, __LINE__)
 
 bool check_that(bool condition, const char *what, const char *file, int line);
@@ -44,10 +44,10 @@ typedef struct test {
 #define TEST(function)                                                                                                 \
   { #function, function }
 
-/* Runs the tests, or those whose names are given as arguments, and returns the exit status. */
+/* Runs all tests, or those named by the arguments, and returns the exit status. */
 int run_tests(int argc, char **argv, const test *tests, size_t count);
 
-/* The same for protocol 1 and then for 2, in the variable `protocol`. */
+/* Runs a test with the variable `protocol` set to 1 and then to 2. */
 int run_tests_twice(int argc, char **argv, const test *tests, size_t count);
 extern int protocol;
 
@@ -55,7 +55,7 @@ extern int protocol;
 wslink_str str(const char *text);
 wslink_str bad_utf8(void);
 
-/* Counts what happens to a callback, on any thread. `user` data of all callbacks below. */
+/* Counts the events of a callback, on any thread. It is the `user` data of all callbacks below. */
 typedef struct probe {
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -63,18 +63,18 @@ typedef struct probe {
   int drops;
   int calls_after_drop;
   int32_t last;                    /* the last state, or the code of the last error */
-  pthread_t thread;                /* the one that the last call ran on */
+  pthread_t thread;                /* the thread of the last call */
   const wslink_document *document; /* of the last call, referenced */
   void (*act)(struct probe *);     /* runs inside the callback, if set */
   void *context;                   /* for act */
   wslink_session *session;         /* for act */
   uint64_t id;                     /* for act */
   bool hold;                       /* the callback waits until this is false */
-  bool inside;                     /* it does so now */
+  bool inside;                     /* whether it waits now */
 } probe;
 
 void probe_init(probe *p);
-/* Releases what it holds. The probe must have been dropped as often as `drops` says. */
+/* Releases what the probe holds. The probe must have been dropped `drops` times. */
 void probe_end(probe *p, int drops);
 int probe_calls(probe *p);
 int probe_drops(probe *p);
@@ -94,22 +94,22 @@ void on_drop(void *user);
 
 /* The URL of the real server of a protocol, 1 or 2. */
 const char *server_url(int of);
-/* A configuration for it, and a session that is ready. */
+/* A configuration for that server, and a ready session. */
 wslink_config *new_config(int of);
 wslink_session *ready_session(int of, int32_t delivery);
-/* Makes a session of a configuration, which is freed. */
+/* Creates a session, and frees the configuration. */
 wslink_session *session_of(wslink_config *config);
 
 /* Calls with arguments in JSON text and returns the reply; a failure ends the program. */
 const wslink_document *call_json(const wslink_session *session, const char *method, const char *json);
-/* Makes such a call that completes into a probe. */
+/* Makes a call with arguments in JSON text that completes into a probe. */
 uint64_t begin_call(const wslink_session *session, const char *method, const char *json, probe *p);
-/* Dispatches until the probe was called so often. */
+/* Dispatches until the probe was called `calls` times. */
 void dispatch_until(const wslink_session *session, probe *p, int calls);
 
 wslink_value find(wslink_value map, const char *key);
 wslink_value at(wslink_value array, size_t index);
-/* Whether data is what the server makes for test.bytes. */
+/* Whether the data is that of test.bytes. */
 bool is_pattern(wslink_bytes data, size_t size, unsigned seed);
 unsigned char pattern_at(size_t index, unsigned seed);
 

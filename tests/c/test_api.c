@@ -1,8 +1,8 @@
 /*
- * The border without a server: every function with null pointers and with bad input gives the documented code,
- * leaves its out-parameters alone, and drops user data exactly once.
+ * The C API without a server: every function with null pointers and invalid arguments returns the documented code,
+ * leaves its out-parameters unchanged, and drops user data exactly once.
  *
- * The test `api_is_complete` of ctest sees to it that this program uses every function of the library.
+ * The test `api_is_complete` of ctest checks that this program calls every function of the library.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
@@ -17,7 +17,7 @@
 
 static const wslink_value nothing = {NULL, 0};
 
-/* A port of the loopback where nobody listens, as long as the returned socket is open. */
+/* A port of the loopback where nobody listens while the returned socket is open. */
 static int refusing_port(char *url, size_t size) {
   struct sockaddr_in address;
   socklen_t len = sizeof address;
@@ -41,7 +41,7 @@ static void versions(void) {
   char text[32];
   snprintf(text, sizeof text, "%d.%d.%d", WSLINK_VERSION_MAJOR, WSLINK_VERSION_MINOR, WSLINK_VERSION_PATCH);
   CHECK_TEXT(wslink_version_text(), text);
-  CHECK_TEXT(wslink_version_text(), WSLINK_TEST_VERSION); /* that of the CMake project */
+  CHECK_TEXT(wslink_version_text(), WSLINK_TEST_VERSION); /* the version of the CMake project */
   CHECK_INT(wslink_version(), WSLINK_VERSION_NUMBER);
   CHECK_INT(wslink_check_version(WSLINK_VERSION_NUMBER), WSLINK_OK);
   CHECK_INT(wslink_check_version(WSLINK_VERSION_NUMBER + 1), WSLINK_ERR_VERSION);
@@ -73,7 +73,7 @@ static void texts(void) {
   CHECK_TEXT(wslink_kind_text(WSLINK_KIND_BIGINT), "bigint");
   CHECK_TEXT(wslink_kind_text(-1), "unknown kind");
   CHECK_TEXT(wslink_kind_text(WSLINK_KIND_BIGINT + 1), "unknown kind");
-  /* The same pointer each time: "never freed". */
+  /* The same pointer each time, because it is never freed. */
   CHECK(wslink_code_text(WSLINK_ERR_NULL) == wslink_code_text(WSLINK_ERR_NULL));
 }
 
@@ -92,6 +92,7 @@ static void null_objects(void) {
   CHECK(!wslink_error_remote_code(NULL, &code) && code == 7);
   CHECK_TEXT(wslink_error_remote_message(NULL), "");
   CHECK(!wslink_error_remote_data(NULL, &value) && value.place == 7);
+  CHECK(!wslink_error_remote_value(NULL, &value) && value.place == 7);
   CHECK(wslink_error_clone(NULL) == NULL);
   wslink_error_free(NULL);
 
@@ -202,7 +203,7 @@ static void args_without_handle(void) {
   FAILS(WSLINK_ERR_NULL, wslink_args_add_json(NULL, str("1"), &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_json_array(NULL, str("[]"), &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_json_keywords(NULL, str("{}"), &err));
-  /* Without an error object too. */
+  /* Also without an error object. */
   CHECK_INT(wslink_args_add_null(NULL, NULL), WSLINK_ERR_NULL);
   CHECK_TEXT(key, "untouched");
   probe_end(&released, 1);
@@ -224,7 +225,7 @@ static void bad_args(void) {
   FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_bytes(args, "a", SIZE_MAX, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_ext(args, 1, NULL, 1, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_doubles(args, NULL, 1, &err));
-  /* No double can be there, but no doubles can be anywhere. */
+  /* A misaligned pointer is an error, unless the count is 0. */
   FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_doubles(args, (const double *)(uintptr_t)3, 1, &err));
   SUCCEEDS(wslink_args_add_doubles(args, (const double *)(uintptr_t)3, 0, &err));
   FAILS(WSLINK_ERR_NULL, wslink_args_add_floats(args, NULL, 1, &err));
@@ -243,7 +244,7 @@ static void bad_args(void) {
   FAILS(WSLINK_ERR_NULL, wslink_args_attach(args, NULL, 1, on_drop, &attached, key, &err));
   probe_end(&attached, 1);
 
-  /* The wrong order. */
+  /* The order is wrong. */
   FAILS(WSLINK_ERR_ARGUMENT, wslink_args_end(args, &err));
   FAILS(WSLINK_ERR_ARGUMENT, wslink_args_key(args, str("k"), &err));
   SUCCEEDS(wslink_args_begin_map(args, &err));
@@ -267,7 +268,7 @@ static void bad_args(void) {
   FAILS(WSLINK_ERR_JSON, wslink_args_add_json_keywords(args, str("[]"), &err));
   FAILS(WSLINK_ERR_UTF8, wslink_args_add_json_keywords(args, bad_utf8(), &err));
 
-  /* Keys of attachments that were not added. */
+  /* These keys have no attachments. */
   FAILS(WSLINK_ERR_ATTACHMENT, wslink_args_add_json(args, str("\"wslink_bin0\""), &err));
   probe_init(&attached);
   SUCCEEDS(wslink_args_attach(args, "a", 1, on_drop, &attached, key, &err));
@@ -283,6 +284,14 @@ static void bad_args(void) {
   CHECK_INT(probe_drops(&released), 0);
   wslink_args_free(args);
   probe_end(&released, 1);
+}
+
+static bool on_attempt(void *user, wslink_attempt *attempt, uint32_t number, const wslink_error *reason) {
+  (void)attempt;
+  (void)number;
+  (void)reason;
+  probe *p = user;
+  return p != NULL;
 }
 
 static void config_without_handle(void) {
@@ -320,7 +329,12 @@ static void config_without_handle(void) {
   FAILS(WSLINK_ERR_NULL, wslink_config_on_wakeup(NULL, on_wakeup, &p, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_set_reconnect(NULL, NULL, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_set_reconnect_filter(NULL, on_reconnect, &p, on_drop, &err));
-  probe_end(&p, 5);
+  FAILS(WSLINK_ERR_NULL, wslink_config_before_attempt(NULL, on_attempt, &p, on_drop, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_config_set_call_timeout(NULL, 1, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_attempt_set_secret(NULL, "s", &err));
+  FAILS(WSLINK_ERR_NULL, wslink_attempt_set_url(NULL, "ws://h/", &err));
+  FAILS(WSLINK_ERR_NULL, wslink_attempt_set_header(NULL, "a", "b", &err));
+  probe_end(&p, 6);
 }
 
 static void bad_config(void) {
@@ -405,17 +419,18 @@ static void callbacks_of_a_config(void) {
   FAILS(WSLINK_ERR_NULL, wslink_config_on_progress(config, NULL, &bad, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_on_wakeup(config, NULL, &bad, on_drop, &err));
   FAILS(WSLINK_ERR_NULL, wslink_config_set_reconnect_filter(config, NULL, &bad, on_drop, &err));
-  probe_end(&bad, 7);
+  FAILS(WSLINK_ERR_NULL, wslink_config_before_attempt(config, NULL, &bad, on_drop, &err));
+  probe_end(&bad, 8);
 
   SUCCEEDS(wslink_config_set_log(config, WSLINK_LOG_DEBUG, on_log, &log, on_drop, &err));
   SUCCEEDS(wslink_config_on_state(config, on_state, &first, on_drop, &err));
   SUCCEEDS(wslink_config_on_progress(config, on_progress, &progress, on_drop, &err));
   SUCCEEDS(wslink_config_on_wakeup(config, on_wakeup, &wakeup, on_drop, &err));
-  /* The one before is dropped when it is replaced. */
+  /* A replaced callback is dropped. */
   SUCCEEDS(wslink_config_on_state(config, on_state, &second, on_drop, &err));
   probe_end(&first, 1);
 
-  /* Shared by the configuration and its sessions: dropped with the last of them. */
+  /* The configuration and its sessions share the callback; the last of them drops it. */
   SUCCEEDS(wslink_session_new(config, &session, &err));
   wslink_config_free(config);
   CHECK_INT(probe_drops(&second), 0);
@@ -424,6 +439,41 @@ static void callbacks_of_a_config(void) {
   probe_end(&second, 1);
   probe_end(&progress, 1);
   probe_end(&wakeup, 1);
+}
+
+static void copies_of_a_config(void) {
+  wslink_config *config = NULL, *copy = NULL;
+  wslink_session *session = NULL;
+  probe log, filter, shared, own;
+  probe_init(&log);
+  probe_init(&filter);
+  probe_init(&shared);
+  probe_init(&own);
+  MUST(wslink_config_new("ws://127.0.0.1:9/ws", &config, NULL) == WSLINK_OK);
+  FAILS(WSLINK_ERR_NULL, wslink_config_clone(NULL, &copy, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_config_clone(config, NULL, &err));
+  CHECK(copy == NULL);
+
+  SUCCEEDS(wslink_config_set_log(config, WSLINK_LOG_DEBUG, on_log, &log, on_drop, &err));
+  SUCCEEDS(wslink_config_set_reconnect_filter(config, on_reconnect, &filter, on_drop, &err));
+  SUCCEEDS(wslink_config_on_state(config, on_state, &shared, on_drop, &err));
+  SUCCEEDS(wslink_config_clone(config, &copy, &err));
+  MUST(copy != NULL && copy != config);
+  /* Replaced in the copy only. */
+  SUCCEEDS(wslink_config_on_state(copy, on_state, &own, on_drop, &err));
+  CHECK_INT(probe_drops(&shared), 0);
+  SUCCEEDS(wslink_session_new(copy, &session, &err));
+  wslink_config_free(config);
+  /* Dropped with its last owner. */
+  probe_end(&shared, 1);
+  CHECK_INT(probe_drops(&log), 0);
+  wslink_config_free(copy);
+  CHECK_INT(probe_drops(&filter), 0);
+  CHECK_INT(probe_drops(&own), 0);
+  wslink_session_free(session);
+  probe_end(&log, 1);
+  probe_end(&filter, 1);
+  probe_end(&own, 1);
 }
 
 static void session_without_handle(void) {
@@ -489,7 +539,7 @@ static void session_before_it_is_ready(void) {
   FAILS(WSLINK_ERR_UTF8, wslink_session_call(session, bad_utf8(), args, NULL, on_completion, &p, on_drop, NULL, &err));
   CHECK_INT(p.calls, 0);
   probe_end(&p, 3);
-  /* A call that was refused leaves the arguments as they were. */
+  /* A refused call leaves the arguments unchanged. */
   CHECK_INT(probe_drops(&buffer), 0);
   FAILS(WSLINK_ERR_NULL, wslink_session_call_wait(session, str("m"), NULL, NULL, NULL, &err));
   FAILS(WSLINK_ERR_UTF8, wslink_session_call_wait(session, bad_utf8(), NULL, NULL, &reply, &err));
@@ -502,7 +552,7 @@ static void session_before_it_is_ready(void) {
   SUCCEEDS(wslink_session_stats(session, &stats, &err));
   CHECK_INT(stats.calls, 0);
   CHECK_INT(wslink_session_dispatch(session, 0, 0, NULL), 0);
-  /* Nothing to close: that is no error. */
+  /* Closing an idle session is no error. */
   SUCCEEDS(wslink_session_close(session, 0, &err));
   SUCCEEDS(wslink_session_close_wait(session, 1000, &err));
   wslink_session_free(session);
@@ -543,7 +593,116 @@ static void subscriptions_without_a_connection(void) {
   probe_end(&p, 3);
 }
 
-/* Structs that begin with their size may be of an older or a newer header. */
+/* Binary data as an array of numbers: in place if it is aligned, copied otherwise, with equal numbers. */
+static void bytes_as_arrays(void) {
+  static const struct {
+    int32_t type;
+    size_t size;
+  } types[] = {{WSLINK_TYPE_INT8, 1},    {WSLINK_TYPE_UINT8, 1},  {WSLINK_TYPE_INT16, 2}, {WSLINK_TYPE_UINT16, 2},
+               {WSLINK_TYPE_INT32, 4},   {WSLINK_TYPE_UINT32, 4}, {WSLINK_TYPE_INT64, 8}, {WSLINK_TYPE_UINT64, 8},
+               {WSLINK_TYPE_FLOAT32, 4}, {WSLINK_TYPE_FLOAT64, 8}};
+  union {
+    double aligned[8];
+    unsigned char bytes[64];
+  } memory;
+  const void *array = NULL;
+  const wslink_buffer *copy = NULL;
+  size_t count = 0;
+  for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+    for (size_t at_byte = 0; at_byte < 8; at_byte++) {
+      wslink_bytes data;
+      for (size_t i = 0; i < sizeof memory.bytes; i++) {
+        memory.bytes[i] = (unsigned char)(i * 7);
+      }
+      data.ptr = memory.bytes + at_byte;
+      data.len = 48;
+      SUCCEEDS(wslink_bytes_as_array(data, types[t].type, &array, &count, &copy, &err));
+      CHECK_INT(count, 48 / types[t].size);
+      CHECK((uintptr_t)array % types[t].size == 0 && memcmp(array, data.ptr, 48) == 0);
+      CHECK((copy == NULL) == (at_byte % types[t].size == 0));
+      CHECK(copy ? array == wslink_buffer_data(copy) && wslink_buffer_size(copy) == 48 : array == data.ptr);
+      wslink_buffer_unref(copy);
+      if (types[t].size > 1) {
+        data.len = 47;
+        FAILS(WSLINK_ERR_KIND, wslink_bytes_as_array(data, types[t].type, &array, &count, &copy, &err));
+      }
+    }
+  }
+  {
+    wslink_bytes data = {NULL, 0};
+    SUCCEEDS(wslink_bytes_as_array(data, WSLINK_TYPE_FLOAT64, &array, &count, &copy, &err));
+    CHECK_INT(count, 0);
+    wslink_buffer_unref(copy);
+    FAILS(WSLINK_ERR_ARGUMENT, wslink_bytes_as_array(data, 0, &array, &count, &copy, &err));
+    FAILS(WSLINK_ERR_ARGUMENT, wslink_bytes_as_array(data, 11, &array, &count, &copy, &err));
+    FAILS(WSLINK_ERR_NULL, wslink_bytes_as_array(data, 1, NULL, &count, &copy, &err));
+    FAILS(WSLINK_ERR_NULL, wslink_bytes_as_array(data, 1, &array, NULL, &copy, &err));
+    FAILS(WSLINK_ERR_NULL, wslink_bytes_as_array(data, 1, &array, &count, NULL, &err));
+    data.len = 1;
+    FAILS(WSLINK_ERR_NULL, wslink_bytes_as_array(data, 1, &array, &count, &copy, &err));
+  }
+}
+
+/* Arrays at misaligned addresses, as in packed structs and mapped files, are refused for writing and for reading.
+ * Single values and option structs may be at any address. */
+static void arrays_at_odd_addresses(void) {
+  static const uint8_t numbers[] = "[1, 2, 3]";
+  union {
+    double aligned[8];
+    unsigned char bytes[64];
+  } memory;
+  void *odd = memory.bytes + 1;
+  const wslink_document *document = NULL;
+  wslink_args *args = wslink_args_new();
+  wslink_call_options options = WSLINK_CALL_OPTIONS_INIT;
+  wslink_value list;
+  wslink_iter iter;
+  size_t count = 7;
+  double one = 0;
+  SUCCEEDS(wslink_document_decode(numbers, sizeof numbers - 1, WSLINK_ENCODING_JSON, &document, &err));
+  list = wslink_document_root(document);
+  CHECK(!wslink_value_copy_doubles(list, odd, 3, &count));
+  CHECK(!wslink_value_copy_floats(list, odd, 3, &count));
+  CHECK(!wslink_value_copy_int64s(list, odd, 3, &count));
+  CHECK(!wslink_value_copy_uint64s(list, odd, 3, &count));
+  CHECK(!wslink_value_copy_int32s(list, odd, 3, &count));
+  CHECK_INT(count, 7);
+  CHECK(wslink_value_copy_uint8s(list, odd, 3, &count) && memory.bytes[3] == 3);
+  CHECK(wslink_value_copy_doubles(list, odd, 0, &count) && count == 3);
+
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_doubles(args, odd, 3, &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_floats(args, odd, 3, &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_int64s(args, odd, 3, &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_uint64s(args, odd, 3, &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_args_add_int32s(args, odd, 3, &err));
+
+  CHECK(wslink_value_get_double(at(list, 1), odd));
+  memcpy(&one, odd, sizeof one);
+  CHECK(one == 2);
+  iter = wslink_value_iter(list);
+  memcpy(odd, &iter, sizeof iter);
+  CHECK(!wslink_iter_next(odd, NULL, NULL));
+  CHECK_INT(wslink_iter_next_strings(odd, NULL, 1), 0);
+  options.size = 1;
+  memcpy(odd, &options, sizeof options);
+  {
+    wslink_config *config = NULL;
+    wslink_session *session = NULL;
+    wslink_stats stats = WSLINK_STATS_INIT;
+    unsigned char place[sizeof stats + 8];
+    SUCCEEDS(wslink_config_new("ws://localhost/ws", &config, &err));
+    SUCCEEDS(wslink_session_new(config, &session, &err));
+    FAILS(WSLINK_ERR_ARGUMENT, wslink_session_call_wait(session, str("m"), NULL, odd, &document, &err));
+    memcpy(place + 1, &stats, sizeof stats);
+    SUCCEEDS(wslink_session_stats(session, (void *)(place + 1), &err));
+    wslink_session_free(session);
+    wslink_config_free(config);
+  }
+  wslink_args_free(args);
+  wslink_document_unref(document);
+}
+
+/* Structs that begin with their size may come from an older or a newer header. */
 static void sizes_of_structs(void) {
   wslink_session *session = idle_session();
   struct {
@@ -568,7 +727,7 @@ static void sizes_of_structs(void) {
   call.size = 1;
   FAILS(WSLINK_ERR_ARGUMENT,
         wslink_session_call(session, str("m"), NULL, &call, on_completion, &p, on_drop, NULL, &err));
-  /* These pass the check of the options and fail for the state. */
+  /* Valid options; these calls fail because of the state. */
   call.size = sizeof call.size;
   FAILS(WSLINK_ERR_STATE, wslink_session_call(session, str("m"), NULL, &call, on_completion, &p, on_drop, NULL, &err));
   memset(&newer_call, 0xff, sizeof newer_call);
@@ -580,7 +739,7 @@ static void sizes_of_structs(void) {
   subscribe.size = 0;
   FAILS(WSLINK_ERR_ARGUMENT,
         wslink_session_subscribe(session, str("t"), &subscribe, on_publication, &sub, on_drop, &id, &err));
-  /* The policy is beyond the size: not read. */
+  /* The size excludes the policy, which is therefore not read. */
   subscribe.size = sizeof subscribe.size;
   subscribe.policy = 99;
   SUCCEEDS(wslink_session_subscribe(session, str("t"), &subscribe, on_publication, &sub, on_drop, &id, &err));
@@ -624,7 +783,7 @@ static void nobody_listens_and_the_session_tries_again(void) {
   SUCCEEDS(wslink_config_on_state(config, on_state, &state, on_drop, &err));
   session = session_of(config);
   FAILS(WSLINK_ERR_CONNECT, wslink_session_connect_wait(session, &err));
-  /* Connecting three times, reconnecting twice, closed. */
+  /* Three times connecting, twice reconnecting, closed. */
   dispatch_until(session, &state, 6);
   CHECK_INT(state.last, WSLINK_STATE_CLOSED);
   CHECK_INT(probe_calls(&filter), 3);
@@ -664,10 +823,10 @@ static void nobody_listens(void) {
   FAILS(WSLINK_ERR_CLOSED,
         wslink_session_call(session, str("m"), NULL, NULL, on_completion, &call, on_drop, NULL, &err));
   probe_end(&call, 1);
-  /* Connecting, closed: both were announced. */
+  /* connecting and closed were both reported. */
   dispatch_until(session, &state, 2);
   CHECK_INT(state.last, WSLINK_STATE_CLOSED);
-  /* Again, and freed on the way. */
+  /* Connect again, and free while connecting. */
   SUCCEEDS(wslink_session_connect(session, &err));
   wslink_session_free(session);
   probe_end(&state, 1);
@@ -685,9 +844,12 @@ int main(int argc, char **argv) {
       TEST(config_without_handle),
       TEST(bad_config),
       TEST(callbacks_of_a_config),
+      TEST(copies_of_a_config),
       TEST(session_without_handle),
       TEST(session_before_it_is_ready),
       TEST(subscriptions_without_a_connection),
+      TEST(bytes_as_arrays),
+      TEST(arrays_at_odd_addresses),
       TEST(sizes_of_structs),
       TEST(nobody_listens),
       TEST(nobody_listens_and_the_session_tries_again),

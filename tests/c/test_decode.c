@@ -1,5 +1,5 @@
 /*
- * Messages that are decoded from memory, without a session.
+ * Decoding messages from memory, without a session.
  */
 #include "check.h"
 
@@ -25,7 +25,7 @@ static void decoded_messages(void) {
 
   documents[0] = decode(packed, sizeof packed - 1, WSLINK_ENCODING_MSGPACK);
   documents[1] = decode(text, strlen(text), WSLINK_ENCODING_JSON);
-  memset(text, 'x', sizeof text); /* it was copied */
+  memset(text, 'x', sizeof text); /* the library has copied it */
   for (int i = 0; i < 2; i++) {
     wslink_value result = wslink_document_result(documents[i]);
     CHECK(wslink_value_find(result, str("b"), &value) && wslink_value_get_string(value, &found));
@@ -36,7 +36,7 @@ static void decoded_messages(void) {
     wslink_document_unref(documents[i]);
   }
 
-  /* A message without a result is its own, and of equal keys the last one counts, whatever was found before. */
+  /* A message without a result is its own result. Of equal keys the last one counts, also after an earlier lookup. */
   documents[0] = decode("{\"a\": 1, \"b\": 2, \"a\": 3}", 24, WSLINK_ENCODING_JSON);
   value = wslink_document_result(documents[0]);
   CHECK_INT(wslink_value_size(value), 3);
@@ -73,7 +73,7 @@ static void strings_in_one_step(void) {
   CHECK(texts[0].len == 1 && texts[0].ptr[0] == 'a' && texts[1].len == 0);
   CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 2);
   CHECK(texts[0].len == 5 && memcmp(texts[0].ptr, "gr\xc3\xbcn", 5) == 0 && texts[1].ptr[0] == 'd');
-  /* What is no string is not stepped over. */
+  /* The iterator stops at a value that is not a string. */
   CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 0);
   CHECK(wslink_iter_next(&iter, NULL, &value) && wslink_value_get_int(value, &number) && number == 5);
   CHECK_INT(wslink_iter_next_strings(&iter, texts, 8), 1);
@@ -90,7 +90,7 @@ static void strings_in_one_step(void) {
     wslink_document_unref(documents[i]);
 }
 
-/* The members of a view are private; what an application does to them does no harm. */
+/* The members of a view are private; whatever an application writes to them does no harm. */
 static void views_of_no_value_of_their_document(void) {
   static const char text[] = "{\"a\": [1, 2], \"b\": {\"c\": \"d\"}}";
   const uint64_t entries = 9, places[] = {entries,
@@ -127,7 +127,7 @@ static void views_of_no_value_of_their_document(void) {
     CHECK(!wslink_value_copy_doubles(view, d, 2, NULL));
     iter = wslink_value_iter(view);
     CHECK(!wslink_iter_next(&iter, NULL, &found));
-    /* An iterator over a map, at the last entry of all and beyond. */
+    /* An iterator over a map, at its last entry and beyond. */
     iter = wslink_value_iter(root);
     iter.next.place = places[i];
     CHECK(!wslink_iter_next(&iter, NULL, &found));

@@ -1,6 +1,6 @@
 /*
- * Where and when callbacks run: dispatching, the descriptor, the wakeup function, the I/O thread, and freeing and
- * unsubscribing from inside every kind of callback.
+ * Where and when callbacks run: dispatching, the descriptor, the wakeup function, the I/O thread. Freeing and
+ * unsubscribing inside every kind of callback.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
@@ -26,7 +26,7 @@ static uint64_t messages_in(const wslink_session *session) {
   return stats.messages_in;
 }
 
-/* Lets the server publish on a topic; when this returns, the publications are in the queue. */
+/* Lets the server publish on a topic; when this returns, the publications are queued. */
 static void publish(const wslink_session *session, const char *topic, int count) {
   uint64_t expected = messages_in(session) + count + 1;
   char json[64];
@@ -37,7 +37,7 @@ static void publish(const wslink_session *session, const char *topic, int count)
     wslink_document_unref(call_json(session, "test.echo", "[]"));
     expected++;
   }
-  /* The last one may have been counted and not queued yet, but it was before this reply. */
+  /* The last publication may have been counted before it was queued, but it is queued before this reply. */
   wslink_document_unref(call_json(session, "test.echo", "[]"));
 }
 
@@ -63,9 +63,9 @@ static void descriptor_is_level_triggered(void) {
   subscribe(session, "level", WSLINK_POLICY_ALL, 0, &p);
   publish(session, "level", 3);
   CHECK(readable(fd, -1));
-  CHECK(readable(fd, 0)); /* still, as long as nothing was dispatched */
+  CHECK(readable(fd, 0)); /* still readable, because nothing was dispatched */
   CHECK_INT(wslink_session_dispatch(session, 1, 0, NULL), 1);
-  CHECK(readable(fd, 0)); /* two are left */
+  CHECK(readable(fd, 0)); /* two events are left */
   CHECK_INT(wslink_session_dispatch(session, 1, 0, NULL), 1);
   CHECK(readable(fd, 0));
   CHECK_INT(wslink_session_dispatch(session, 5, 0, NULL), 1);
@@ -73,7 +73,7 @@ static void descriptor_is_level_triggered(void) {
   CHECK_INT(wslink_session_dispatch(session, 0, 0, NULL), 0);
   CHECK_INT(probe_calls(&p), 3);
 
-  /* A loop of nothing but poll() and dispatch. */
+  /* A loop of poll() and dispatch only. */
   begin_call(session, "test.publish", "[\"level\", 2]", &call);
   while (probe_calls(&p) < 5 || probe_calls(&call) < 1) {
     CHECK(readable(fd, -1));
@@ -93,7 +93,7 @@ static void descriptor_asked_for_when_something_waits(void) {
   publish(session, "t", 1);
   CHECK(readable(wslink_session_descriptor(session, NULL), 0));
   wslink_session_free(session);
-  CHECK_INT(p.calls, 0); /* publications that were not dispatched are not delivered by free */
+  CHECK_INT(p.calls, 0); /* free does not deliver queued publications */
   probe_end(&p, 1);
 }
 
@@ -115,10 +115,10 @@ static void wakeup_comes_once_until_dispatch(void) {
   before = probe_calls(&wakeup);
   publish(session, "t", 3);
   publish(session, "t", 1);
-  /* It had nothing, then it had something: one wakeup, however much came. */
+  /* The queue was empty, then it was not: one wakeup, for any number of events. */
   probe_wait_calls(&wakeup, before + 1);
   CHECK_INT(probe_calls(&wakeup), before + 1);
-  /* Not all was dispatched: it is told again. */
+  /* Some events were left: there is another wakeup. */
   CHECK_INT(wslink_session_dispatch(session, 2, 0, NULL), 2);
   CHECK_INT(probe_calls(&wakeup), before + 2);
   CHECK_INT(wslink_session_dispatch(session, 0, 0, NULL), 2);
@@ -195,12 +195,12 @@ static void topics_and_publish_errors(void) {
   probe_end(&other, 1);
 }
 
-/* What callbacks do inside themselves. */
+/* The actions of callbacks. */
 static void free_session(probe *p) { wslink_session_free(p->session); }
 
 static void unsubscribe(probe *p) {
   SUCCEEDS(wslink_session_unsubscribe(p->session, p->id, &err));
-  CHECK_INT(probe_drops(p), 0); /* when it returns */
+  CHECK_INT(probe_drops(p), 0); /* it is dropped when the callback returns */
 }
 
 static void nested_dispatch(probe *p) { FAILS(WSLINK_ERR_REENTRANT, wslink_session_dispatch(p->session, 0, 0, &err)); }
@@ -250,7 +250,7 @@ static void unsubscribe_in_its_own_callback(void) {
       wslink_document_unref(call_json(session, "test.publish", "[\"t\", 5]"));
     }
     probe_wait_drops(&p, 1);
-    CHECK_INT(probe_calls(&p), 1); /* not the four that came with it */
+    CHECK_INT(probe_calls(&p), 1); /* not the four publications that arrived with it */
     wslink_session_free(session);
     probe_end(&p, 1);
   }
@@ -271,8 +271,8 @@ static void waiting_is_refused_on_the_io_thread(void) {
 
 static void free_args(probe *p) { wslink_args_free(p->context); }
 
-/* On the I/O thread a call may be over before the function that made it returns: it has no use for the arguments any
- * more, and the application may free them. For the sanitizers to see. */
+/* On the I/O thread a call may complete before the function that made it returns. The library must not use the
+ * arguments after that, because the application may free them. Sanitizers detect such a use. */
 static void a_completion_may_free_the_arguments(void) {
   wslink_session *session = ready_session(protocol, WSLINK_DELIVERY_IO_THREAD);
   for (int i = 0; i < 300; i++) {
@@ -289,7 +289,7 @@ static void a_completion_may_free_the_arguments(void) {
   wslink_session_free(session);
 }
 
-/* Frees the session inside a callback and sees to it that nothing runs afterwards and all is dropped. */
+/* Frees the session inside a callback and checks that nothing runs afterwards and everything is dropped. */
 typedef enum kind { COMPLETION, PUBLICATION, STATE, PROGRESS } kind;
 
 static void free_inside(kind which, int32_t delivery) {

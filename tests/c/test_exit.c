@@ -1,6 +1,6 @@
 /*
- * The ways out of a program: each is taken many times, by a process of its own that must end with the status that it
- * chose. Without arguments this starts them all; with the name of one it takes it.
+ * The ways to end a program. Each is taken many times, in a separate process that must end with the status that it
+ * chose. Without arguments this program starts all of them; with a name it takes that way.
  */
 #define _XOPEN_SOURCE 700
 #define _DEFAULT_SOURCE /* usleep */
@@ -26,7 +26,7 @@ static wslink_session *busy_session(int32_t delivery, probe *p) {
   probe_init(p);
   SUCCEEDS(wslink_session_subscribe(session, str("t"), NULL, on_publication, p, on_drop, NULL, &err));
   begin_call(session, "test.publish", "[\"t\", 5]", p);
-  /* Not for long: a server publishes to clients that are gone until their last method has returned. */
+  /* A short time, because a server publishes to disconnected clients until their last method has returned. */
   begin_call(session, "test.sleep", "[0.3]", p);
   return session;
 }
@@ -76,8 +76,8 @@ static int exit_while_connecting(void) {
 }
 
 #ifndef __SANITIZE_THREAD__
-/* The child has none of the threads, and must not use the session; the parent notices nothing. What the child starts
- * inherits no descriptor of it. */
+/* The child has none of the library's threads and must not use the session; the parent is not affected. A program
+ * started by the child inherits no descriptor of the session. */
 static int fork_while_connected(void) {
   static probe p;
   wslink_session *session = ready_session(2, WSLINK_DELIVERY_QUEUED);
@@ -91,7 +91,7 @@ static int fork_while_connected(void) {
     child = fork();
     MUST(child >= 0);
     if (child == 0 && replaced) {
-      /* 0, 1, 2, and what ls reads; the session has five. */
+      /* Descriptors 0, 1, 2, and those of ls; the session has five. */
       execl("/bin/sh", "sh", "-c", "test $(ls /proc/self/fd | wc -l) -le 5", (char *)NULL);
       _exit(1);
     }
@@ -107,7 +107,7 @@ static int fork_while_connected(void) {
 }
 #endif
 
-/* What the destructor of a static C++ object does. Thread-local storage is gone by then. */
+/* Like the destructor of a static C++ object, which runs after thread-local storage is gone. */
 static wslink_session *to_free;
 static probe to_drop;
 
@@ -126,8 +126,8 @@ static int free_in_an_exit_handler(void) {
   return STATUS;
 }
 
-/* What a plugin does: the library comes and goes while the program runs. This program links to the library too, so
- * it is the copy at another path that is loaded; see the build. */
+/* Like a plugin, which loads and unloads the library while the program runs. This program is linked to the library too,
+ * so it loads a copy from another path; see the build. */
 #define LOAD(library, name) (*(void **)&name = dlsym(library, "wslink_" #name))
 
 static int load_and_unload(void) {
@@ -164,7 +164,7 @@ static int load_and_call_nothing(void) {
   return library && dlclose(library) == 0 ? STATUS : 1;
 }
 
-/* The resolver of this program, for the library too: it hangs until it is told to go on. Servers are named by their
+/* Replaces the resolver of this program and of the library: it hangs until it is released. Servers are named by their
  * addresses, so nothing else needs it. */
 static pthread_mutex_t resolver_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t resolver_changed = PTHREAD_COND_INITIALIZER;
@@ -191,7 +191,7 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
   return EAI_NONAME;
 }
 
-/* Freeing waits for no resolver, so its thread may still be inside the library when that is closed. */
+/* Freeing does not wait for the resolver, so its thread may still run the library's code when that is unloaded. */
 static int unload_while_resolving(void) {
   void *library = dlopen(WSLINK_TEST_COPY, RTLD_NOW | RTLD_LOCAL);
   int32_t (*config_new)(const char *, wslink_config **, wslink_error **);
@@ -220,7 +220,7 @@ static int unload_while_resolving(void) {
   resolver_reach(MAY_GO_ON);
   resolver_wait(WENT_ON);
   pthread_mutex_unlock(&resolver_lock);
-  /* Until the thread has left the library, and ended. */
+  /* Wait until the thread has left the library and ended. */
   for (int i = 0; i < 10000 && thread_named("wslink-resolve"); i++) {
     usleep(1000);
   }
@@ -239,7 +239,7 @@ static const struct way {
     {"exit_while_connecting", exit_while_connecting},
     {"free_in_an_exit_handler", free_in_an_exit_handler},
 #ifndef __SANITIZE_THREAD__
-    /* ThreadSanitizer does not know what to do in the child of a program with threads. */
+    /* ThreadSanitizer does not support the child of a program with threads. */
     {"fork_while_connected", fork_while_connected},
 #endif
     {"load_and_unload", load_and_unload},

@@ -1,4 +1,4 @@
-/* Calls and values against the real servers: everything that the C API gives and takes, bit for bit. */
+/* Calls and values with the real servers: every value that the C API sends and receives, bit for bit. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -33,7 +33,7 @@ static bool text_is(wslink_value value, const char *expected) {
          memcmp(text.ptr, expected, text.len) == 0;
 }
 
-/* Calls with built arguments, which are emptied. */
+/* Calls with built arguments; each call empties them. */
 static const wslink_document *call(const char *method, wslink_args *args) {
   const wslink_document *reply = NULL;
   SUCCEEDS(wslink_session_call_wait(session, str(method), args, NULL, &reply, &err));
@@ -99,12 +99,12 @@ static void floats(void) {
   CHECK(!wslink_value_at(list, n, &element));
   CHECK(wslink_value_copy_floats(list, narrow, 32, &count) && narrow[6] == 0.1f);
   CHECK(!wslink_value_copy_int64s(list, integers, 32, &count));
-  /* Too small a buffer gets what fits, and the whole count. */
+  /* Too small a buffer gets the values that fit, and the full count. */
   memset(out, 0, sizeof out);
   CHECK(wslink_value_copy_doubles(list, out, 2, &count) && count == n && isinf(out[1]) && out[2] == 0);
   wslink_document_unref(reply);
 
-  /* And back, in one step, one by one, and as floats. */
+  /* Send them back: in one step, one by one, and as floats. */
   SUCCEEDS(wslink_args_add_doubles(args, expected, n, &err));
   for (size_t i = 0; i < n; i++) {
     SUCCEEDS(wslink_args_add_double(args, expected[i], &err));
@@ -151,7 +151,7 @@ static void integers(void) {
   CHECK_INT(wslink_value_kind(at(list, n)), WSLINK_KIND_UINT);
   CHECK(wslink_value_get_uint(at(list, n), &u64) && u64 == UINT64_MAX);
   CHECK(!wslink_value_get_int(at(list, n), &i64));
-  CHECK(!wslink_value_copy_int64s(list, out, 32, &count)); /* for the last one */
+  CHECK(!wslink_value_copy_int64s(list, out, 32, &count)); /* the last value does not fit */
   wslink_document_unref(reply);
 
   SUCCEEDS(wslink_args_add_int64s(args, expected, n, &err));
@@ -215,7 +215,7 @@ static void strings_bools_and_null(void) {
   CHECK(wslink_value_get_bool(at(list, 2), &b) && !b);
   CHECK(wslink_value_is_null(at(list, 3)) && !wslink_value_is_null(at(list, 2)));
   CHECK(text_is(at(find(at(list, 4), "k"), 1), "\xc3\xa9"));
-  /* The root is the whole message. */
+  /* The root of a reply is the whole message. */
   CHECK(wslink_value_size(find(find(wslink_document_root(reply), "result"), "args")) == 5);
   CHECK(wslink_document_wire_size(reply) > 40);
   wslink_document_unref(reply);
@@ -262,7 +262,7 @@ static void containers_and_keywords(void) {
   CHECK(wslink_iter_next(&each, &key, &value) && text_is(key, "a"));
   CHECK(wslink_iter_next(&each, NULL, &value) && !wslink_iter_next(&each, &key, &value));
 
-  /* The arguments are empty after the call, and what came can be sent on. */
+  /* The arguments are empty after the call, and the reply can be sent on. */
   SUCCEEDS(wslink_args_add_value(args, find(result, "kwargs"), &err));
   wslink_document_unref(reply);
   reply = call("test.echo", args);
@@ -321,7 +321,7 @@ static void attachments_in(void) {
   CHECK_INT(wslink_value_kind(wslink_document_result(reply)), WSLINK_KIND_BYTES);
   CHECK(wslink_value_get_bytes(wslink_document_result(reply), &data) && is_pattern(data, 3000000, 5));
   CHECK(wslink_value_get_buffer(wslink_document_result(reply), &kept));
-  CHECK(wslink_buffer_data(kept) == data.ptr); /* not copied */
+  CHECK(wslink_buffer_data(kept) == data.ptr); /* no copy */
   CHECK(wslink_buffer_ref(kept) == kept);
   wslink_document_unref(reply);
   wslink_buffer_unref(kept);
@@ -345,7 +345,7 @@ static void attachments_in(void) {
     wslink_document_unref(reply);
   }
   close_session();
-  /* They outlive document, JSON text and session. */
+  /* The buffers outlive document, JSON text and session. */
   data.ptr = wslink_buffer_data(kept);
   data.len = wslink_buffer_size(kept);
   CHECK(is_pattern(data, 3000000, 5));
@@ -381,7 +381,7 @@ static void attachments_out(void) {
   SUCCEEDS(wslink_args_add_json_keywords(args, str(json), &err));
   CHECK(probe_drops(&released) == 0 && probe_drops(&attached) == 0);
   reply = call("test.echo", args);
-  /* The reply is here, so the library needs them no more. */
+  /* The reply has arrived, so the library has released them. */
   probe_wait_drops(&released, 1);
   probe_wait_drops(&attached, 1);
   list = find(wslink_document_result(reply), "args");
@@ -395,7 +395,7 @@ static void attachments_out(void) {
   probe_end(&released, 1);
   probe_end(&attached, 1);
 
-  /* Too large for a server of protocol 1: refused here, nothing is lost, and the session lives on. */
+  /* Too large for a server of protocol 1: refused locally, and the session goes on. */
   if (protocol == 1) {
     char *large = calloc(1, 5000000);
     const wslink_document *none = NULL;
@@ -433,6 +433,8 @@ static void errors_of_the_server(void) {
   CHECK(wslink_error_remote_code(e, &code) && code == -32001);
   CHECK(wslink_error_remote_data(e, &data) && text_is(find(data, "method"), "test.raise"));
   CHECK(wslink_value_kind(find(data, "trace")) > 0);
+  CHECK(wslink_error_remote_value(e, &data) && text_is(find(data, "message"), "Exception raised"));
+  CHECK(text_is(find(find(data, "data"), "method"), "test.raise"));
   {
     /* The data lives as long as any copy of the error. */
     wslink_error *copy = wslink_error_clone(e);
@@ -446,13 +448,48 @@ static void errors_of_the_server(void) {
   close_session();
 }
 
+/* The default timeout of the session, and calls that override it. */
+static void a_timeout_for_all_calls(void) {
+  wslink_call_options options = WSLINK_CALL_OPTIONS_INIT;
+  const wslink_document *reply = NULL;
+  probe late;
+  probe_init(&late);
+  for (int round = 0; round < 2; round++) {
+    wslink_config *config = new_config(protocol);
+    wslink_args *args = wslink_args_new();
+    wslink_session *limited;
+    SUCCEEDS(wslink_config_set_call_timeout(config, 20, &err));
+    if (round == 1) {
+      SUCCEEDS(wslink_config_set_call_timeout(config, 0, &err)); /* removes the default */
+    }
+    limited = session_of(config);
+    SUCCEEDS(wslink_session_connect_wait(limited, &err));
+    /* This call must not time out, because a server answers the calls of a session one after the other. */
+    options.timeout_ms = round == 0 ? WSLINK_NO_TIMEOUT : 0;
+    SUCCEEDS(wslink_args_add_double(args, 0.1, &err));
+    SUCCEEDS(wslink_session_call_wait(limited, str("test.sleep"), args, &options, &reply, &err));
+    wslink_document_unref(reply);
+    if (round == 0) {
+      SUCCEEDS(wslink_args_add_int(args, 60, &err));
+      SUCCEEDS(wslink_session_call(limited, str("test.sleep"), args, NULL, on_completion, &late, on_drop, NULL, &err));
+      dispatch_until(limited, &late, 1);
+      CHECK_INT(late.last, WSLINK_ERR_TIMEOUT);
+      SUCCEEDS(wslink_args_add_int(args, 60, &err));
+      FAILS(WSLINK_ERR_TIMEOUT, wslink_session_call_wait(limited, str("test.sleep"), args, NULL, &reply, &err));
+    }
+    wslink_args_free(args);
+    wslink_session_free(limited);
+  }
+  probe_end(&late, 1);
+}
+
 static void timeouts(void) {
   wslink_call_options options = WSLINK_CALL_OPTIONS_INIT;
   const wslink_document *reply = NULL;
   wslink_args *args = wslink_args_new();
   probe late;
 
-  /* Much longer than the test takes: the reply cannot come first. */
+  /* Much longer than the test, so that the reply cannot arrive first. */
   probe_init(&late);
   open_session();
   options.timeout_ms = 20;
@@ -480,7 +517,7 @@ static void cancel_and_statistics(void) {
   CHECK(wslink_session_cancel(session, id));
   CHECK(!wslink_session_cancel(session, id));
   CHECK(!wslink_session_cancel(session, id + 1000));
-  CHECK_INT(probe_calls(&cancelled), 0); /* not from inside */
+  CHECK_INT(probe_calls(&cancelled), 0); /* not completed inside the function */
   dispatch_until(session, &cancelled, 1);
   CHECK_INT(cancelled.last, WSLINK_ERR_CANCELLED);
 
@@ -490,7 +527,7 @@ static void cancel_and_statistics(void) {
   dispatch_until(session, &wanted, 1);
   CHECK_INT(wanted.last, WSLINK_OK);
   CHECK(!wslink_session_cancel(session, id));
-  /* The reply that nobody waited for has come before this one. */
+  /* The reply to the cancelled call has arrived before this one. */
   SUCCEEDS(wslink_session_stats(session, &stats, &err));
   CHECK_INT(stats.late_replies, 1);
   CHECK_INT(stats.calls, 2);
@@ -510,7 +547,7 @@ static void the_end_of_a_session(void) {
   probe_init(&again);
   open_session();
   begin_call(session, "test.sleep", "[60]", &pending);
-  /* The server is busy with that call and will not agree. */
+  /* The server is busy with that call and will not answer the Close frame. */
   SUCCEEDS(wslink_session_close_wait(session, 100, &err));
   dispatch_until(session, &pending, 1);
   CHECK_INT(pending.last, WSLINK_ERR_CLOSED);
@@ -519,13 +556,13 @@ static void the_end_of_a_session(void) {
   FAILS(WSLINK_ERR_CLOSED, wslink_session_call_wait(session, str("test.echo"), NULL, NULL, &reply, &err));
   SUCCEEDS(wslink_session_close(session, 0, &err));
 
-  /* And once more: the same session connects again. A second connect in between is refused. */
+  /* The same session connects again. A second connect meanwhile is refused. */
   SUCCEEDS(wslink_session_connect_wait(session, &err));
   FAILS(WSLINK_ERR_STATE, wslink_session_connect(session, &err));
   FAILS(WSLINK_ERR_STATE, wslink_session_connect_wait(session, &err));
   begin_call(session, "test.sleep", "[60]", &again);
   wslink_session_free(session);
-  /* Completed inside of free. */
+  /* Completed before free returns. */
   CHECK(probe_calls(&again) == 1 && again.last == WSLINK_ERR_CLOSED);
   probe_end(&pending, 1);
   probe_end(&refused, 1);
@@ -578,6 +615,54 @@ static void the_same_json_in_both(void) {
   close_session();
 }
 
+/* A token that has expired, and its successor. */
+typedef struct tokens {
+  int asked;
+  int32_t reasons[2];
+  uint32_t numbers[2];
+  bool on_this_thread;
+  pthread_t thread;
+} tokens;
+
+static bool renew(void *user, wslink_attempt *attempt, uint32_t number, const wslink_error *reason) {
+  tokens *t = user;
+  if (t->asked < 2) {
+    t->reasons[t->asked] = reason ? wslink_error_code(reason) : 0;
+    t->numbers[t->asked] = number;
+  }
+  t->on_this_thread = pthread_equal(t->thread, pthread_self());
+  t->asked++;
+  SUCCEEDS(wslink_attempt_set_secret(attempt, t->asked == 1 ? "expired" : "wslink-secret", &err));
+  SUCCEEDS(wslink_attempt_set_header(attempt, "X-Token", "1", &err));
+  SUCCEEDS(wslink_attempt_set_header(attempt, "X-Token", NULL, &err));
+  SUCCEEDS(wslink_attempt_set_url(attempt, server_url(protocol), &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_attempt_set_url(attempt, "http://localhost", &err));
+  FAILS(WSLINK_ERR_ARGUMENT, wslink_attempt_set_header(attempt, "Host", "h", &err));
+  FAILS(WSLINK_ERR_NULL, wslink_attempt_set_secret(attempt, NULL, &err));
+  return t->asked <= 2;
+}
+
+static void a_refused_secret_is_renewed(void) {
+  wslink_reconnect_options options = WSLINK_RECONNECT_OPTIONS_INIT;
+  wslink_config *config = new_config(protocol);
+  tokens t;
+  memset(&t, 0, sizeof t);
+  t.thread = pthread_self();
+  options.first_delay_ms = 1;
+  options.at_first = 1;
+  SUCCEEDS(wslink_config_set_reconnect(config, &options, &err));
+  SUCCEEDS(wslink_config_before_attempt(config, renew, &t, NULL, &err));
+  session = session_of(config);
+  SUCCEEDS(wslink_session_connect_wait(session, &err));
+  CHECK_INT(t.asked, 2);
+  CHECK(t.reasons[0] == 0 && t.reasons[1] == WSLINK_ERR_AUTH && t.numbers[0] == 0 && t.numbers[1] == 1);
+  CHECK(!t.on_this_thread);
+  /* The callback refuses the third attempt. */
+  SUCCEEDS(wslink_session_close_wait(session, 5000, &err));
+  FAILS(WSLINK_ERR_CANCELLED, wslink_session_connect_wait(session, &err));
+  wslink_session_free(session);
+}
+
 int main(int argc, char **argv) {
   static const test tests[] = {
       TEST(what_is_known_of_the_server),
@@ -590,9 +675,11 @@ int main(int argc, char **argv) {
       TEST(attachments_out),
       TEST(errors_of_the_server),
       TEST(timeouts),
+      TEST(a_timeout_for_all_calls),
       TEST(cancel_and_statistics),
       TEST(the_end_of_a_session),
       TEST(refusals),
+      TEST(a_refused_secret_is_renewed),
       TEST(the_same_json_in_both),
   };
   return run_tests_twice(argc, argv, tests, sizeof tests / sizeof *tests);

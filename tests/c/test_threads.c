@@ -83,7 +83,7 @@ static void *call_many(void *of) {
 static void *dispatch_some(void *of) {
   worker *w = of;
   while (probe_drops(w->probe) < THREADS * CALLS) {
-    /* With an end, because another thread may run the last one. */
+    /* With a timeout, because another thread may run the last callback. */
     SUCCEEDS(wslink_session_dispatch(w->session, 7, 20, &err));
   }
   return NULL;
@@ -111,11 +111,11 @@ static void calls_from_eight_threads_dispatched_by_two(void) {
   CHECK_INT(probe_calls(&p), THREADS * CALLS);
   wslink_session_free(session);
   CHECK_INT(probe_drops(&p), THREADS * CALLS);
-  p.calls_after_drop = 0; /* it is shared by all of them */
+  p.calls_after_drop = 0; /* all calls share the probe */
   probe_end(&p, THREADS * CALLS);
 }
 
-/* Each call has a probe of its own, which must see exactly one completion. */
+/* Each call has its own probe, which must see exactly one completion. */
 static void *call_and_cancel(void *of) {
   worker *w = of;
   for (int i = 0; i < CALLS; i++) {
@@ -179,11 +179,11 @@ static void free_waits_for_a_callback_on_another_thread(void) {
     start(&freer, free_it);
     probe_let_go(&p);
     join(&freer);
-    CHECK_INT(freer.result, 1); /* the callback had returned when free did */
+    CHECK_INT(freer.result, 1); /* the callback had returned before free did */
     CHECK_INT(probe_drops(&p), 1);
     if (delivery == WSLINK_DELIVERY_QUEUED) {
       join(&dispatcher);
-      /* The callback may have returned before free had stopped the session. */
+      /* The callback may have returned before free stopped the session. */
       CHECK(dispatcher.result == 1 || dispatcher.result == WSLINK_ERR_CLOSED);
     }
     probe_end(&p, 1);
@@ -238,13 +238,13 @@ static bool sleeps(int thread) {
   return state == 'S';
 }
 
-/* A thread that waits in dispatch does not keep free from ending, and learns of it. */
+/* A thread that waits in dispatch does not block free, and gets an error. */
 static void free_ends_a_dispatch_that_waits(void) {
   worker w;
   int thread;
   memset(&w, 0, sizeof w);
   w.session = ready_session(protocol, WSLINK_DELIVERY_QUEUED);
-  /* The changes of state are in the queue when this reply is here. */
+  /* The changes of state are queued before this reply. */
   wslink_document_unref(call_json(w.session, "test.echo", "[]"));
   while (wslink_session_dispatch(w.session, 0, 0, NULL) > 0) {
   }
@@ -264,7 +264,7 @@ static void *call_until_refused(void *of) {
   do {
     code = wslink_session_call(w->session, str("test.echo"), NULL, NULL, on_completion, w->probe, on_drop, NULL, NULL);
     w->accepted += code == WSLINK_OK;
-    w->result++; /* each try is one drop */
+    w->result++; /* each attempt drops its data once */
   } while (code == WSLINK_OK);
   CHECK_INT(code, WSLINK_ERR_CLOSED);
   return NULL;
@@ -291,11 +291,11 @@ static void close_races_with_calls(void) {
   }
   wslink_session_free(session);
   CHECK_INT(probe_calls(&p), accepted);
-  p.calls_after_drop = 0; /* it is shared by all of them */
+  p.calls_after_drop = 0; /* all calls share the probe */
   probe_end(&p, tries);
 }
 
-/* Documents and buffers are shared by threads: read, referenced and released at once. */
+/* Threads share documents and buffers: they read, reference and release them at the same time. */
 static void *read_and_unref(void *of) {
   worker *w = of;
   const wslink_document *document = w->probe->document;

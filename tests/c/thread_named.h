@@ -1,4 +1,4 @@
-/* Threads of this process by their names, which Linux knows. */
+/* Finds threads of this process by their names in /proc. */
 #ifndef WSLINK_TESTS_THREAD_NAMED_H
 #define WSLINK_TESTS_THREAD_NAMED_H
 
@@ -19,7 +19,7 @@ static bool thread_named(const char *name) {
     char path[300], line[32] = "";
     FILE *file;
     snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-    file = fopen(path, "r"); /* it may just have ended */
+    file = fopen(path, "r"); /* fails if the thread has just ended */
     if (file) {
       found = fgets(line, sizeof line, file) && strncmp(line, name, strlen(name)) == 0;
       fclose(file);

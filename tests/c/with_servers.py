@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs a command with the real test servers beside it.
+"""Runs a command while the real test servers run.
 
     with_servers.py [--venvs DIR] [--only v1|v2] [--each PLACEHOLDER] -- command argument...
 
@@ -21,14 +21,14 @@ APP = ROOT / "tests" / "servers" / "app.py"
 
 
 class Server:
-    """A server process on a port that the system picked; it ends with this process."""
+    """A server process on a port that the system chose. It ends with this process."""
 
     def __init__(self, venvs, name):
         self.name = name
         python = venvs / name / "bin" / "python"
         if not python.exists():
             sys.exit(f"with_servers: {python} is missing; run scripts/setup-servers")
-        # What it says of errors that the tests provoke is of interest only if something fails.
+        # The tests provoke errors in the server, so its output is shown only if a test fails.
         self.errors = tempfile.TemporaryFile("w+")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             [python, APP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
@@ -43,21 +43,21 @@ class Server:
         self.url = f"ws://127.0.0.1:{line.split()[1]}/ws"
 
     def stop(self):
-        """End it; True if it was alive until now."""
+        """Ends the server. Returns whether it was still running."""
         alive = self.process.poll() is None
         self.process.stdin.close()
-        self.process.stdout.read()  # to its end: nothing is lost in a broken pipe
+        self.process.stdout.read()  # until its end, so that the server gets no broken pipe
         self.process.wait()
         return alive
 
     def show_errors(self):
-        """Print what the server wrote to stderr."""
+        """Print the server's stderr."""
         self.errors.seek(0)
         print(f"--- stderr of the server {self.name}:", self.errors.read(), sep="\n", file=sys.stderr)
 
 
 def describe(status):
-    """What a negative status of subprocess means."""
+    """The exit status of a process as text; subprocess reports a signal as a negative status."""
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 

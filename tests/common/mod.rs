@@ -1,6 +1,7 @@
-//! What the tests share: real servers from PyPI, started and stopped by their process.
+//! Helpers of the tests: real servers from PyPI, which run while their object lives.
 #![allow(dead_code)] // Each test file uses a part.
 
+pub mod certificates;
 pub mod scripted;
 
 use std::io::{BufRead, BufReader};
@@ -11,13 +12,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use wslink::{Config, Session};
 
-/// Long enough for anything on a loaded machine; what takes longer hangs.
+/// A timeout that is long enough on a loaded machine: whatever takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The real servers, each in its own virtual environment (`scripts/setup-servers`).
 pub const VERSIONS: [&str; 3] = ["v1", "v2", "v2.2"];
 
-/// A real wslink server, or its relay. Ends when dropped: its standard input closes.
+/// A real wslink server, or its relay. It ends when this is dropped, because its standard input closes.
 pub struct Server {
     child: Child,
     pub port: u16,
@@ -28,7 +29,7 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn python(version: &str) -> PathBuf {
+pub fn python(version: &str) -> PathBuf {
     let venvs = std::env::var_os("WSLINK_VENVS").map_or_else(|| repository().join("target/venvs"), PathBuf::from);
     let python = venvs.join(version).join("bin/python");
     assert!(python.exists(), "{} is missing: run scripts/setup-servers", python.display());
@@ -60,7 +61,7 @@ impl Server {
             let mut reader = BufReader::new(stdout);
             let _ = reader.read_line(&mut line);
             let _ = send.send(line);
-            // Goes on reading, so that the server never blocks on its output.
+            // Read on, so that the server never blocks on its output.
             let _ = std::io::copy(&mut reader, &mut std::io::sink());
         });
         let line = ready.recv_timeout(PATIENCE).expect("the server says that it is ready");
@@ -78,12 +79,12 @@ impl Server {
         connected(Config::new(&self.url()).unwrap())
     }
 
-    /// Its process.
+    /// The id of its process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends the server as the kernel would.
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -103,16 +104,16 @@ impl Drop for Server {
     }
 }
 
-/// A port for a server that comes and goes, or never comes; each time another one. Not one of those that the system
-/// gives to clients: one of them, of this test or of any other program, could have it while the server is away, and
-/// would even be connected to itself.
+/// A port for a server that is started later, or never; each call returns another port. The ports are outside the range that the
+/// system gives to clients: otherwise any program could take the port while the server is away, and a client could even connect
+/// to itself.
 pub fn port_of_its_own() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 2000;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let for_clients = range.ok().and_then(|range| range.split_whitespace().next()?.parse().ok()).unwrap_or(32_768);
     assert!(for_clients > FIRST, "all ports are for clients: from {for_clients}");
-    // Processes that run at the same time begin at different ones.
+    // Processes that run at the same time begin at different ports.
     let begin = std::process::id().wrapping_mul(16);
     let mut ports = std::iter::repeat_with(|| begin.wrapping_add(NEXT.fetch_add(1, Relaxed)))
         .map(|n| (FIRST + n % (for_clients - FIRST)) as u16);
@@ -127,24 +128,13 @@ pub fn connected(config: Config) -> Session {
     session
 }
 
-/// Waits until something has come about.
+/// Waits until the condition holds.
 pub fn eventually(mut has: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !has() {
         assert!(Instant::now() < end, "it does not come about within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// What Linux says of a thread, which is named by what `/proc/thread-self` is to it.
-pub fn thread_status(thread: &Path, of: &str) -> String {
-    let status = std::fs::read_to_string(Path::new("/proc").join(thread).join("status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix(of)).unwrap().trim().to_owned()
-}
-
-/// How often a thread has slept.
-pub fn sleeps(thread: &Path) -> u64 {
-    thread_status(thread, "voluntary_ctxt_switches:").parse().unwrap()
 }
 
 /// The pattern of `test.bytes` (`tests/servers/values.py`).

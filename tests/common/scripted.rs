@@ -1,9 +1,9 @@
-//! A WebSocket server that does exactly what a test says, byte by byte: what real servers do rarely,
-//! in other versions, or never. One thread per connection; a panic in it fails the test.
+//! A WebSocket server that a test scripts byte by byte. It plays what real servers do rarely, in other versions, or never. It
+//! has one thread per connection; a panic in that thread fails the test.
 
 use rmpv::Value as Pack;
 use serde_json::{Value as Json, json};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub enum Frame {
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>),
-    /// TCP is over.
+    /// The end of the TCP connection.
     End,
 }
 
@@ -41,11 +41,11 @@ pub struct Call {
     pub method: String,
     pub args: Json,
     pub kwargs: Json,
-    /// The generation it came in.
+    /// The generation of its encoding.
     pub protocol: Protocol,
 }
 
-/// The server. To be declared before the session that connects to it, so that it is dropped after it.
+/// The server. Declare it before the session that connects to it, so that it is dropped after the session.
 pub struct ScriptedServer {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -54,7 +54,7 @@ pub struct ScriptedServer {
 }
 
 impl ScriptedServer {
-    /// `script` plays one connection; the first one has number 1. The connection ends with it.
+    /// `script` plays one connection; the first connection has number 1. The connection ends when `script` returns.
     pub fn start(script: impl Fn(&mut Conn, usize) + Send + Sync + 'static) -> ScriptedServer {
         ScriptedServer::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), script)
     }
@@ -79,7 +79,7 @@ impl ScriptedServer {
         ScriptedServer { address, stop, accepted, acceptor: Some(acceptor) }
     }
 
-    /// How many connections there were.
+    /// The number of accepted connections.
     pub fn accepted(&self) -> usize {
         self.accepted.load(SeqCst)
     }
@@ -92,7 +92,7 @@ impl ScriptedServer {
         format!("ws://{}/ws", self.address)
     }
 
-    /// Options for a session that speaks this generation, or finds out.
+    /// A configuration for a session with this generation, or with detection.
     pub fn config(&self, protocol: impl Into<Option<Protocol>>) -> Config {
         let mut config = Config::new(&self.url()).unwrap();
         config.session.protocol = protocol.into();
@@ -124,14 +124,15 @@ pub struct Conn {
     buffer: Vec<u8>,
     /// The head of the upgrade request.
     pub request: String,
-    /// What `message` and its relatives speak; set by the hellos.
+    /// The generation in which `message` and its relatives encode; the hello functions set it.
     pub protocol: Protocol,
     /// Attachments of the client (generation 1), in the order of arrival.
     pub attachments: Vec<(String, Vec<u8>)>,
     announced: VecDeque<String>,
     /// Headers of the chunks of the client: offset, data size, total.
     pub chunks: Vec<(u32, usize, u32)>,
-    partial: Vec<u8>,
+    /// Unfinished messages of the client, by message id.
+    pub partial: HashMap<u32, Vec<u8>>,
     next_chunk: u32,
 }
 
@@ -148,7 +149,7 @@ impl Conn {
             attachments: Vec::new(),
             announced: VecDeque::new(),
             chunks: Vec::new(),
-            partial: Vec::new(),
+            partial: HashMap::new(),
             next_chunk: 1000,
         }
     }
@@ -186,7 +187,7 @@ impl Conn {
         lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
     }
 
-    /// What a server answers to the request that was read.
+    /// The answer of a server to the request that was read.
     pub fn switching(&self) -> String {
         let key = self.header("Sec-WebSocket-Key").expect("an upgrade request");
         let accept = derive_accept_key(key.as_bytes());
@@ -209,13 +210,12 @@ impl Conn {
         self.raw(answer);
     }
 
-    /// Writes bytes. What the client does not want any more is lost, as in a real server; the next read
-    /// shows the end.
+    /// Writes bytes. Bytes that the client does not read are lost, as with a real server; the next read then returns the end.
     pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    /// The beginning of a frame: `first` is FIN, reserved bits and opcode.
+    /// A frame header: `first` has FIN, reserved bits and opcode.
     pub fn frame_head(first: u8, len: u64) -> Vec<u8> {
         let mut head = vec![first];
         match len {
@@ -251,7 +251,7 @@ impl Conn {
         self.send(FIN | BINARY, data);
     }
 
-    /// A message in fragments; `between` is called after each but the last.
+    /// A message in fragments; `between` is called after each fragment except the last.
     pub fn fragments(&mut self, opcode: u8, parts: &[&[u8]], mut between: impl FnMut(&mut Conn)) {
         for (i, part) in parts.iter().enumerate() {
             let last = i + 1 == parts.len();
@@ -268,19 +268,19 @@ impl Conn {
         self.send(FIN | CLOSE, &payload);
     }
 
-    /// A ping, and the wait for its pong; nothing else may come before it.
+    /// Sends a ping and waits for its pong; the client must not send anything else first.
     pub fn ping_and_wait(&mut self, payload: &[u8]) {
         self.send(FIN | PING, payload);
         assert_eq!(self.frame(), Frame::Pong(payload.to_vec()));
     }
 
-    /// A chunk of generation 2, with any header.
+    /// A chunk of generation 2 with any header.
     pub fn chunk(&mut self, id: u32, offset: u32, total: u32, data: &[u8]) {
         let bytes = chunk(id, offset, total, data);
         self.binary(&bytes);
     }
 
-    /// A whole message, in the generation of the session, with its members in the order of real servers.
+    /// A whole message in the generation of the session, with its members in the order of real servers.
     pub fn message(&mut self, message: &Json) {
         let members = message.as_object().map(|members| {
             let place = |key: &str| ["wslink", "id", "method"].iter().position(|first| *first == key).unwrap_or(9);
@@ -365,8 +365,8 @@ impl Conn {
         })
     }
 
-    /// The next call of the client, whatever the generation; pings and a Close are answered as real
-    /// servers do. `None`: the connection is over.
+    /// The next call of the client in either generation. Pings and a Close frame are answered as real servers do. `None` means
+    /// that the connection has ended.
     pub fn call(&mut self) -> Option<Call> {
         loop {
             match self.frame() {
@@ -400,19 +400,20 @@ impl Conn {
     fn add_chunk(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
         let word = |i: usize| u32::from_le_bytes(chunk[i..i + 4].try_into().unwrap());
         self.chunks.push((word(4), chunk.len() - 12, word(8)));
-        assert_eq!(word(4) as usize, self.partial.len(), "chunks come in order");
-        self.partial.extend_from_slice(&chunk[12..]);
-        (self.partial.len() == word(8) as usize).then(|| std::mem::take(&mut self.partial))
+        let partial = self.partial.entry(word(0)).or_default();
+        assert_eq!(word(4) as usize, partial.len(), "chunks come in order");
+        partial.extend_from_slice(&chunk[12..]);
+        if partial.len() == word(8) as usize { self.partial.remove(&word(0)) } else { None }
     }
 
-    /// The handshake and a hello that is answered as a server of this generation does. Returns the hello.
+    /// The WebSocket handshake, and a hello that is answered like a server of this generation. Returns the hello.
     pub fn hello(&mut self, protocol: Protocol) -> Call {
         self.accept();
         self.answer_hello(protocol)
     }
 
-    /// Answers probes (generation 1) and the hello; ignores what is not for this generation, as very
-    /// old servers of generation 1 and all of generation 2 do.
+    /// Answers probes (generation 1) and the hello. Ignores messages of the other generation, like very old servers of generation 1
+    /// and all servers of generation 2.
     pub fn answer_hello(&mut self, protocol: Protocol) -> Call {
         self.protocol = protocol;
         loop {
@@ -446,12 +447,12 @@ impl Conn {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 
-    /// The end of the script will reset TCP (RST).
+    /// The connection will be reset (RST) when the script ends.
     pub fn reset_at_end(&mut self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     }
 
-    /// The client has not read what was sent so far and the socket takes no more: for tests of reading.
+    /// The socket takes no more data, because the client has not read: for tests of reading.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
@@ -484,14 +485,14 @@ fn decoded(message: Json, protocol: Protocol) -> Call {
     }
 }
 
-/// As msgpack; `{"$bytes": "<hex>"}` stands for binary data.
+/// Encodes as msgpack; `{"$bytes": "<hex>"}` stands for binary data.
 pub fn pack(value: &Json) -> Vec<u8> {
     let mut bytes = Vec::new();
     rmpv::encode::write_value(&mut bytes, &to_pack(value)).unwrap();
     bytes
 }
 
-/// From msgpack, with binary data as in [`pack`].
+/// Decodes msgpack, with binary data as in [`pack`].
 pub fn unpack(mut bytes: &[u8]) -> Json {
     let value = rmpv::decode::read_value(&mut bytes).expect("msgpack");
     assert!(bytes.is_empty(), "bytes after the message");

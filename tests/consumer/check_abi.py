@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The C ABI as text, so that a change of it is seen: constants, structs with their layout, callbacks, functions.
+"""Lists the C ABI as text, so that a change is visible: constants, structs with their layout, callbacks, functions.
 
-    check_abi.py listed HEADER C-COMPILER ABI VERSION LISTING    the listing is that of the header
+    check_abi.py listed HEADER C-COMPILER ABI VERSION LISTING    the listing matches the header
                                                                  (WSLINK_BLESS=1 in the environment writes it)
-    check_abi.py compatible SOURCE-FOLDER                        the listing and docs/symbols.txt go on from those of
-                                                                 the last release, the last tag v*
-    check_abi.py prove HEADER C-COMPILER                         changes of the header are seen for what they are
+    check_abi.py compatible SOURCE-FOLDER                        the listing and docs/symbols.txt are compatible with
+                                                                 those of the last release, the last tag v*
+    check_abi.py prove HEADER C-COMPILER                         changes of the header are detected and classified
 """
 
 import os
@@ -18,12 +18,12 @@ from pathlib import Path
 TITLE = """\
 # The C ABI on 64-bit systems, made by tests/consumer/check_abi.py from wslink.h; docs/abi.md tells what may change.
 """
-# Not part of the ABI: the version, and what is only text for the compiler.
+# Not part of the ABI: the version, and macros that are only text for the compiler.
 OTHER_MACROS = r"WSLINK_(H|API|STR_FROM|VERSION_\w+|\w+_INIT)$"
 
 
 def parse(header):
-    """The declarations of a header that cbindgen wrote: (constants, handles, structs, callbacks, functions)."""
+    """The declarations of a header from cbindgen: (constants, handles, structs, callbacks, functions)."""
     text = re.sub(r"/\*.*?\*/|//[^\n]*", "", header, flags=re.S)
     text = re.sub(r"#ifndef WSLINK_STR_FROM.*?#endif", "", text, flags=re.S)  # an inline function
     macros = re.findall(r"^#define (\w+)\b(?!\()", text, flags=re.M)
@@ -60,11 +60,11 @@ def without_names(parameters):
 
 
 def listing(header, compiler, abi, version):
-    """The text for a header; the compiler is asked for values and layouts."""
+    """The listing of a header; the compiler supplies values and layouts."""
     constants, handles, structs, callbacks, functions = parse(header)
     prints = [f'printf("constant {name} = %lld\\n", (long long){name});' for name in constants]
     for name, members in structs.items():
-        # One that begins with its size gets new members at its end.
+        # A struct that begins with its size may get new members at its end.
         size = "grows" if members[0] == ("size_t", "size") else "%zu bytes"
         values = f"_Alignof({name})" if size == "grows" else f"sizeof({name}), _Alignof({name})"
         prints.append(f'printf("struct {name}: {size}, aligned to %zu\\n", {values});')
@@ -88,7 +88,7 @@ def listing(header, compiler, abi, version):
 
 
 def lost(old, new):
-    """What was promised in the old listing and is no longer so in the new one; additions are no loss."""
+    """The lines of the old listing that the new one lacks; additions are compatible."""
     old, new = ([line for line in text.splitlines() if not line.startswith("#")] for text in (old, new))
     if old[0] != new[0]:
         print(f"a new ABI: {old[0]}, now {new[0]}")
@@ -97,7 +97,7 @@ def lost(old, new):
 
 
 def listed(header, compiler, abi, version, path):
-    """The committed listing is that of the header."""
+    """Check that the committed listing matches the header."""
     made = listing(Path(header).read_text(), compiler, abi, version)
     if os.environ.get("WSLINK_BLESS"):
         Path(path).write_text(made)
@@ -112,7 +112,7 @@ def listed(header, compiler, abi, version, path):
 
 
 def compatible(root):
-    """The committed lists keep what those of the last release promised."""
+    """Check that the committed lists are compatible with those of the last release."""
 
     def git(*arguments):
         done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=False)
@@ -143,12 +143,12 @@ def compatible(root):
 
 
 def number(version):
-    """A version that can be compared."""
+    """A version as a tuple that can be compared."""
     return [int(part) for part in re.match(r"\d+\.\d+\.\d+", version)[0].split(".")]
 
 
 def prove(header, compiler):
-    """Changes the header in memory, one change at a time."""
+    """Change the header in memory, one change at a time, and check what the listing shows."""
     text = Path(header).read_text()
     before = listing(text, compiler, "1", "1.0.0")
     changes = [  # what, pattern, replacement, seen in the listing, breaks programs
@@ -180,7 +180,7 @@ def prove(header, compiler):
 
 
 def main():
-    """One check."""
+    """Run one check."""
     checks = {"listed": (listed, 5), "compatible": (compatible, 1), "prove": (prove, 2)}
     check, arguments = checks.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
     if check is None or len(sys.argv) - 2 != arguments:

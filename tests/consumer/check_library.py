@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checks of the built library and its header that no compiler makes.
+"""Checks the built library and its header for what a compiler does not check.
 
-    check_library.py exports LIBRARY SYMBOLS.TXT    what it exports is the committed list, and all of it is wslink_*
+    check_library.py exports LIBRARY SYMBOLS.TXT    its exports equal the committed list, and all are named wslink_*
     check_library.py soname LIBRARY NAME            it has this SONAME
     check_library.py used PROGRAM SYMBOLS.TXT       the program uses every function of the list
     check_library.py declared HEADER SYMBOLS.TXT    the header declares exactly the functions of the list
@@ -45,7 +45,7 @@ def same(what, actual, expected):
 
 
 def main():
-    """One check."""
+    """Run one check."""
     if len(sys.argv) < 4:
         sys.exit(__doc__)
     check, first, second, *more = sys.argv[1:]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the packages, checks what is in them, installs the .deb files and unpacks the archives, and builds and runs the
-# consumers with what they bring.
+# Builds the packages, checks their content, installs the .deb files, unpacks the archives, and builds and runs the
+# consumers with them.
 #   packages.sh CPACK BUILD-FOLDER FOLDER VERSION ABI
 set -euo pipefail
 cpack=$1 build=$2 folder=$3 version=$4 abi=$5
@@ -10,12 +10,12 @@ rm -rf "$folder"
 mkdir -p "$folder"
 (cd "$build" && "$cpack" -G "TGZ;DEB" -B "$folder")
 
-one() { # the only file that fits the pattern
+one() { # the only file that matches the pattern
     local found=("$folder"/$1)
     [ ${#found[@]} -eq 1 ] && [ -f "${found[0]}" ] || { echo "no single $1 in: $(ls "$folder")" >&2; exit 1; }
     echo "${found[0]}"
 }
-contains() { # list, then what must be in it
+contains() { # LIST PATTERN...
     local list=$1 name
     shift
     for name in "$@"; do
@@ -40,16 +40,16 @@ contains "$(dpkg-deb -f "$dev" Depends)" "libwslink$abi (= $version)"
 contains "$(tar -tzf "$(one "wslink-$version-*-runtime.tar.gz")")" "lib/.*libwslink.so.$version"
 contains "$(tar -tzf "$(one "wslink-$version-*-dev.tar.gz")")" "include/wslink.h"
 
-# Installed by dpkg into a root of its own, since a test must not change the machine. Its list of packages is that of the
-# machine, so that dependencies are checked for real.
+# dpkg installs into a separate root, because a test must not change the machine. The root has the machine's list of
+# packages, so that dependencies are really checked.
 dpkg_root=$folder/root
 mkdir -p "$dpkg_root"/var/lib/dpkg/{info,updates,triggers}
 cp /var/lib/dpkg/status "$dpkg_root/var/lib/dpkg/status"
-# Scripts run outside of the root, where they find no program to do anything with.
+# Maintainer scripts run outside of the root. A substitute for ldconfig keeps them from changing the machine.
 mkdir "$folder/bin"
 ln -s "$(command -v true)" "$folder/bin/ldconfig"
 in_root() {
-    # The list comes without the lists of files, about which dpkg warns for each package.
+    # The root lacks the packages' lists of files, so dpkg warns for each package.
     PATH=$folder/bin:$PATH dpkg --root="$dpkg_root" --log="$folder/dpkg.log" --force-not-root --force-script-chrootless \
         "$@" 2> >(grep -v 'files list file' >&2)
 }
@@ -58,7 +58,7 @@ if in_root --install "$dev"; then
     exit 1
 fi
 in_root --install "$runtime" "$dev"
-# What the package says that it needs is what the library is linked to; whoever links to it gets this one.
+# The declared dependencies match the linked libraries, and a package that links to this library depends on this package.
 (
     mkdir -p "$folder/shlibs/debian" && cd "$folder/shlibs"
     printf 'Source: wslink\n\nPackage: libwslink%s\nArchitecture: any\n' "$abi" >debian/control
@@ -86,7 +86,7 @@ if find "$dpkg_root/usr" -name '*wslink*' 2>/dev/null | grep .; then
     exit 1
 fi
 
-# The archives, unpacked wherever one likes.
+# The archives work wherever they are unpacked.
 mkdir -p "$folder/some where"
 for component in runtime dev; do
     tar -xzf "$(one "wslink-$version-*-$component.tar.gz")" -C "$folder/some where" --strip-components=1

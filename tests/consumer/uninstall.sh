@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs into an empty folder and uninstalls: nothing of wslink may be left.
+# Installs into an empty folder and uninstalls: no file of wslink may be left.
 #   uninstall.sh CMAKE BUILD-FOLDER PREFIX
 set -euo pipefail
 cmake=$1 build=$2 prefix=$3

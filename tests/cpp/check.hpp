@@ -1,4 +1,4 @@
-// What the C++ tests share: checks that count failures, a runner, the real servers.
+// Shared by all C++ tests: checks that count failures, a test runner, the real servers.
 
 #ifndef WSLINK_TESTS_CHECK_HPP
 #define WSLINK_TESTS_CHECK_HPP
@@ -14,13 +14,13 @@
 
 #include <wslink.hpp>
 
-// A failed check is printed and counted; the test goes on. Any thread.
+// A failed check is printed and counted; the test goes on. Any thread may use it.
 #define CHECK(...) check::that((__VA_ARGS__), #__VA_ARGS__, __FILE__, __LINE__)
-// The same, showing both sides.
+// Checks for equality, and prints both sides.
 #define CHECK_EQ(actual, expected) check::equal((actual), (expected), #actual " == " #expected, __FILE__, __LINE__)
-// For what the rest of a test cannot do without: prints and ends the program.
+// For preconditions of the rest of a test: prints and ends the program.
 #define MUST(...) check::must((__VA_ARGS__), #__VA_ARGS__, __FILE__, __LINE__)
-// The statement, which may use `err`, fails with this code and says something.
+// The statement, which may use `err`, fails with this code and a message.
 #define FAILS(code_name, ...)                                                                                          \
   do {                                                                                                                 \
     wslink::error err;                                                                                                 \
@@ -40,7 +40,7 @@
     check::failure(err, wslink::code::code_name, #__VA_ARGS__, __FILE__, __LINE__);                                    \
   } while (0)
 
-// A test: `TEST(name) { ... }`. One that needs a server runs for both protocols, with the URL in `url`.
+// A test: `TEST(name) { ... }`. A test that needs a server runs for both protocols, with the URL in `url`.
 #define TEST(name)                                                                                                     \
   static void name();                                                                                                  \
   static const check::registered name##_registered(#name, name);                                                       \
@@ -173,7 +173,7 @@ inline int run(int argc, char **argv) {
   return count == 0 || failures > 0 ? 1 : 0;
 }
 
-// Counts its copies, to see when callables are destroyed.
+// Counts its copies, to check when callables are destroyed.
 class counted {
 public:
   explicit counted(std::atomic<int> &alive) : alive_(&alive) { ++*alive_; }
@@ -185,7 +185,7 @@ private:
   std::atomic<int> *alive_;
 };
 
-// Byte `i` of what the server makes for test.bytes.
+// Byte `i` of the data of test.bytes.
 inline std::uint8_t pattern_at(std::size_t i, unsigned seed) {
   return static_cast<std::uint8_t>(i * 31 + (i >> 8) * 7 + (i >> 16) * 13 + seed);
 }
@@ -205,7 +205,7 @@ inline bool is_pattern(wslink::bytes_view data, std::size_t size, unsigned seed 
   return true;
 }
 
-// A session that is ready.
+// A ready session.
 inline wslink::session ready(const server &url, wslink::delivery where = wslink::delivery::queued) {
   wslink::error err;
   wslink::config config(url, &err);

@@ -1,4 +1,4 @@
-"""Checks wslink-cli against the real servers: output, exit status by class of error, files.
+"""Checks wslink-cli with the real servers: output, exit status for each class of error, files.
 
     WSLINK_TEST_URL_V1=ws://... WSLINK_TEST_URL_V2=ws://... python3 check_cli.py path/to/wslink-cli
 """
@@ -16,7 +16,7 @@ CLI = sys.argv[1]
 
 
 def run(url, *arguments, status=0, stdin=None, **environment):
-    """What is said on stdout, as the values of its JSON lines, and on stderr."""
+    """The values of the JSON lines on stdout, and the text on stderr."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("WSLINK_")}
     env.update(environment, WSLINK_URL=url)
     done = subprocess.run(
@@ -27,14 +27,14 @@ def run(url, *arguments, status=0, stdin=None, **environment):
 
 
 def result(url, *arguments, **options):
-    """The one value that a successful call prints; nothing else is said."""
+    """The single value that a successful call prints; stderr must be empty."""
     lines, errors = run(url, *arguments, **options)
     assert len(lines) == 1 and not errors, (lines, errors)
     return lines[0]
 
 
 def failure(url, status, *arguments, **options):
-    """What is said when it fails; nothing is said on stdout."""
+    """The error text of a failure; stdout must be empty."""
     lines, errors = run(url, *arguments, status=status, **options)
     assert not lines and errors.strip(), (lines, errors)
     return errors

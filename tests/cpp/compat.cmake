@@ -1,4 +1,4 @@
-# The compatibility class: its tests, and a program as it was written for Kitware's C++ client.
+# The compatibility class: its tests, and a program in the style of Kitware's C++ client.
 target_link_libraries(test_cpp_compat PRIVATE wslink::compat)
 
 add_executable(chat_compat consumer/project/chat.cpp)

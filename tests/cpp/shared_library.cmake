@@ -1,4 +1,4 @@
-# The shared library of test_shared_library.cpp. It and the program hide what they do not export.
+# The shared library of test_shared_library.cpp. It and the program hide all symbols that they do not export.
 add_library(wslink_shared_library SHARED cpp/shared_library.cpp)
 target_link_libraries(wslink_shared_library PRIVATE wslink::cpp wslink_options)
 set_target_properties(

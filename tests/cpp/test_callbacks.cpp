@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// What the code throws, as text.
+// The text of the exception that the code throws.
 template <class Code>
 std::string thrown_by(Code &&code) {
   try {
@@ -33,7 +33,7 @@ std::string thrown_by(Code &&code) {
   return "nothing";
 }
 
-// Waits, by calls that the server answers in order, until a subscription has dropped so many.
+// Waits, by calls that the server answers in order, until a subscription has dropped `count` publications.
 void wait_dropped(const wslink::session &session, const wslink::subscription &sub, std::uint64_t dropped) {
   while (sub.counts().dropped < dropped)
     session.call("test.info");
@@ -46,13 +46,13 @@ SERVER_TEST(dispatch_rethrows_what_a_callback_threw) {
   session.request("test.info").then([](wslink::outcome &&) { throw std::logic_error("completion"); });
   session.request("test.info").then([](wslink::outcome &&) { throw 42; });
   session.request("test.info").then([&](wslink::outcome &&) { ++later; });
-  // All wait before the first is run.
+  // All of them are queued before the first one runs.
   while (session.stats().events_waiting < 3)
     session.call("test.info");
   CHECK_EQ(thrown_by([&] { session.dispatch(); }), "logic: completion");
-  CHECK_EQ(later, 1); // the others were run
+  CHECK_EQ(later, 1); // the other callbacks ran
   wslink::error err;
-  CHECK_EQ(thrown_by([&] { session.dispatch(0ms, 0, &err); }), "number 42"); // in the other error style too
+  CHECK_EQ(thrown_by([&] { session.dispatch(0ms, 0, &err); }), "number 42"); // also if an error is passed
   CHECK_EQ(thrown_by([&] { session.dispatch(); }), "nothing");
 
   auto sub = session.subscribe("t.throw", [](const wslink::publication &p) { p.get<int>(); });
@@ -100,7 +100,7 @@ SERVER_TEST(a_hook_gets_all_exceptions) {
     session.request("test.info").then([](wslink::outcome &&) { throw 1; });
     session.request("test.info").then([](wslink::outcome &&) { throw 2; });
     CHECK(session.dispatch_until([&] { return hooked.size() == 2; }, 20s));
-    // The end of the session: no dispatch() there.
+    // The session ends without a dispatch().
     session.request("test.sleep", 20).then([](wslink::outcome &&) { throw 3; });
   }
   {
@@ -125,7 +125,7 @@ SERVER_TEST(a_hook_gets_all_exceptions) {
 SERVER_TEST(without_hook_and_dispatch_an_exception_ends_the_program) {
   const pid_t child = fork();
   if (child == 0) {
-    // Ends at once: a checker of leaks has nothing to say about the rest.
+    // Ends at once, so that a leak checker does not run.
     std::set_terminate([] { kill(getpid(), SIGKILL); });
     const wslink::session session = check::ready(url, wslink::delivery::io_thread);
     session.request("test.info").then([](wslink::outcome &&) { throw 1; });
@@ -137,11 +137,52 @@ SERVER_TEST(without_hook_and_dispatch_an_exception_ends_the_program) {
   CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-// The numbers of the publications that a subscription was given.
+// The numbers of the publications that a subscription received.
 struct numbers {
   std::vector<int> seen;
   void operator()(const wslink::publication &p) { seen.push_back(p.result()["i"].get<int>()); }
 };
+
+SERVER_TEST(a_callback_is_called_only_while_its_object_is_there) {
+  struct listener {
+    std::vector<std::string> heard;
+  };
+  wslink::config config(url);
+  auto object = std::make_shared<listener>();
+  auto gone = std::make_shared<listener>();
+  std::vector<std::string> &heard = object->heard;
+  int wrong = 0;
+  config.on_state(std::weak_ptr<listener>(object), [&](const wslink::state_change &) { heard.emplace_back("state"); });
+  const wslink::session session(config);
+  session.connect();
+  const auto sub = session.subscribe("t.guarded", std::weak_ptr<listener>(object),
+                                     [&](const wslink::publication &) { heard.emplace_back("publication"); });
+  const auto other = session.subscribe(
+      "t.guarded", std::weak_ptr<listener>(gone), [&](const wslink::publication &) { ++wrong; }, wslink::keep_latest());
+  std::atomic<int> alive{0};
+  session.request("test.info").then(std::weak_ptr<listener>(object), [&](wslink::outcome &&what) {
+    CHECK(what && object.use_count() == 2); // locked during the callback
+    heard.emplace_back("reply");
+  });
+  session.request("test.raise").send(std::weak_ptr<listener>(object), [&](const wslink::error &why) {
+    CHECK_EQ(why.code(), wslink::code::remote);
+    heard.emplace_back("error");
+  });
+  const auto count = [&, mark = check::counted(alive)](auto &&) { ++wrong; };
+  CHECK(session.request("test.info").then(std::weak_ptr<listener>(gone), count) != 0);
+  session.request("test.raise").send(std::weak_ptr<listener>(gone), count);
+  CHECK_EQ(alive, 3);
+  gone.reset();
+  session.call("test.publish", "t.guarded", 2);
+  CHECK(session.dispatch_until([&] { return heard.size() == 6; }, 20s));
+  std::sort(heard.begin(), heard.end()); // publications and replies arrive in any order
+  CHECK((heard == std::vector<std::string>{"error", "publication", "publication", "reply", "state", "state"}));
+  session.call("test.info");
+  while (session.dispatch() > 0) {
+  }
+  CHECK_EQ(wrong, 0);
+  CHECK_EQ(alive, 1); // captured objects are destroyed as usual
+}
 
 SERVER_TEST(policies_keep_what_they_say) {
   const wslink::session session = check::ready(url);
@@ -200,7 +241,7 @@ SERVER_TEST(a_poll_loop_is_woken_by_the_descriptor) {
   while (session.dispatch() > 0) {
   }
   pollfd watched{session.descriptor(), POLLIN, 0};
-  CHECK(watched.fd >= 0 && poll(&watched, 1, 0) == 0); // nothing to do
+  CHECK(watched.fd >= 0 && poll(&watched, 1, 0) == 0); // nothing is queued
   int heard = 0;
   bool answered = false;
   const auto sub = session.subscribe("t.poll", [&](const wslink::publication &) { ++heard; });
@@ -209,7 +250,7 @@ SERVER_TEST(a_poll_loop_is_woken_by_the_descriptor) {
     watched.revents = 0;
     if (!check::that(poll(&watched, 1, 20'000) == 1 && (watched.revents & POLLIN), "woken", __FILE__, __LINE__))
       return;
-    CHECK(session.dispatch(0ms, 1) == 1); // one event at a time: it stays readable as long as there are more
+    CHECK(session.dispatch(0ms, 1) == 1); // one event at a time; the descriptor stays readable while events are queued
   }
   CHECK(poll(&watched, 1, 0) == 0);
 }
@@ -304,7 +345,7 @@ SERVER_TEST(dispatch_is_not_entered_twice) {
     wslink::error err;
     session.dispatch(0ms, 0, &err);
     inner = err.code();
-    sum = session.call("myprotocol.add", {1, 2}).get<int>(); // but waiting calls are allowed
+    sum = session.call("myprotocol.add", {1, 2}).get<int>(); // blocking calls are allowed
   });
   CHECK(session.dispatch_until([&] { return sum != 0; }, 20s));
   CHECK(inner == wslink::code::reentrant && sum == 3);

@@ -1,4 +1,4 @@
-// Calls: three styles, two error styles, timeouts, cancelling, lent memory.
+// Calls: three styles, two error styles, timeouts, cancellation, memory given by reference.
 
 #include <chrono>
 #include <memory>
@@ -24,11 +24,13 @@ SERVER_TEST(a_call_waits_and_throws_or_tells) {
     CHECK_EQ(e.why().remote_code().value_or(0), -32001);
     CHECK_EQ(std::string_view(e.why().remote_message()), "Exception raised");
     CHECK_EQ(e.why().remote_data()["method"].get<std::string>(), "test.raise");
+    CHECK_EQ(e.why().remote_value()["code"].get<int>(), -32001);
+    CHECK_EQ(e.why().remote_value()["data"]["method"].get<std::string>(), "test.raise");
     CHECK(e.why().remote_data()["trace"].get<std::string>().find("ValueError") != std::string::npos);
     CHECK(!e.why().is_retriable() && e.why().http_status() == 0);
   }
 
-  // With an error argument nothing is thrown, and what was there before is gone.
+  // With an error argument nothing throws, and an earlier error is cleared.
   wslink::error err(wslink::code::state, "before");
   CHECK_EQ(session.call("myprotocol.add", {1, 2}, &err).get<int>(&err), 3);
   CHECK(!err);
@@ -58,7 +60,7 @@ SERVER_TEST(completions_come_once_in_dispatch) {
     });
     CHECK(id != 0);
   }
-  CHECK(sums.empty()); // never from inside
+  CHECK(sums.empty()); // never called inside the function
   CHECK(session.dispatch_until([&] { return sums.size() >= 500; }, 60s));
   for (int i = 0; i < 500; ++i)
     CHECK_EQ(sums[static_cast<std::size_t>(i)], i + 1);
@@ -79,6 +81,40 @@ SERVER_TEST(completions_come_once_in_dispatch) {
   const wslink::document reply = kept.take();
   CHECK(reply && !kept);
   THROWS(null, kept.take());
+}
+
+SERVER_TEST(a_call_is_sent_for_which_nobody_waits) {
+  const wslink::session session = check::ready(url);
+  int failures = 0;
+  std::string message;
+  const auto on_error = [&](const wslink::error &why) {
+    ++failures;
+    message = why.remote_message();
+  };
+  CHECK(session.request("test.echo", 1).send() != 0);
+  CHECK(session.request("test.raise").send() != 0); // the failure is discarded
+  CHECK(session.request("test.echo", 2).send(on_error) != 0);
+  CHECK(session.request("test.raise").timeout(20s).send(on_error) != 0);
+  CHECK_EQ(failures, 0);     // never called inside the function
+  session.call("test.info"); // the server answers it after the calls before it
+  while (session.dispatch() > 0) {
+  }
+  CHECK_EQ(failures, 1);
+  CHECK(!message.empty());
+  const wslink::stats now = session.stats();
+  CHECK(now.calls == 5 && now.calls_in_flight == 0);
+
+  // A kept request is filled and sent again; like then(), send() reports a failure of the call itself.
+  wslink::request kept = session.request("test.echo");
+  kept.arguments().add(1);
+  CHECK(kept.timeout(20s).send() != 0);
+  kept.arguments().add(std::string_view("\xff"));
+  FAILS(utf8, CHECK(!kept.send(on_error, &err)));
+  // A callable that owns something is destroyed after its one call.
+  session.request("test.raise").send([&, owned = std::make_unique<int>(7)](const wslink::error &) {
+    failures += *owned;
+  });
+  CHECK(session.dispatch_until([&] { return failures == 8; }, 20s));
 }
 
 SERVER_TEST(a_callable_that_only_moves_is_enough) {
@@ -150,7 +186,7 @@ SERVER_TEST(an_outcome_lives_on_where_it_is_taken_or_moved) {
   });
   ++waiting;
   CHECK(session.dispatch_until([&] { return waiting == 0; }, 20s));
-  session.call("test.info"); // uses the memory again, if it was freed
+  session.call("test.info"); // would reuse the memory if it were freed
   CHECK(taken.size() == 3 && moved.size() == 2);
   for (const wslink::document &one : taken)
     CHECK_EQ(one.get<int>(), 42);
@@ -182,7 +218,7 @@ SERVER_TEST(completions_run_on_the_io_thread_if_asked) {
   wslink::code waiting = wslink::code::ok, closing = wslink::code::ok;
   session.request("test.info").then([&](wslink::outcome &&) {
     wslink::error err;
-    session.call("test.info", &err); // would wait for itself
+    session.call("test.info", &err); // would wait for its own thread
     waiting = err.code();
     session.close(1s, &err);
     closing = err.code();
@@ -190,7 +226,7 @@ SERVER_TEST(completions_run_on_the_io_thread_if_asked) {
   });
   CHECK(where.get_future().get() != std::this_thread::get_id());
   CHECK(waiting == wslink::code::reentrant && closing == wslink::code::reentrant);
-  CHECK_EQ(session.request("myprotocol.add", {2, 3}).future().get().get<int>(), 5); // nobody needs to dispatch
+  CHECK_EQ(session.request("myprotocol.add", {2, 3}).future().get().get<int>(), 5); // needs no dispatch
   FAILS(state, session.dispatch(0ms, 0, &err));
 }
 
@@ -204,7 +240,7 @@ SERVER_TEST(futures_bring_the_reply_or_throw) {
   THROWS(remote, bad.get());
   CHECK_EQ(told.get().failure().code(), wslink::code::remote);
 
-  // Dispatched by another thread, this one may wait by get().
+  // Another thread dispatches, so this one may wait by get().
   std::atomic<bool> stop{false};
   std::thread dispatcher([&] {
     while (!stop)
@@ -221,15 +257,36 @@ SERVER_TEST(a_deadline_ends_a_call) {
   const wslink::session other = check::ready(url);
   FAILS(timeout, other.request("test.sleep", 20).timeout(std::chrono::microseconds(1)).wait(&err));
   const wslink::session third = check::ready(url);
-  FAILS(timeout, third.call("test.sleep", 20, wslink::timeout(-5s), &err)); // over already, not endless
+  FAILS(timeout, third.call("test.sleep", 20, wslink::timeout(-5s), &err)); // a negative timeout is over at once
   auto late = third.request("test.info").timeout(20ms).future();
   CHECK(third.dispatch_until(late, 20s));
   THROWS(timeout, late.get());
   CHECK(!third.dispatch_until([] { return false; }, 1ms));
-  // In time.
+  // These do not time out.
   const wslink::session fourth = check::ready(url);
   CHECK_EQ(fourth.call("myprotocol.add", {1, 2}, wslink::timeout(std::chrono::minutes(1))).get<int>(), 3);
   CHECK_EQ(fourth.call("myprotocol.add", {1, 2}, wslink::timeout(std::chrono::hours::max())).get<int>(), 3);
+}
+
+SERVER_TEST(a_session_has_a_timeout_for_all_its_calls) {
+  wslink::config config(url);
+  wslink::session session(config.call_timeout(20ms));
+  session.connect();
+  THROWS(timeout, session.call("test.sleep", 20));
+  auto late = session.request("test.sleep", 20).future();
+  CHECK(session.dispatch_until(late, 20s));
+  THROWS(timeout, late.get());
+  // The calls above keep the server busy for their session only; another session is not delayed.
+  wslink::session patient(config);
+  patient.connect();
+  CHECK(bool(patient.call("test.sleep", 0.2, wslink::timeout(1min))));
+  CHECK(bool(patient.call("test.sleep", 0.2, wslink::timeout(wslink::no_timeout))));
+  CHECK(bool(patient.request("test.sleep", 0.2).timeout(wslink::no_timeout).wait()));
+  // As without a timeout.
+  wslink::session endless(config.call_timeout(0s));
+  endless.connect();
+  CHECK(bool(endless.call("test.sleep", 0.2)));
+  CHECK_EQ(endless.stats().bytes_waiting, 0U);
 }
 
 SERVER_TEST(a_call_is_cancelled_once) {
@@ -250,7 +307,7 @@ SERVER_TEST(calls_end_with_the_connection) {
   auto pending = session.request("test.cancelled").future();
   CHECK(session.dispatch_until(pending, 20s));
   THROWS(connection_lost, pending.get());
-  // The session may be connected again, and works as before.
+  // The session can connect again, and works as before.
   CHECK(session.dispatch_until([&] { return session.state() == wslink::state::closed; }, 20s));
   CHECK_EQ(session.failure().code(), wslink::code::connection_lost);
   session.connect();
@@ -272,7 +329,7 @@ SERVER_TEST(lent_memory_is_sent_from_where_it_is_and_given_back_once) {
   CHECK_EQ(session.call("test.sum", lend())["len"].get<std::size_t>(), data.size());
   CHECK(check::is_pattern(session.call("test.echo", {1, lend()})["args"][0][1].get<wslink::bytes_view>(), data.size(),
                           4));
-  // Sent, so that the library does not need it; it may let go a moment after the reply came.
+  // After sending, the library releases the memory, perhaps a moment after the reply has arrived.
   while (released < 2)
     std::this_thread::yield();
 
@@ -295,13 +352,13 @@ SERVER_TEST(lent_memory_is_sent_from_where_it_is_and_given_back_once) {
   FAILS(null, wslink::session::from_c(nullptr).call("test.sum", lend(), &err));
   CHECK_EQ(released, 9);
 
-  // Sent once: after that it may be gone.
+  // The owner is destroyed after one call.
   const wslink::lent_bytes once = wslink::by_reference(check::pattern(1000));
   CHECK_EQ(session.call("test.sum", once)["len"].get<int>(), 1000);
   FAILS(argument, session.call("test.sum", once, &err));
   FAILS(argument, session.call("test.echo", wslink::args().attach(once), wslink::kw("k", once), &err));
 
-  // A container is moved in; constants need no release.
+  // A container is moved into the call; constants need no release.
   const wslink::document sum = session.call("test.sum", wslink::by_reference(check::pattern(1000, 4)));
   CHECK_EQ(sum["len"].get<int>(), 1000);
   static const char text[] = "constant";
@@ -370,7 +427,7 @@ SERVER_TEST(what_is_known_of_the_server) {
   CHECK(now.size == sizeof now && now.calls == 1 && now.messages_in >= 1 && now.bytes_in > 0 && now.bytes_out > 0);
   session.close();
   CHECK(session.state() == wslink::state::closed && !session.failure());
-  session.close(); // again: nothing to do
+  session.close(); // a second close does nothing
 }
 
 } // namespace

@@ -1,4 +1,4 @@
-// The class of Kitware's C++ client: calls, subscriptions, failures, and its end at every moment.
+// The class of Kitware's C++ client: calls, subscriptions, failures, and destruction at every moment.
 
 #include <condition_variable>
 #include <deque>
@@ -21,7 +21,7 @@ struct place {
   std::string port;
   std::string target;
 };
-// The parts of a URL of the tests, `ws://host:port/ws`.
+// The parts of a test URL, `ws://host:port/ws`.
 place place_of(const check::server &url) {
   const std::string rest = url.text.substr(5);
   const std::size_t colon = rest.find(':');
@@ -37,7 +37,7 @@ std::string error_of(wsWebsocketConnection &ws) {
   CHECK(ws.GetErrorText(text));
   return text;
 }
-// What callbacks heard, for the thread that waits for it.
+// The messages of callbacks, and a wait for them.
 class ear {
 public:
   void hear(const json &message) {
@@ -62,13 +62,13 @@ private:
   std::condition_variable changed_;
   std::deque<json> heard_;
 };
-// Publishes `value` on a topic, and returns when that was answered.
+// Publishes `value` on a topic, and returns when the server has replied.
 bool publish(wsWebsocketConnection &ws, const std::string &topic, const json &value, int count = 1) {
   json args = {topic, count, value};
   json answer;
   return ws.send("test.publish", &answer, &args) && answer["result"] == count;
 }
-// All publications that were sent before have been handled when this returns.
+// When this returns, all earlier publications have been handled.
 void settle(wsWebsocketConnection &ws) {
   ear last;
   CHECK(ws.subscribe("compat.last", [&](const json &message) { last.hear(message); }));
@@ -76,7 +76,7 @@ void settle(wsWebsocketConnection &ws) {
   last.next();
   CHECK(ws.unsubscribe("compat.last"));
 }
-// What is written to a stream meanwhile.
+// Captures the output to a stream.
 class caught {
 public:
   explicit caught(std::ostream &stream) : stream_(stream), before_(stream.rdbuf(text_.rdbuf())) {}
@@ -121,7 +121,7 @@ SERVER_TEST(errors_of_the_server_are_answers) {
   CHECK(result["error"]["data"]["method"] == "test.raise");
   CHECK(ws.send("no.such.method", &result) && result["error"]["code"] == -32601);
   CHECK(error_of(ws).empty());
-  // Nobody takes the answer: the text tells. The next call is answered after it.
+  // The reply has no receiver, so the text reports the error. The next call is answered after it.
   CHECK(ws.send("test.raise", nullptr));
   CHECK(ws.send("test.echo", &result) && result.contains("result"));
   settle(ws);
@@ -141,7 +141,7 @@ SERVER_TEST(what_cannot_be_done_is_false_and_says_why) {
     CHECK(!ws.connect("127.0.0.1", "1", "/ws"));
     CHECK(!ws.connect(place_of(url).host, place_of(url).port, "/elsewhere"));
     CHECK(error_of(ws).find("404") != std::string::npos);
-    // After all that it connects; a missing slash is added.
+    // After these failures it connects; a missing slash is added.
     MUST(ws.connect(place_of(url).host, place_of(url).port, "ws"));
 
     json object = {{"a", 1}};
@@ -178,7 +178,7 @@ SERVER_TEST(subscriptions_bring_whole_messages_in_order) {
     CHECK(message["result"] == json({{"i", i}, {"value", json::binary({7})}}));
     CHECK_EQ(message["id"].get<std::string>().substr(0, 21), std::string("publish:compat.topic:"));
   }
-  // A publication that the server could not send has no result to be read.
+  // A publication that the server could not send has no result.
   json args = {"compat.topic"};
   json result;
   CHECK(ws.send("test.publish.bad", &result, &args));
@@ -223,7 +223,7 @@ SERVER_TEST(it_connects_again_and_keeps_subscriptions) {
     if (i == 0)
       CHECK(ws.unsubscribe("compat.ended"));
     CHECK(publish(ws, "compat.ended", i));
-    // Closed first, connected again over it, and closed twice.
+    // Closes, connects the open connection again, and closes twice.
     if (i != 1)
       CHECK(ws.close());
     if (i == 2)
@@ -257,7 +257,7 @@ SERVER_TEST(callbacks_may_call_and_wait) {
   ear channel, more;
   CHECK(ws.subscribe("compat.topic", [&](const json &message) {
     json args = {message["result"]["value"], 5};
-    json list = json::array({args}); // braces alone differ from compiler to compiler
+    json list = json::array({args}); // braces alone mean different things to different compilers
     json sum;
     CHECK(ws.send("myprotocol.add", &sum, &list));
     CHECK(ws.subscribe("compat.more", [&](const json &m) { more.hear(m["result"]["value"]); }));
@@ -288,7 +288,7 @@ SERVER_TEST(callbacks_may_close_and_connect) {
     }));
     MUST(connect(ws, url));
     for (int i = 0; i < 3; ++i) {
-      json args = {"compat.topic", 5, true}; // the four others are too late
+      json args = {"compat.topic", 5, true}; // four of the five publications are too late
       CHECK(ws.send("test.publish", nullptr, &args));
       CHECK(channel.next() == true);
     }
@@ -298,7 +298,7 @@ SERVER_TEST(callbacks_may_close_and_connect) {
     CHECK(ws.send("test.publish", nullptr, &args));
     CHECK(channel.next() == false);
   }
-  // What closed it inside a callback was waited for.
+  // The close waited for the callback inside which it began.
   CHECK_EQ(finished.load(), 4);
 }
 
@@ -314,10 +314,10 @@ SERVER_TEST(it_may_be_destroyed_in_its_callback) {
     auto ws = std::make_unique<wsWebsocketConnection>("wslink-secret");
     MUST(connect(*ws, url));
     CHECK(ws->subscribe("compat.topic", [&, end = std::shared_ptr<at_end>(new at_end{over})](const json &message) {
-      has_published.wait(); // nobody else uses it any more
+      has_published.wait(); // no other thread uses it any more
       ws.reset();
       channel.hear(message["result"]["i"]);
-      CHECK(end.use_count() == 1); // the callable is still there
+      CHECK(end.use_count() == 1); // the callable still exists
     }));
     CHECK(publish(*ws, "compat.topic", nullptr, 5));
     published.set_value();

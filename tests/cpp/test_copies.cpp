@@ -1,5 +1,5 @@
-// The wrapper hides no copy of an attachment and no allocation for each value: memory that this program's own code asks
-// for is counted, which is what the header-only wrapper does.
+// The wrapper copies no attachment and allocates nothing for each value. The program counts the allocations of its own
+// code, which includes those of the header-only wrapper.
 
 #include "check.hpp"
 
@@ -24,7 +24,7 @@ void *counted(std::size_t size) {
   std::abort();
 }
 
-// Counts on this thread as long as it lives.
+// Counts the allocations of this thread during its lifetime.
 struct count {
   count() {
     allocations = largest = 0;

@@ -1,4 +1,4 @@
-// What C++20 adds: coroutines, std::stop_token, std::span. To be built with -std=c++20.
+// Features of C++20: coroutines, std::stop_token, std::span. Build with -std=c++20.
 
 #include "check.hpp"
 
@@ -45,12 +45,12 @@ SERVER_TEST(a_stop_cancels_a_call) {
   CHECK(session.dispatch_until([&] { return completions == 1; }, 20s));
   CHECK_EQ(outcome, wslink::code::cancelled);
 
-  // Requested before: still exactly one outcome, and not from inside.
+  // Stop was requested before: still exactly one outcome, and not inside the function.
   auto future = session.request("test.info").future(stop.get_token());
   CHECK(session.dispatch_until(future, 20s));
   THROWS(cancelled, future.get());
 
-  // Requested after: nothing happens.
+  // Stop was requested after the completion: nothing happens.
   const wslink::session other = check::ready(url);
   std::stop_source late;
   auto reply = other.request("myprotocol.add", {1, 2}).future(late.get_token());
@@ -58,7 +58,7 @@ SERVER_TEST(a_stop_cancels_a_call) {
   late.request_stop();
   CHECK_EQ(reply.get().get<int>(), 3);
 
-  // Refused: the callable is gone, and no stop callback stays behind.
+  // The call is refused: the callable is destroyed, and no stop callback is left.
   std::atomic<int> alive{0};
   wslink::session idle{wslink::config(url)};
   std::stop_source unused;
@@ -92,14 +92,14 @@ SERVER_TEST(the_end_of_a_session_lets_stop_callbacks_go) {
         .then([&](wslink::outcome &&o) { outcome = o.failure().code(); }, stop.get_token());
   }
   CHECK_EQ(outcome, wslink::code::closed);
-  stop.request_stop(); // touches nothing
+  stop.request_stop(); // has no effect
 }
 
 #endif
 
 #if WSLINK_CPP_COROUTINES
 
-// The least coroutine: runs at once, and keeps its frame until it is destroyed.
+// A minimal coroutine: it runs at once, and keeps its frame until it is destroyed.
 struct task {
   struct promise_type {
     task get_return_object() { return task(std::coroutine_handle<promise_type>::from_promise(*this)); }
@@ -146,7 +146,7 @@ SERVER_TEST(a_coroutine_goes_on_where_callbacks_run) {
   };
   const task running = coroutine(session, where);
   CHECK(where.get_future().get() != std::this_thread::get_id());
-  session.close(); // the coroutine has returned to the I/O thread before that closes
+  session.close(); // the I/O thread leaves the coroutine before this closes the session
 }
 
 SERVER_TEST(failures_reach_a_coroutine_in_both_styles) {
@@ -164,7 +164,7 @@ SERVER_TEST(failures_reach_a_coroutine_in_both_styles) {
     told = err.code();
     co_await session.request("myprotocol.add", wslink::list(1), &err);
     cleared = !err;
-    co_await session.request("test.echo", "\xff", &err); // never sent: the coroutine does not even wait
+    co_await session.request("test.echo", "\xff", &err); // never sent, so the coroutine does not suspend
     inside = err.code();
     co_await session.request("test.sleep", 20, wslink::timeout(20ms), &err);
     sticky = err.code();
@@ -204,7 +204,7 @@ SERVER_TEST(an_awaited_call_is_closed_and_abandoned) {
   CHECK(session->dispatch_until([&] { return session->stats().calls_in_flight == 0; }, 20s)); // cancelled
   session->dispatch();
   const task second = sleeper(*session, closed);
-  session.reset(); // goes on in here
+  session.reset(); // the coroutine resumes here
   CHECK(second.done() && closed == wslink::code::closed && never == wslink::code::ok);
 }
 

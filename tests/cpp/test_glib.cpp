@@ -1,4 +1,4 @@
-// The dispatcher of the GLib adapter: whatever may end inside a callback, and nothing lost; GBytes both ways.
+// The dispatcher of the GLib adapter: objects destroyed inside callbacks, no lost events, GBytes in both directions.
 
 #include <wslink/adapters/glib.hpp>
 #include <wslink/adapters/glib.hpp> // twice does no harm
@@ -17,11 +17,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// What GLib warns of ends the program.
+// A GLib warning ends the program.
 [[maybe_unused]] const GLogLevelFlags fatal =
     g_log_set_always_fatal(static_cast<GLogLevelFlags>(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING));
 
-// Lets the loop of a context (nullptr: the default one) run until `done()`; false if that takes too long.
+// Runs the loop of a context (nullptr: the default one) until `done()`; false after a timeout.
 bool run_until(const std::function<bool()> &done, GMainContext *context = nullptr) {
   bool late = false;
   GSource *limit = g_timeout_source_new_seconds(30);
@@ -37,19 +37,19 @@ bool run_until(const std::function<bool()> &done, GMainContext *context = nullpt
   g_source_unref(limit);
   return done();
 }
-// Handles what is there, and what comes of it.
+// Handles the pending events, and those that they cause.
 void settle(GMainContext *context = nullptr) {
   for (int i = 0; i < 10; ++i)
     g_main_context_iteration(context, FALSE);
 }
 
-// Waits, without dispatching, until so many events wait.
+// Waits, without dispatching, until `count` events are queued.
 void wait_waiting(const wslink::session &session, std::uint64_t events) {
   while (session.stats().events_waiting < events)
     session.call("test.info");
 }
 
-// A session that is ready and has told so.
+// A ready session whose state changes were dispatched.
 wslink::session ready(wslink::glib::dispatcher &dispatcher, const check::server &url) {
   wslink::config config(url);
   wslink::session session = dispatcher.make_session(config);
@@ -110,7 +110,7 @@ SERVER_TEST(what_came_while_no_loop_ran_is_not_lost) {
   CHECK(run_until([&] { return seen.heard.size() == 1000; }));
   for (int i = 0; i < 1000; ++i)
     MUST(seen.heard[static_cast<std::size_t>(i)] == i);
-  CHECK(seen.at_other > 0 && seen.at_other < 1000); // others have their turn although there is more to do here
+  CHECK(seen.at_other > 0 && seen.at_other < 1000); // other sources run although events are still queued
   CHECK_EQ(sub.counts().dropped, 0);
 }
 
@@ -136,7 +136,7 @@ SERVER_TEST(a_session_ends_inside_its_own_callback) {
   CHECK((log == std::vector<std::string>{"first reply", "second failed", "ended"}));
   CHECK_EQ(alive.load(), 0);
 
-  // The dispatcher goes on with another one.
+  // The dispatcher serves another session.
   bool again = false;
   const wslink::session next = ready(dispatcher, url);
   next.request("test.info").then([&](wslink::outcome &&o) { again = static_cast<bool>(o); });
@@ -155,9 +155,9 @@ SERVER_TEST(the_dispatcher_ends_inside_a_callback) {
   wait_waiting(session, 2);
   CHECK(run_until([&] { return first == 1; }));
   settle();
-  CHECK_EQ(second, 0); // nobody runs it
+  CHECK_EQ(second, 0); // no loop runs it
   CHECK_EQ(session.dispatch(), 1);
-  CHECK_EQ(second, 1); // but it was kept
+  CHECK_EQ(second, 1); // it was kept
 }
 
 struct window {
@@ -206,7 +206,7 @@ SERVER_TEST(a_session_may_be_moved_and_replaced) {
   moved.request("test.info").then(count);
   wait_waiting(moved, 1);
   settle();
-  CHECK_EQ(done, 1); // left alone
+  CHECK_EQ(done, 1); // not called again
   second.request("test.info").then(count);
   CHECK(run_until([&] { return done == 2; }));
   dispatcher.stop();
@@ -282,11 +282,11 @@ SERVER_TEST(a_context_of_another_thread) {
     const auto id = thread.get_id();
     thread.join();
     CHECK(sum == 9 && ran == id);
-    g_main_context_unref(context); // the dispatcher keeps it
+    g_main_context_unref(context); // the dispatcher has a reference
     session.call("test.info");
   }
 
-  // Without one it is that of the thread.
+  // The default is the context of the thread.
   context = g_main_context_new();
   g_main_context_push_thread_default(context);
   {
@@ -315,7 +315,7 @@ SERVER_TEST(gbytes_are_not_copied_and_outlive_the_session) {
   const std::uint8_t *place = data.data();
   GBytes *bytes = wslink::glib::bytes(std::move(data));
 
-  // And back, also from where they are.
+  // Send them back, also without a copy.
   const auto echo = session->call("test.echo", wslink::glib::by_reference(bytes));
   CHECK(check::is_pattern(echo["args"][0].get<wslink::bytes_view>(), 100'000, 3));
   session.reset();

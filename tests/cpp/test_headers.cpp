@@ -1,4 +1,4 @@
-// Headers compile in any order and twice: what is included here is most of the test.
+// Headers compile in any order and twice; the includes are most of the test.
 
 #include <wslink/args.hpp>
 #include <wslink/call.hpp>

@@ -1,4 +1,4 @@
-// nlohmann::json both ways: every value of the servers as JSON, and JSON echoed by the servers.
+// nlohmann::json in both directions: every value of the servers as JSON, and JSON echoed by the servers.
 
 #include <cmath>
 #include <limits>
@@ -21,7 +21,7 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 using bytes = std::vector<std::uint8_t>;
 
-// What the server says to one argument.
+// The server's echo of one argument.
 json back(const wslink::session &session, const json &argument) {
   return session.call("test.echo", argument).get<json>()["args"][0];
 }
@@ -33,8 +33,8 @@ json nested(unsigned levels) {
   return deep;
 }
 
-// Whether `ours` is what json::parse() makes of the text of the same value, kinds of numbers included. In the text,
-// binary data is the key of an attachment, an extension an object, and what is not finite null.
+// Whether `ours` equals the result of json::parse() for the text of the same value, including kinds of numbers. In the
+// text, binary data is the key of an attachment, an extension is an object, and a number that is not finite is null.
 bool is_parsed(const json &ours, const json &parsed, const std::map<std::string, bytes> &attachments) {
   if (ours.is_binary() && ours.get_binary().has_subtype())
     return parsed.is_object() &&
@@ -179,7 +179,7 @@ SERVER_TEST(args_from_gives_all_arguments) {
   CHECK(session.call("test.echo", wslink::args_from(list, json())).get<json>()["args"] == list);
   CHECK(session.request("test.echo", wslink::args_from(list)).wait().get<json>()["args"] == list);
 
-  // What is moved in gives its binary data up; what is not keeps it.
+  // A moved argument gives up its binary data; a copied one keeps it.
   json upload = json::array({json::binary(check::pattern(300'000))}); // braces alone differ from compiler to compiler
   const bytes::value_type *before = upload[0].get_binary().data();
   const json sum = session.call("test.sum", wslink::args_from(upload)).get<json>();
@@ -218,7 +218,7 @@ SERVER_TEST(values_become_json_in_every_way) {
   CHECK(came["args"].get<std::vector<json>>() == std::vector<json>{1});
   CHECK(came["args"][0].get<std::optional<json>>() == std::optional<json>(1));
 
-  // A view of nothing is an error, null is not.
+  // A view of nothing is an error, null is a value.
   THROWS(not_found, came["missing"].get<json>());
   THROWS(not_found, json(came["missing"]));
   CHECK(came["missing"].get_or<json>("otherwise") == "otherwise" && !came["missing"].get_if<json>());
@@ -231,7 +231,7 @@ SERVER_TEST(values_become_json_in_every_way) {
   CHECK(session.dispatch_until([&] { return !heard.is_null(); }, std::chrono::minutes(1)));
   CHECK(heard == json({{"i", 0}, {"value", {{"in", json::binary({1, 2})}}}}));
 
-  // What an exception of the server brings.
+  // The data of an exception on the server.
   wslink::error err;
   session.call("test.raise", "ValueError", &err);
   const auto data = err.remote_data().get<json>();

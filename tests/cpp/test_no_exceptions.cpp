@@ -1,4 +1,4 @@
-// The wrapper in a program without exceptions and RTTI. To be built with -fno-exceptions -fno-rtti.
+// The wrapper in a program without exceptions and RTTI. Build with -fno-exceptions -fno-rtti.
 
 #include "check.hpp"
 

@@ -1,4 +1,4 @@
-// The dispatcher of the Qt adapter: whatever may end inside a callback, and nothing lost.
+// The dispatcher of the Qt adapter: objects destroyed inside callbacks, no lost events.
 
 #include <wslink/adapters/qt.hpp>
 #include <wslink/adapters/qt.hpp> // twice does no harm
@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <stdexcept>
 
@@ -23,14 +24,14 @@ using namespace std::chrono_literals;
 // An application for one test.
 class application {
 public:
-  // What Qt warns of is a failure.
+  // A Qt warning is a failure.
   application() {
     qInstallMessageHandler([](QtMsgType type, const QMessageLogContext &, const QString &text) {
       if (!check::that(type != QtWarningMsg && type != QtCriticalMsg, "Qt has nothing to warn of", __FILE__, __LINE__))
         std::printf("  it warns: %s\n", text.toUtf8().constData());
     });
   }
-  // Lets the event loop run until `done()`; false if that takes too long.
+  // Runs the event loop until `done()`; false after a timeout.
   bool run_until(const std::function<bool()> &done) {
     QTimer limit;
     limit.setSingleShot(true);
@@ -39,7 +40,7 @@ public:
       QCoreApplication::processEvents(QEventLoop::WaitForMoreEvents);
     return done();
   }
-  // Handles what is there, and what comes of it.
+  // Handles the pending events, and those that they cause.
   void settle() {
     for (int i = 0; i < 10; ++i) {
       QCoreApplication::sendPostedEvents();
@@ -54,13 +55,13 @@ private:
   QCoreApplication app_{argc_, argv_};
 };
 
-// Waits, without dispatching, until so many events wait.
+// Waits, without dispatching, until `count` events are queued.
 void wait_waiting(const wslink::session &session, std::uint64_t events) {
   while (session.stats().events_waiting < events)
     session.call("test.info");
 }
 
-// A session that is ready and has told so.
+// A ready session whose state changes were dispatched.
 wslink::session ready(wslink::qt::dispatcher &dispatcher, const check::server &url) {
   wslink::config config(url);
   wslink::session session = dispatcher.make_session(config);
@@ -108,7 +109,7 @@ SERVER_TEST(what_came_while_no_loop_ran_is_not_lost) {
   std::size_t heard_at_timer = 0;
   QObject other;
   const auto sub = session.subscribe("t.qt", [&](const wslink::publication &p) {
-    // Posted behind the adapter's own event: others have their turn although there is more to do here.
+    // Posted after the adapter's event: other events run although events of the session are still queued.
     if (heard.empty())
       QMetaObject::invokeMethod(
           &other, [&] { heard_at_timer = heard.size(); }, Qt::QueuedConnection);
@@ -144,11 +145,11 @@ SERVER_TEST(a_session_ends_inside_its_own_callback) {
   wait_waiting(*session, 2);
   CHECK(app.run_until([&] { return !session; }));
   app.settle();
-  // The second was completed by the end, as closed, and nothing came after it.
+  // The end of the session completed the second call as closed, and nothing ran after it.
   CHECK((log == std::vector<std::string>{"first reply", "second failed", "ended"}));
   CHECK_EQ(alive.load(), 0);
 
-  // The dispatcher goes on with another one.
+  // The dispatcher serves another session.
   bool again = false;
   const wslink::session next = ready(dispatcher, url);
   next.request("test.info").then([&](wslink::outcome &&o) { again = static_cast<bool>(o); });
@@ -168,12 +169,12 @@ SERVER_TEST(the_dispatcher_ends_inside_a_callback) {
   wait_waiting(session, 2);
   CHECK(app.run_until([&] { return first == 1; }));
   app.settle();
-  CHECK_EQ(second, 0); // nobody runs it
+  CHECK_EQ(second, 0); // no loop runs it
   CHECK_EQ(session.dispatch(), 1);
-  CHECK_EQ(second, 1); // but it was kept
+  CHECK_EQ(second, 1); // it was kept
 }
 
-// As a window has it: both are members, and a callback deletes the window.
+// Both are members of a window, and a callback deletes the window.
 struct window : QObject {
   wslink::qt::dispatcher dispatcher;
   wslink::session session;
@@ -210,7 +211,7 @@ SERVER_TEST(the_parent_dies_first) {
   CHECK(session.dispatch() == 2 && done == 2);
   session.request("test.sleep", 30).then(count);
   session = wslink::session::from_c(nullptr);
-  CHECK_EQ(done, 3); // the end of a session completes its calls without any event loop
+  CHECK_EQ(done, 3); // the end of a session completes its calls without an event loop
 }
 
 SERVER_TEST(a_session_may_be_moved_and_replaced) {
@@ -227,7 +228,7 @@ SERVER_TEST(a_session_may_be_moved_and_replaced) {
   moved.request("test.info").then(count);
   wait_waiting(moved, 1);
   app.settle();
-  CHECK_EQ(done, 1); // left alone
+  CHECK_EQ(done, 1); // not called again
   second.request("test.info").then(count);
   CHECK(app.run_until([&] { return done == 2; }));
   dispatcher.stop();
@@ -256,6 +257,62 @@ SERVER_TEST(a_loop_inside_a_callback_makes_the_session_wait) {
   });
   CHECK(app.run_until([&] { return log.size() == 4; }));
   CHECK((log == std::vector<std::string>{"begin", "timer", "end", "second"}));
+}
+
+// Callbacks of a deleted object do not run; those of an existing object do.
+SERVER_TEST(callbacks_of_a_deleted_object_are_not_called) {
+  application app;
+  wslink::qt::dispatcher dispatcher;
+  struct widget : QObject {
+    std::vector<std::string> heard;
+    void listen(const wslink::session &session, std::vector<wslink::subscription> &kept, wslink::latest_call &latest) {
+      session.request("test.info").then(this, [this](wslink::outcome &&) { heard.emplace_back("reply"); });
+      session.request("test.raise").send(this, [this](const wslink::error &) { heard.emplace_back("error"); });
+      const auto hear = [this](const wslink::publication &) { heard.emplace_back("publication"); };
+      kept.push_back(session.subscribe("t.qt", this, hear));
+      latest = wslink::latest_call(session, "test.info", this, [this](auto &&) { heard.emplace_back("latest"); });
+      latest();
+    }
+  };
+  auto deleted = std::make_unique<widget>();
+  widget there;
+  int states = 0;
+  wslink::config config(url);
+  config.on_state(deleted.get(), [&](const wslink::state_change &) { ++states; });
+  const wslink::session session = dispatcher.make_session(config);
+  session.connect();
+  std::vector<wslink::subscription> kept;
+  wslink::latest_call first, second;
+  deleted->listen(session, kept, first);
+  there.listen(session, kept, second);
+  const QObject *const constant = deleted.get();
+  session.request("test.info").then(constant, [&](wslink::outcome &&) { ++states; });
+  session.request("test.info").then(static_cast<QObject *>(nullptr), [&](wslink::outcome &&) { ++states; });
+  session.call("test.publish", "t.qt", 1); // everything is queued; a callback of `deleted` would use freed memory
+  deleted.reset();
+  CHECK(app.run_until([&] { return there.heard.size() == 4; }));
+  app.settle();
+  std::sort(there.heard.begin(), there.heard.end());
+  CHECK((there.heard == std::vector<std::string>{"error", "latest", "publication", "reply"}));
+  CHECK(states == 0 && first.idle() && second.idle());
+}
+
+// An object that is deleted in one of its callbacks gets no further callbacks.
+SERVER_TEST(an_object_is_deleted_in_its_own_callback) {
+  application app;
+  wslink::qt::dispatcher dispatcher;
+  const wslink::session session = ready(dispatcher, url);
+  auto *object = new QObject;
+  int calls = 0;
+  bool last = false;
+  for (int i = 0; i < 3; ++i)
+    session.request("test.info").then(object, [&, object](wslink::outcome &&) {
+      ++calls;
+      delete object;
+    });
+  session.request("test.info").then([&](wslink::outcome &&) { last = true; });
+  CHECK(app.run_until([&] { return last; }));
+  CHECK_EQ(calls, 1);
 }
 
 SERVER_TEST(all_ends_in_a_loop_inside_a_callback) {
@@ -316,7 +373,7 @@ SERVER_TEST(without_hook_an_exception_ends_the_program) {
     try {
       app.run_until([] { return false; });
     } catch (...) {
-      _exit(1); // it went through Qt
+      _exit(1); // the exception went through Qt
     }
     _exit(2);
   }
@@ -384,7 +441,7 @@ SERVER_TEST(a_dispatcher_is_moved_to_a_thread_with_what_is_posted) {
   bool moved = false;
   session.request("test.info").then([&](wslink::outcome &&) {
     moved = QThread::currentThread() == &thread;
-    session = wslink::session::from_c(nullptr); // on the thread that dispatches it
+    session = wslink::session::from_c(nullptr); // on the dispatching thread
     thread.quit();
   });
   wait_waiting(session, 1);
@@ -404,7 +461,7 @@ SERVER_TEST(what_cannot_be_dispatched_is_refused) {
   wslink::config moved = std::move(config);
   FAILS(null, CHECK(!dispatcher.make_session(config, &err)));
 
-  // What it served before, it still serves.
+  // It still serves its first session.
   const wslink::session session = ready(dispatcher, url);
   FAILS(state, CHECK(!dispatcher.make_session(moved, &err)));
   bool done = false;

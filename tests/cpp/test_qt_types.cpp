@@ -14,7 +14,7 @@
 
 namespace {
 
-// What the server says it got as its one positional argument.
+// The server's echo of one positional argument.
 template <class T>
 wslink::document echo(const wslink::session &session, const T &value) {
   return session.call("test.echo", value);
@@ -22,7 +22,7 @@ wslink::document echo(const wslink::session &session, const T &value) {
 
 SERVER_TEST(every_value_becomes_a_qvariant_and_goes_back) {
   const wslink::session session = check::ready(url);
-  // NaN is not equal to itself, Qt has no extensions, some the server refuses to send or, so deep, to take.
+  // Left out: NaN, which is not equal to itself; extensions, which Qt lacks; values that the server refuses.
   const std::set<std::string> other{"nan", "floats", "ext",       "timestamps", "str.surrogate",
                                     "set", "10**30", "list.deep", "map.deep"};
   int seen = 0;
@@ -110,7 +110,7 @@ SERVER_TEST(a_qbytearray_is_sent_as_it_was) {
   QByteArray data(reinterpret_cast<const char *>(pattern.data()), 300'000);
   wslink::args arguments;
   arguments.add(data);
-  data.fill('x'); // its own memory from now on
+  data.fill('x'); // detaches: it has its own memory from now on
   const auto reply = session.call("test.echo", std::move(arguments));
   CHECK(check::is_pattern(reply["args"][0].get<wslink::bytes_view>(), 300'000));
 
@@ -157,7 +157,7 @@ SERVER_TEST(an_image_is_not_copied_and_outlives_the_session) {
   changed.setPixelColor(0, 0, Qt::white);
   CHECK(image.constBits() == place && changed.constBits() != place);
   CHECK(check::is_pattern(wslink::bytes_view(image.constBits(), 64 * 48 * 3), 64 * 48 * 3));
-  // The last copy is let go by another thread.
+  // Another thread releases the last copy.
   QThread *thread = QThread::create([copy = std::move(image)]() mutable { copy = QImage(); });
   thread->start();
   CHECK(thread->wait());
@@ -166,7 +166,7 @@ SERVER_TEST(an_image_is_not_copied_and_outlives_the_session) {
 
 SERVER_TEST(pixels_that_lie_badly_are_copied) {
   const wslink::session session = check::ready(url);
-  // Somewhere among eight places in a row, most of which are no multiples of four.
+  // At eight consecutive addresses, most of which are not multiples of four.
   int shared = 0, copied = 0;
   for (int i = 0; i < 8; ++i) {
     const auto reply = session.call("test.echo", std::string(static_cast<std::size_t>(i), 'x'), check::pattern(64));

@@ -1,5 +1,4 @@
-// Values in both directions, bit for bit: what the server sends read as types of C++, and types of C++ echoed by the
-// server.
+// Values in both directions, bit for bit: values of the server read as C++ types, and C++ types echoed by the server.
 
 #include <array>
 #include <cmath>
@@ -30,7 +29,7 @@ struct wslink::from_value<app::point> {
     return xy.has_value();
   }
 };
-// Of types that are read many at a time otherwise: the application's way counts in lists, too.
+// Specialisations for types that the wrapper otherwise reads in bulk: they also apply inside lists.
 template <>
 struct wslink::from_value<std::string> {
   static bool get(wslink::value from, std::string &to) {
@@ -72,7 +71,7 @@ bool same_bits(const std::vector<double> &a, const std::vector<double> &b) {
   return true;
 }
 
-// What the server says to one argument, as it came back.
+// The server's echo of one argument.
 template <class T>
 wslink::document echo(const wslink::session &session, const T &argument) {
   return session.call("test.echo", argument);
@@ -114,7 +113,7 @@ SERVER_TEST(floats_and_integers_arrive_bit_for_bit) {
   CHECK_EQ(ints[i].get<std::uint64_t>(), std::numeric_limits<std::uint64_t>::max());
   THROWS(kind, ints[i].get<std::int64_t>());
   CHECK_EQ(ints[i].get<double>(), 18446744073709551616.0);
-  // One element does not fit: nothing is rounded or cut silently.
+  // One element does not fit: nothing is rounded or truncated silently.
   THROWS(kind, ints.get<std::vector<std::int64_t>>());
   CHECK(!ints.result().get_if<std::vector<std::uint64_t>>());
   CHECK_EQ(ints.get<std::vector<double>>()[12], 9223372036854775808.0);
@@ -128,7 +127,7 @@ SERVER_TEST(floats_and_integers_arrive_bit_for_bit) {
   CHECK(same);
   CHECK_EQ(many.get<std::vector<float>>()[3], static_cast<float>(3 * 0.1));
   CHECK(!many.result().get_if<std::vector<int>>());
-  // What is too large for a stack is read to where it stays.
+  // An array that is too large for the stack is read into its place.
   using large = std::array<double, 1'200'000>;
   struct holder {
     std::optional<large> numbers;
@@ -180,7 +179,7 @@ SERVER_TEST(text_arrives_byte_for_byte) {
   std::size_t seen = 0;
   for (const auto &[key, value] : all.items()) {
     CHECK(key.is_string() && value.is_string());
-    // and back again
+    // and back
     CHECK(back(session, value.get<std::string>()) == value.get<std::string>());
     ++seen;
   }
@@ -210,7 +209,7 @@ SERVER_TEST(lists_maps_and_what_is_missing) {
   CHECK_EQ(values, 8);
   CHECK(one.begin() != one.end() && one["x"].begin() == one["x"].end());
 
-  // What is not there is a view of nothing, to any depth.
+  // A missing value is a view of nothing, at any depth.
   const wslink::value nothing = one["missing"]["deeper"][3]["x"];
   CHECK(!nothing && nothing.kind() == wslink::kind::nothing && nothing.size() == 0 && !nothing.is_null());
   CHECK(!records[1000] && !one[0] && !records["x"] && !one["x"]["y"] && !nothing.share());
@@ -329,7 +328,7 @@ SERVER_TEST(arguments_of_every_form) {
   CHECK_EQ(text_of(session.call("test.echo", none, text, part, 'x' == 'x', 1U, -1L)["args"]),
            "[\"\", \"pointer\", \"part\", true, 1, -1]");
 
-  // What was received can be sent on, binary data without a copy.
+  // Received values can be sent on, binary data without a copy.
   const wslink::document came = session.call("test.bytes.twice", 5000, 1);
   const wslink::document again = session.call("test.echo", came, came["b"], came["a"].get<wslink::buffer>());
   CHECK(check::is_pattern(again["args"][0]["b"][0].get<wslink::bytes_view>(), 5000, 1));
@@ -355,7 +354,65 @@ SERVER_TEST(the_first_failure_of_arguments_is_that_of_the_call) {
   CHECK(!other.clear().failure());
   other.add_json_array("[1]").add_json_keywords("{\"k\": [2]}");
   CHECK_EQ(text_of(session.call("test.echo", std::move(other)).result()), "{\"args\": [1], \"kwargs\": {\"k\": [2]}}");
-  CHECK_EQ(session.call("myprotocol.add", {1, 2}).get<int>(), 3); // the session is as before
+  CHECK_EQ(session.call("myprotocol.add", {1, 2}).get<int>(), 3); // the session works as before
+}
+
+template <class T>
+void check_array(const wslink::session &session, std::vector<T> numbers) {
+  // After a text of any length, so that the data begins at any address.
+  int copies = 0;
+  for (std::size_t shift = 0; shift < 8; shift++) {
+    const std::string text(shift, 'x');
+    const wslink::document came = session.call("test.echo", text, wslink::by_reference(std::vector<T>(numbers)));
+    const wslink::value bytes = came["args"][1];
+    const auto array = bytes.get<wslink::array_view<T>>();
+    CHECK(std::vector<T>(array.begin(), array.end()) == numbers);
+    CHECK(reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0);
+    const void *there = bytes.get<wslink::bytes_view>().data();
+    CHECK_EQ(array.is_copy(), reinterpret_cast<std::uintptr_t>(there) % alignof(T) != 0);
+    CHECK(array.is_copy() || array.data() == there);
+    copies += array.is_copy();
+    // A copied or moved view shows the same numbers; copies of a view share memory.
+    wslink::array_view<T> second = array;
+    wslink::array_view<T> third = std::move(second);
+    second = third;
+    CHECK(third.data() == array.data() && second.data() == array.data() && third.size() == numbers.size());
+    CHECK(second[numbers.size() - 1] == numbers.back());
+    // Data that is kept.
+    const auto kept = bytes.get<wslink::buffer>();
+    const wslink::array_view<T> of_kept(kept);
+    CHECK(std::vector<T>(of_kept.begin(), of_kept.end()) == numbers);
+    CHECK(bytes.get_if<wslink::array_view<T>>().has_value());
+  }
+  // Attachments of protocol 1 begin at allocated memory, which is never odd.
+  CHECK(copies == 0 || sizeof(T) > 1);
+}
+
+SERVER_TEST(binary_data_is_read_as_numbers) {
+  const wslink::session session = check::ready(url);
+  check_array<std::int8_t>(session, {-128, 0, 127});
+  check_array<std::uint8_t>(session, {0, 255});
+  check_array<std::int16_t>(session, {-32768, 1, 32767});
+  check_array<std::uint16_t>(session, {0, 65535});
+  check_array<std::int32_t>(session, {std::numeric_limits<std::int32_t>::min(), 5});
+  check_array<std::uint32_t>(session, {0, std::numeric_limits<std::uint32_t>::max()});
+  check_array<std::int64_t>(session, {std::numeric_limits<std::int64_t>::min(), 5});
+  check_array<std::uint64_t>(session, {0, std::numeric_limits<std::uint64_t>::max()});
+  check_array<float>(session, {0.1F, -2.5F, std::numeric_limits<float>::max()});
+  check_array<double>(session, {0.1, -2.5, std::numeric_limits<double>::denorm_min()});
+
+  const wslink::document odd = session.call("test.bytes", 10, 1);
+  FAILS(kind, odd.get<wslink::array_view<float>>(&err);
+        CHECK(std::string_view(err.message()).find("10 bytes is no array of f32, which has 4 bytes") !=
+              std::string_view::npos));
+  THROWS(kind, odd.get<wslink::array_view<double>>());
+  CHECK(!odd.result().get_if<wslink::array_view<float>>());
+  CHECK_EQ(odd.get<wslink::array_view<std::int16_t>>().size(), 5U);
+  const wslink::document list = session.call("test.echo", 1.5);
+  FAILS(kind, list["args"].get<wslink::array_view<double>>(&err));
+  FAILS(not_found, list["none"].get<wslink::array_view<double>>(&err));
+  const wslink::document none = session.call("test.bytes", 0, 1);
+  CHECK(none.get<wslink::array_view<double>>().empty());
 }
 
 SERVER_TEST(binary_data_arrives_and_is_sent) {
@@ -366,7 +423,7 @@ SERVER_TEST(binary_data_arrives_and_is_sent) {
     CHECK(check::is_pattern(came.get<wslink::bytes_view>(), size, 9));
     CHECK(check::is_pattern(came.get<wslink::buffer>(), size, 9));
     CHECK(came.get<std::vector<std::uint8_t>>() == check::pattern(size, 9));
-    CHECK(came.get<wslink::bytes_view>().data() == came.get<wslink::buffer>().data() || size == 0); // not copied
+    CHECK(came.get<wslink::bytes_view>().data() == came.get<wslink::buffer>().data() || size == 0); // no copy
   }
   const auto data = check::pattern(70'000, 2);
   CHECK(back(session, data) == data);
@@ -377,7 +434,7 @@ SERVER_TEST(binary_data_arrives_and_is_sent) {
   CHECK((nested["bytesList"][1].get<std::vector<std::uint8_t>>() == std::vector<std::uint8_t>{5, 6, 7, 8, 9, 10}));
   CHECK_EQ(nested["image"]["blob"].get<wslink::bytes_view>().sub(1, 3).as_text(), "PNG");
   CHECK(nested["image"]["blob"].get<wslink::bytes_view>().sub(1 << 20).empty());
-  // A list of numbers may be read as bytes too, if each is one.
+  // A list of numbers can be read as bytes if each number is one byte.
   CHECK((echo(session, std::vector<int>{1, 255})["args"][0].get<std::vector<std::uint8_t>>()[1] == 255));
   CHECK(!echo(session, std::vector<int>{1, 256})["args"][0].get_if<std::vector<std::uint8_t>>());
   CHECK(!session.call("test.echo", "text")["args"][0].get_if<wslink::buffer>());
@@ -388,7 +445,7 @@ SERVER_TEST(what_only_one_protocol_has) {
   const wslink::document keys = session.call("test.value", "keys");
   CHECK_EQ(keys["k"].get<std::string>(), "str");
   if (url.protocol == 1) {
-    CHECK_EQ(keys["7"].get<std::string>(), "int"); // JSON has made strings of all keys
+    CHECK_EQ(keys["7"].get<std::string>(), "int"); // JSON converts all keys to strings
     const wslink::document big = session.call("test.value", "10**30");
     CHECK_EQ(big.get<wslink::big_integer_view>().digits, "1000000000000000000000000000000");
     CHECK(big.kind() == wslink::kind::big_integer && !big.result().get_if<std::int64_t>());
@@ -424,7 +481,7 @@ SERVER_TEST(a_document_reads_as_its_value) {
   for (const wslink::value v : info)
     pairs += static_cast<bool>(v);
   CHECK_EQ(pairs, 10);
-  // A temporary lives to the end of the expression.
+  // A temporary lives until the end of the expression.
   CHECK_EQ(session.call("test.info")["protocol"].get<int>(), url.protocol);
 }
 
@@ -446,7 +503,7 @@ TEST(lists_of_strings_in_one_step) {
   std::vector<std::string> seen;
   CHECK(list.each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen == many);
 
-  // It stops at what is no string, and says so.
+  // It stops at a value that is not a string, and returns false.
   list = decode(text + "5, \"behind\"]");
   seen.clear();
   CHECK(!list.root().each_string([&](std::string_view one) { seen.emplace_back(one); }) && seen.size() == 150);
@@ -457,7 +514,7 @@ TEST(lists_of_strings_in_one_step) {
   CHECK((list.root().get<std::vector<std::string>>() == std::vector<std::string>{"a", "yes"}));
   CHECK((decode("[null, 2]").root().get<std::vector<float>>() == std::vector<float>{-1, 2}));
   CHECK((decode("[null, 2]").root().get<std::array<float, 2>>() == std::array<float, 2>{-1, 2}));
-  // An array has its own length, also where numbers are copied.
+  // An array has a fixed length, also where numbers are copied.
   for (const char *other : {"[1]", "[1, 2, 3]", "[]", "{}", "2", "[1, null]"})
     CHECK(!decode(other).root().get_if<std::array<double, 2>>());
   CHECK((decode("[1, 2]").root().get<std::array<double, 2>>() == std::array<double, 2>{1, 2}));

@@ -1,8 +1,9 @@
-// Ownership: what moves, what outlives what, and destruction in every awkward place.
+// Ownership: moves, lifetimes, and destruction in every awkward place.
 
 #include <functional>
 #include <memory>
 #include <thread>
+#include <type_traits>
 
 #include "check.hpp"
 
@@ -10,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-static_assert(!std::is_copy_constructible_v<wslink::config> && std::is_nothrow_move_constructible_v<wslink::config>);
+static_assert(std::is_copy_constructible_v<wslink::config> && std::is_nothrow_move_constructible_v<wslink::config>);
 static_assert(!std::is_copy_constructible_v<wslink::session> && std::is_nothrow_move_constructible_v<wslink::session>);
 static_assert(!std::is_copy_constructible_v<wslink::subscription> &&
               std::is_nothrow_move_constructible_v<wslink::subscription>);
@@ -23,7 +24,7 @@ static_assert(!std::is_copy_constructible_v<wslink::json_text> &&
               std::is_nothrow_move_constructible_v<wslink::json_text>);
 static_assert(std::is_trivially_copyable_v<wslink::value> && sizeof(wslink::value) == sizeof(wslink_value));
 
-// A move of an object that is looked at afterwards, which linters would not like.
+// Moves from an object that the test uses afterwards, which linters would reject.
 template <class T>
 T moved(T &from) {
   return std::move(from);
@@ -52,6 +53,7 @@ TEST(an_error_moves_and_clones) {
   wslink::error local(wslink::code::argument, "said here");
   CHECK_EQ(std::string_view(local.clone().message()), "said here");
   CHECK(local.stage() == wslink::stage::local && !local.http_status() && !local.remote_code() && !local.remote_data());
+  CHECK(!local.remote_value());
   CHECK(!local.c_ptr() && !local.is_retriable() && !*local.remote_message());
 }
 
@@ -62,7 +64,7 @@ TEST(a_config_moves_and_an_empty_one_fails) {
   FAILS(null, first.secret("x", &err));
   FAILS(null, wslink::session s(first, &err); CHECK(!s));
   THROWS(null, first.nodelay(true));
-  second = moved(second); // to itself
+  second = moved(second); // self-assignment
   CHECK(second.c_ptr());
   wslink::config third = wslink::config::from_c(second.release());
   CHECK(!second.c_ptr() && third.c_ptr());
@@ -84,7 +86,7 @@ TEST(callbacks_of_a_config_live_as_long_as_it_and_its_sessions) {
     config.on_wakeup([mark] {});
     config.log(wslink::log_level::debug, [mark](wslink::log_level, const char *) {});
     CHECK_EQ(alive, 5);
-    config.on_wakeup([] {}); // replaces
+    config.on_wakeup([] {}); // replaces the callback
     CHECK_EQ(alive, 4);
     wslink::session session(config);
     wslink::config gone = std::move(config);
@@ -93,26 +95,106 @@ TEST(callbacks_of_a_config_live_as_long_as_it_and_its_sessions) {
   CHECK_EQ(alive, 0);
 }
 
+TEST(a_config_is_copied_and_its_callbacks_are_shared) {
+  std::atomic<int> alive{0};
+  wslink::config first("ws://127.0.0.1:1/ws");
+  first.on_state([mark = check::counted(alive)](const wslink::state_change &) {});
+  wslink::config second = first;
+  CHECK(second.c_ptr() && second.c_ptr() != first.c_ptr());
+  CHECK_EQ(alive, 1);
+
+  // An option set in one copy is set only there.
+  second.on_state([mark = check::counted(alive)](const wslink::state_change &) {});
+  CHECK_EQ(alive, 2);
+  wslink::config third("ws://127.0.0.1:2/ws");
+  third = first;
+  const auto &itself = second;
+  second = itself;
+  wslink::session session(third);
+  first = wslink::config("ws://127.0.0.1:3/ws");
+  third = first;
+  CHECK_EQ(alive, 2); // one in the session, one in `second`
+  session = wslink::session();
+  CHECK_EQ(alive, 1);
+  second = first;
+  CHECK_EQ(alive, 0);
+
+  const wslink::config gone = moved(first);
+  const wslink::config nothing(first);
+  CHECK(!nothing.c_ptr() && gone.c_ptr());
+}
+
+SERVER_TEST(copies_of_a_config_connect_as_it_does_and_keep_their_own_options) {
+  int states = 0, others = 0;
+  wslink::config config(url);
+  config.on_state([&](const wslink::state_change &) { ++states; });
+  wslink::config wrong(config);
+  wrong.secret("wrong").on_state([&](const wslink::state_change &) { ++others; });
+  wslink::config copy(config);
+  wslink::session refused(wrong), accepted(copy);
+  FAILS(auth, refused.connect(&err));
+  accepted.connect();
+  while (refused.dispatch() + accepted.dispatch() > 0) {
+  }
+  CHECK(states == 2 && others == 2); // connecting and ready; connecting and closed
+}
+
+SERVER_TEST(a_session_is_made_of_a_url) {
+  const char *const text = url.text.c_str();
+  wslink::session session(text); // a char*, as in argv
+  session.connect();
+  CHECK_EQ(session.call("myprotocol.add", {1, 2}).get<int>(), 3);
+  session = wslink::session(url.text);
+  CHECK(session.state() == wslink::state::idle);
+  wslink::error none(wslink::code::state, "before");
+  wslink::session another(std::string_view(url), &none);
+  CHECK(!none && another);
+  FAILS(argument, wslink::session bad("http://x", &err); CHECK(!bad));
+  THROWS(argument, wslink::session("http://x"));
+}
+
+void is_empty(const wslink::session &session) {
+  CHECK(!session && !session.c_ptr());
+  FAILS(null, CHECK(!session.connect(&err)));
+  FAILS(null, CHECK(!session.begin_connect(&err)));
+  FAILS(null, CHECK(!session.close(1s, &err)));
+  FAILS(null, CHECK(!session.begin_close(1s, &err)));
+  FAILS(null, CHECK(!session.call("m", &err)));
+  FAILS(null, CHECK(!session.request("m").wait(&err)));
+  FAILS(null, CHECK(!session.request("m").then([](wslink::outcome &&) {}, &err)));
+  FAILS(null, CHECK(!session.request("m").send(&err)));
+  FAILS(null, CHECK(!session.request("m").send([](const wslink::error &) {}, &err)));
+  FAILS(null, CHECK(!session.request("m").future(&err).valid()));
+  FAILS(null, CHECK(!session.subscribe(
+                  "t", [](const wslink::publication &) {}, wslink::keep_all(), &err)));
+  FAILS(null, CHECK_EQ(session.dispatch(0ms, 0, &err), 0));
+  FAILS(null, CHECK(!session.dispatch_until([] { return false; }, wslink::for_ever, &err)));
+  FAILS(null, CHECK_EQ(session.descriptor(&err), -1));
+  FAILS(null, CHECK_EQ(session.stats(&err).calls, 0));
+  CHECK_EQ(session.failure().code(), wslink::code::null);
+  CHECK(session.state() == wslink::state::closed && session.client_id().empty() && session.peer_address().empty());
+  CHECK(!session.cancel(1) && session.protocol() == wslink::protocol::automatic && session.max_msg_size() == 0);
+  THROWS(null, session.connect());
+  THROWS(null, session.call("m"));
+  THROWS(null, session.dispatch_until([] { return false; }));
+}
+
 TEST(an_empty_session_fails_instead_of_crashing) {
-  wslink::session session(wslink::config("ws://127.0.0.1:1/ws"));
+  const wslink::session none;
+  is_empty(none);
+  wslink::session session("ws://127.0.0.1:1/ws");
   CHECK(session && session.state() == wslink::state::idle);
   wslink::session other = moved(session);
   CHECK(!session && other);
-  FAILS(null, session.connect(&err));
-  FAILS(null, session.call("m", &err));
-  FAILS(null, session.dispatch(0ms, 0, &err));
-  FAILS(null, (void)session.subscribe(
-                  "t", [](const wslink::publication &) {}, wslink::keep_all(), &err));
-  FAILS(null, session.close(1s, &err));
-  FAILS(null, CHECK_EQ(session.descriptor(&err), -1));
-  CHECK(session.state() == wslink::state::closed && session.client_id().empty() && session.peer_address().empty());
-  CHECK(!session.cancel(1) && session.protocol() == wslink::protocol::automatic && session.max_msg_size() == 0);
+  is_empty(session);
   CHECK(!session.release());
   session = wslink::session::from_c(other.release());
   CHECK(session && !other);
   session = wslink::session::from_c(nullptr);
   CHECK(!session);
 }
+
+static_assert(!std::is_constructible_v<wslink::session, std::nullptr_t>, "a null pointer is no URL");
 
 TEST(a_session_tries_again_as_its_policy_and_its_filter_say) {
   std::atomic<int> alive{0};
@@ -150,6 +232,37 @@ TEST(a_session_tries_again_as_its_policy_and_its_filter_say) {
   policy.first_delay = 1s;
   config.reconnect(policy, &err);
   CHECK(err.code() == wslink::code::argument);
+}
+
+SERVER_TEST(a_secret_is_renewed_before_each_attempt) {
+  std::atomic<int> alive{0};
+  std::vector<wslink::code> reasons;
+  wslink::reconnect_policy policy;
+  policy.at_first = true;
+  policy.first_delay = 1ms;
+  {
+    wslink::config config(url);
+    config.reconnect(policy);
+    config.before_attempt([&, mark = check::counted(alive)](wslink::attempt &next) {
+      CHECK_EQ(next.number(), reasons.size());
+      reasons.push_back(next.reason().code());
+      next.secret(reasons.size() == 1 ? "expired" : "wslink-secret");
+      next.header("X-Token", "1");
+      next.url(url);
+      FAILS(argument, next.url("http://localhost/", &err));
+      FAILS(argument, next.header(std::string_view("a\0b", 3), "c", &err));
+    });
+    const wslink::session session(config);
+    session.connect();
+    CHECK(bool(session.call("test.echo")));
+  }
+  CHECK(alive == 0);
+  CHECK((reasons == std::vector<wslink::code>{wslink::code::ok, wslink::code::auth}));
+
+  // A filter that refuses.
+  wslink::config config(url);
+  const wslink::session no(config.before_attempt([](const wslink::attempt &) { return false; }));
+  FAILS(cancelled, no.connect(&err));
 }
 
 TEST(calls_before_ready_are_refused_and_callbacks_dropped) {
@@ -222,7 +335,8 @@ SERVER_TEST(arguments_move_and_are_taken_by_calls) {
   CHECK_EQ(session.call("test.echo", std::move(args))["args"].to_json().text(), "[{\"k\": [1.5]}]");
 }
 
-// Runs `end` in a callback of a session of the given delivery that is then gone, and checks that all callables are.
+// Runs `end` in a callback of a session with the given delivery, which ends it, and checks that all callables are
+// destroyed.
 template <class Start>
 void end_inside(const check::server &url, wslink::delivery where, Start start) {
   std::atomic<int> alive{0};
@@ -231,20 +345,20 @@ void end_inside(const check::server &url, wslink::delivery where, Start start) {
     auto session = std::make_unique<wslink::session>(check::ready(url, where));
     auto end = [&, mark = check::counted(alive)] {
       while (!started)
-        std::this_thread::yield(); // this thread may only end it when the other one is out of it
+        std::this_thread::yield(); // this thread may destroy the session only when the other one has left it
       session.reset();
       ended = true;
     };
     std::unique_ptr<wslink::subscription> kept = start(*session, end);
     if (where == wslink::delivery::queued) {
-      CHECK(!session->dispatch_until([&] { return false; }, 20s)); // the end of the session ends it
+      CHECK(!session->dispatch_until([&] { return false; }, 20s)); // the end of the session ends the wait
     } else {
       started = true;
       while (!ended)
         std::this_thread::yield();
     }
     CHECK(ended && !session && (!kept || !*kept));
-    // What the callback had is dropped when it returns; on the I/O thread that is after `ended`.
+    // The callback's data is destroyed when it returns; on the I/O thread that is after `ended`.
     kept.reset();
   }
   for (long turns = 0; alive != 0 && turns < 100'000'000; ++turns)
@@ -287,7 +401,8 @@ SERVER_TEST(a_session_may_end_in_its_state_and_progress_callbacks) {
     session->request("test.bytes", 2'000'000).then([&](wslink::outcome &&o) { outcome = o.failure().code(); });
     CHECK(!session->dispatch_until([&] { return false; }, 20s));
     CHECK(!session);
-    // In flight at the end: completed as closed, before the end returned. Arrived before: not completed as closed.
+    // Calls in flight complete as closed before the destructor returns. Replies that arrived before are not reported as
+    // closed.
     CHECK(outcome == wslink::code::closed || in_progress);
   }
 }
@@ -342,7 +457,7 @@ SERVER_TEST(subscriptions_move_detach_and_end) {
   session.subscribe("s.move", [&](const wslink::publication &) { ++all; }).detach();
   CHECK(a && b && a.id() != b.id());
   const auto id = b.id();
-  a = moved(b); // ends the first
+  a = moved(b); // ends the first subscription
   CHECK(a && !b && a.id() == id);
   CHECK_EQ(b.id(), 0);
   FAILS(null, b.counts(&err));
@@ -372,14 +487,14 @@ SERVER_TEST(a_subscription_may_outlive_its_session) {
 
   wslink::session session = check::ready(url);
   kept = session.subscribe("released", [](const wslink::publication &) {});
-  wslink_session *raw = session.release(); // goes on without the wrapper
+  wslink_session *raw = session.release(); // continues without the wrapper
   CHECK(raw && !kept && wslink_session_state(raw) == WSLINK_STATE_READY);
   kept.reset();
   wslink_session_free(raw);
 }
 
 SERVER_TEST(a_subscription_may_own_its_session) {
-  // The end of the subscription destroys its callable, which destroys the session, which is in use meanwhile.
+  // The end of the subscription destroys its callable, which destroys the session while it is in use.
   auto session = std::make_shared<wslink::session>(check::ready(url));
   std::weak_ptr<wslink::session> seen = session;
   wslink::subscription sub = session->subscribe("owner", [session](const wslink::publication &) {});

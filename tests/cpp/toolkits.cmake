@@ -1,7 +1,7 @@
-# The tests of the adapters for Qt (both versions) and GLib, which need them.
+# The tests of the adapters for Qt (both versions) and GLib. They need the toolkits.
 #
-# Not under ThreadSanitizer: the packages of Qt and GLib are compiled without it, so that it does not see how their event
-# loops synchronise, and takes what is posted from one thread to another for a race.
+# Not with ThreadSanitizer: the packages of Qt and GLib are compiled without it, so it does not see how their event loops
+# synchronise, and reports events posted between threads as races.
 if(WSLINK_SANITIZE MATCHES "thread")
   return()
 endif()
@@ -25,8 +25,10 @@ wslink_toolkit_test(qt_types test_qt_types.cpp Qt6::Gui)
 wslink_toolkit_test(qt5 test_qt.cpp Qt5::Core)
 wslink_toolkit_test(qt5_types test_qt_types.cpp Qt5::Gui)
 wslink_toolkit_test(glib test_glib.cpp PkgConfig::GLIB)
+# Moves so many values that valgrind takes a minute without this.
+target_compile_options(test_cpp_qt_types PRIVATE -O1)
 
-# The examples, on each server. Qt draws into memory.
+# The example programs, with each server. Qt draws into memory.
 set(wslink_on_each "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_SOURCE_DIR}/c/with_servers.py" --each URL --)
 if(TARGET qt_viewer)
   add_test(NAME example.qt_viewer COMMAND ${wslink_on_each} $<TARGET_FILE:qt_viewer> URL --frames 5)

@@ -1,4 +1,4 @@
-//! Slots of callbacks: called by several threads, taken back and replaced by others.
+//! Callback slots: several threads call them, take them back and replace them.
 
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -9,7 +9,7 @@ use wslink_loom::model;
 
 type Callback = dyn Fn() + Send + Sync;
 
-/// What a callback uses until it is dropped. Loom notices whoever uses it at the same time without synchronisation.
+/// The data of a callback. Loom detects unsynchronised access to it.
 #[derive(Default)]
 struct Used {
     data: UnsafeCell<()>,
@@ -17,13 +17,13 @@ struct Used {
     drops: AtomicUsize,
 }
 
-// SAFETY: loom ends a model in which two threads use the data without one happening before the other.
+// SAFETY: loom ends a model in which two threads use the data without synchronisation.
 unsafe impl Sync for Used {}
 // SAFETY: as above.
 unsafe impl Send for Used {}
 
 impl Used {
-    /// What the application does with it once it has the callback back.
+    /// What the application does with the data after it has the callback back.
     fn take_apart(&self) {
         self.data.with_mut(|_| ());
         assert_eq!(self.drops.load(SeqCst), 1, "dropped before the callback is back, and once");
@@ -38,13 +38,13 @@ impl Drop for Guard {
     }
 }
 
-/// A callback, and what it uses.
+/// A callback and its data.
 fn callback() -> (Arc<Callback>, Arc<Used>) {
     let used = Arc::new(Used::default());
     let guard = Guard(Arc::clone(&used));
     let callback = move || {
         guard.0.data.with(|_| ());
-        // Others get their turn while this is inside.
+        // Other threads run while this one is in the callback.
         thread::yield_now();
         guard.0.data.with(|_| ());
         guard.0.calls.fetch_add(1, SeqCst);
@@ -76,16 +76,7 @@ fn several_publications_in_a_row_end_where_the_callback_is_taken_back() {
         let slot = Arc::new(Slot::<Callback>::new(callback));
         let caller = {
             let slot = Arc::clone(&slot);
-            thread::spawn(move || {
-                if let Some(entered) = slot.enter() {
-                    for _ in 0..2 {
-                        if slot.is_current(&entered) {
-                            (entered.callback)();
-                        }
-                    }
-                    slot.leave(entered);
-                }
-            })
+            thread::spawn(move || (0..2).for_each(|_| slot.run(|f| f())))
         };
         slot.clear();
         used.take_apart();
@@ -103,13 +94,7 @@ fn of_several_publications_none_comes_after_the_callback_took_itself_back() {
             count.fetch_add(1, SeqCst);
             inner.clear();
         })));
-        let entered = slot.enter().unwrap();
-        for _ in 0..2 {
-            if slot.is_current(&entered) {
-                (entered.callback)();
-            }
-        }
-        slot.leave(entered);
+        (0..2).for_each(|_| slot.run(|f| f()));
         assert_eq!(calls.load(SeqCst), 1);
     });
 }
@@ -120,16 +105,14 @@ fn a_callback_that_was_replaced_is_back_and_the_new_one_is_called() {
         let ((old, used), (new, _)) = (callback(), callback());
         let slot = Arc::new(Slot::<Callback>::new(old));
         let caller = {
-            let (slot, new) = (Arc::clone(&slot), Arc::clone(&new));
+            let slot = Arc::clone(&slot);
             thread::spawn(move || {
-                let entered = slot.enter().expect("there is always one");
-                let is_new = Arc::ptr_eq(&entered.callback, &new);
-                let current = slot.is_current(&entered);
-                assert!(current || !is_new, "the new one is taken for one that is over");
-                if current {
-                    (entered.callback)();
-                }
-                slot.leave(entered);
+                let mut called = false;
+                slot.run(|f| {
+                    f();
+                    called = true;
+                });
+                assert!(called, "there is always one");
             })
         };
         slot.set(Some(new));
@@ -147,7 +130,7 @@ fn a_callback_takes_itself_back_while_another_thread_calls_it() {
         let first = AtomicUsize::new(0);
         slot.set(Some(Arc::new(move || {
             guard.0.calls.fetch_add(1, SeqCst);
-            // Two that wait for each other would wait for ever.
+            // Two callbacks that wait for each other would wait for ever.
             if first.fetch_add(1, SeqCst) == 0 {
                 inner.clear();
                 assert_eq!(guard.0.drops.load(SeqCst), 0);

@@ -1,11 +1,11 @@
-//! What stands below `link`: a socket with bounded room, whose peer reads when the model says so, and a writer that
-//! writes messages as they are. And what the I/O thread sleeps in.
+//! Substitutes for the layers below the send queue: a socket with bounded room, whose peer reads when the model says so, a
+//! writer that sends messages unencoded, and the poll in which the I/O thread sleeps.
 
-/// In the place of `mio::Poll` and its waker.
+/// Replaces `mio::Poll` and its waker.
 pub mod poll {
     use crate::sync::{Condvar, Mutex};
 
-    /// What ends the sleep. Events are reported once, as those of the system are.
+    /// Events that end the sleep. Each is reported once, like those of the system.
     #[derive(Default)]
     pub struct Events {
         pub woken: bool,
@@ -23,7 +23,7 @@ pub mod poll {
             Poll { events: Mutex::default(), changed: Condvar::new() }
         }
 
-        /// Sleeps until something happens.
+        /// Sleeps until an event happens.
         pub fn sleep(&self) -> Events {
             let mut events = self.events.lock();
             while !events.woken && !events.writable {
@@ -45,7 +45,7 @@ pub mod poll {
     }
 }
 
-/// In the place of `src/io/socket.rs`.
+/// Replaces `src/io/transport/socket.rs`.
 pub mod socket {
     use crate::sync::{Condvar, Mutex};
     use std::io;
@@ -56,28 +56,28 @@ pub mod socket {
     }
 
     struct State {
-        /// Bytes on their way.
+        /// Bytes in flight.
         unread: Vec<u8>,
         room: usize,
         /// A write was refused since the last read.
         refused: bool,
-        /// So many writes fail.
+        /// The number of writes that will fail.
         failures: usize,
     }
 
     impl Socket {
-        /// Takes so many bytes before its peer reads.
+        /// A socket that takes this many bytes until its peer reads.
         pub fn new(room: usize) -> Socket {
             let state = State { unread: Vec::new(), room, refused: false, failures: 0 };
             Socket { state: Mutex::new(state), changed: Condvar::new() }
         }
 
-        /// Every write fails.
+        /// Makes every write fail.
         pub fn broken() -> Socket {
             Socket::new(0).failing(usize::MAX)
         }
 
-        /// The next writes fail.
+        /// Makes the next writes fail.
         pub fn failing(self, writes: usize) -> Socket {
             self.state.lock().failures = writes;
             self
@@ -99,8 +99,8 @@ pub mod socket {
             Ok(n)
         }
 
-        /// The peer takes what is there, and waits for something if nothing is. Also whether the socket is to be
-        /// reported as writable: there is room again after a write was refused.
+        /// The peer reads what has arrived, and waits if nothing has. Also returns whether the socket became writable: it has
+        /// room again after a refused write.
         pub fn read(&self) -> (Vec<u8>, bool) {
             let mut state = self.state.lock();
             while state.unread.is_empty() {
@@ -109,20 +109,20 @@ pub mod socket {
             (std::mem::take(&mut state.unread), std::mem::take(&mut state.refused))
         }
 
-        /// What is on its way, without waiting.
+        /// The bytes in flight, without waiting.
         pub fn unread(&self) -> Vec<u8> {
             self.state.lock().unread.clone()
         }
     }
 }
 
-/// In the place of `src/io/websocket/writer.rs`.
+/// Replaces `src/io/transport/websocket/writer.rs`.
 pub mod websocket {
     pub mod writer {
         use std::collections::VecDeque;
         use std::io;
 
-        /// Its bytes; they are all the same, so that one can see whose they are.
+        /// Its bytes. They are all equal, so that a test can tell which message they belong to.
         pub struct Message(pub Vec<u8>);
 
         impl Message {
@@ -131,7 +131,9 @@ pub mod websocket {
             }
         }
 
-        pub type Queued = (Message, Option<u64>);
+        pub type CallId = u64;
+
+        pub type Queued = (Message, Option<CallId>);
 
         /// One byte.
         pub struct ControlFrame(pub u8);
@@ -162,13 +164,12 @@ pub mod websocket {
         pub struct Writer {
             messages: VecDeque<Queued>,
             controls: VecDeque<ControlFrame>,
-            /// How much of the first message is written.
+            /// The number of written bytes of the first message.
             written: usize,
             bytes_out: u64,
             finished: Written,
             done: Vec<Queued>,
-            /// Messages of one byte.
-            spares: Vec<Message>,
+            withdrawn: Vec<Queued>,
         }
 
         impl Writer {
@@ -185,6 +186,22 @@ pub mod websocket {
                 self.controls.extend(controls);
             }
 
+            /// A message that has begun is finished.
+            pub fn withdraw(&mut self, calls: &[u64]) {
+                let begun = usize::from(self.written > 0);
+                for at in (begun..self.messages.len()).rev() {
+                    if self.messages[at].1.is_some_and(|call| calls.contains(&call)) {
+                        let message = self.messages.remove(at).unwrap();
+                        self.finished.bytes += message.0.total();
+                        self.withdrawn.push(message);
+                    }
+                }
+            }
+
+            pub fn take_withdrawn(&mut self) -> Vec<Queued> {
+                std::mem::take(&mut self.withdrawn)
+            }
+
             pub fn take_bytes_out(&mut self) -> u64 {
                 std::mem::take(&mut self.bytes_out)
             }
@@ -195,10 +212,6 @@ pub mod websocket {
 
             pub fn take_done(&mut self) -> Vec<Queued> {
                 std::mem::take(&mut self.done)
-            }
-
-            pub fn take_spares(&mut self) -> Vec<Message> {
-                std::mem::take(&mut self.spares)
             }
 
             pub fn current(&self) -> Option<Sent> {
@@ -240,11 +253,7 @@ pub mod websocket {
                         if let Some((message, call)) = self.messages.pop_front() {
                             self.finished.messages += 1;
                             self.finished.bytes += message.total();
-                            if message.total() == 1 {
-                                self.spares.push(message);
-                            } else {
-                                self.done.push((message, call));
-                            }
+                            self.done.push((message, call));
                         }
                     } else {
                         self.written += n;

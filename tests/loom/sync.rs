@@ -1,4 +1,4 @@
-//! `src/io/sync.rs` over loom. parking_lot has other signatures than loom, which follows the standard library.
+//! `src/io/sync.rs` with loom. loom has the signatures of the standard library, not those of parking_lot.
 
 pub use loom::sync::atomic::{AtomicBool, AtomicU64};
 pub use loom::thread;
@@ -14,14 +14,14 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Default)]
 pub struct Mutex<T> {
     lock: loom::sync::Mutex<T>,
-    /// loom changes threads where a lock is taken, not where it is let go of, which makes a difference to those that
-    /// only try. So both use this, and loom runs them in both orders.
+    /// loom switches threads where a lock is taken, not where it is released. For `try_lock` the release matters, so locking and
+    /// unlocking both use this atomic, and loom runs them in both orders.
     letting_go: AtomicBool,
 }
 
 /// `parking_lot::MutexGuard`.
 pub struct MutexGuard<'a, T> {
-    /// Always there, except in `wait`.
+    /// `None` only during `wait`.
     held: Option<loom::sync::MutexGuard<'a, T>>,
     letting_go: &'a AtomicBool,
 }

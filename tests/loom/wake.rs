@@ -1,4 +1,4 @@
-//! The flag that saves wake-ups: a thread that sleeps is never left asleep.
+//! The flag that saves wake-ups: no thread sleeps for ever.
 
 use loom::thread;
 use std::io;
@@ -29,7 +29,7 @@ fn every_order_is_seen() {
                 shared.flag.raise(|| shared.poll.wake()).unwrap();
             })
         });
-        // The I/O thread: sleeps for ever, which loom reports, if it is not woken for what it has not seen.
+        // The I/O thread. If it is not woken for unseen work it sleeps for ever, which loom reports.
         while *shared.orders.lock() < 2 {
             shared.poll.sleep();
             shared.flag.lower();

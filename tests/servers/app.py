@@ -1,10 +1,10 @@
-"""A wslink server for the tests; the same program for all wslink versions, 1.x and 2.x.
+"""A wslink server for the tests, for all wslink versions, 1.x and 2.x.
 
     python app.py [--port 0] [--secret S] [--heartbeat N] [--max-msg-size N] [--ssl adhoc] ...
 
-It listens on 127.0.0.1, by default on a port that the system picks, prints the line `READY <port>`
+It listens on 127.0.0.1, by default on a port that the system chooses, prints the line `READY <port>`
 on stdout when it accepts connections, and ends when its stdin reaches EOF or on SIGTERM.
-All options of wslink (`--help`) are there too, `--reverse-url` among them (then `READY 0`).
+It accepts all options of wslink (`--help`), including `--reverse-url` (then it prints `READY 0`).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from wslink.websocket import ServerProtocol
 
 
 class TestServer(ServerProtocol):
-    """The protocol object of wslink: all methods, and the port announced once it is known."""
+    """The protocol object of wslink: all methods, and the READY line when the port is known."""
 
     options = None
 
@@ -37,7 +37,7 @@ class TestServer(ServerProtocol):
 
 
 def parse_arguments():
-    """The options of wslink with the defaults of a test, and those added here."""
+    """The options of wslink with defaults for tests, and additional ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     server.add_arguments(parser)
     parser.add_argument("--secret", dest="authKey", help="the same as --authKey")
@@ -57,9 +57,9 @@ def parse_arguments():
 
 
 def main():
-    """Run the server until it is told to end."""
+    """Run the server until its end is requested."""
     options = parse_arguments()
-    # wslink reads these when its backend is imported, which start_webserver() does.
+    # wslink reads these variables when start_webserver() imports its backend.
     os.environ["WSLINK_READY_MSG"] = ""
     if options.heartbeat is not None:
         os.environ["WSLINK_HEART_BEAT"] = str(options.heartbeat)
@@ -67,7 +67,7 @@ def main():
         os.environ["WSLINK_MAX_MSG_SIZE"] = str(options.max_msg_size)
 
     exit_with_stdin()
-    asyncio.set_event_loop(asyncio.new_event_loop())  # wslink 1 and 2.2 expect one to be there
+    asyncio.set_event_loop(asyncio.new_event_loop())  # wslink 1 and 2.2 need an existing event loop
     TestServer.options = options
     server.start_webserver(options, TestServer)
 

@@ -1,4 +1,4 @@
-"""Checks that the test servers work, with a client of its own; run it with the Python of each environment.
+"""Checks the test servers with a small Python client. Run it with the Python of each environment.
 
     for v in v1 v2 v2.2; do target/venvs/$v/bin/python tests/servers/check.py; done
 """
@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 
 @contextlib.asynccontextmanager
 async def running(program, *arguments):
-    """A server of this directory; gives its port, and sees it end with its stdin."""
+    """Runs a server of this directory; yields its port, and checks that it ends with its stdin."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, HERE / program, *arguments, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
@@ -39,12 +39,12 @@ async def running(program, *arguments):
 
 
 def hashable(pairs):
-    """A dict whose keys may have been arrays, which become their text."""
+    """A dict from pairs; array keys become text."""
     return {repr(k) if isinstance(k, list) else k: v for k, v in pairs}
 
 
 class Client:
-    """The least client: one call at a time, publishes kept."""
+    """A minimal client: one call at a time; it keeps the publications."""
 
     def __init__(self, ws):
         self.ws = ws
@@ -55,7 +55,7 @@ class Client:
         self.chunks = b""
 
     async def message(self):
-        """The next message, attachments put in."""
+        """The next message with its attachments inserted."""
         while True:
             frame = await asyncio.wait_for(self.ws.receive(), 30)
             if frame.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -83,7 +83,7 @@ class Client:
         return value
 
     async def call(self, method, *args, kind="rpc", **kwargs):
-        """The result of a call; an error as RuntimeError(code)."""
+        """The result of a call; an error is raised as RuntimeError(code)."""
         self.count += 1
         rpc = {"wslink": "1.0", "id": f"{kind}:c0:{self.count}", "method": method, "args": args, "kwargs": kwargs}
         if PROTOCOL == 2:
@@ -116,7 +116,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connected(port, path="/ws", scheme="ws", secret="wslink-secret"):
-    """A client that has said hello."""
+    """A client that has sent its hello."""
     context = ssl._create_unverified_context()  # pylint: disable=protected-access
     async with aiohttp.ClientSession() as session:
         url = f"{scheme}://127.0.0.1:{port}{path}"
@@ -128,7 +128,7 @@ async def connected(port, path="/ws", scheme="ws", secret="wslink-secret"):
 
 
 async def exercise(c, big=17_000_000):
-    """Call the methods whose results are known, with up to `big` bytes."""
+    """Call the methods with known results, with up to `big` bytes."""
     info = await c.call("test.info")
     assert (info["wslink"], info["protocol"]) == (WSLINK, PROTOCOL)
 
@@ -192,7 +192,7 @@ async def exercise(c, big=17_000_000):
     await c.call("wslink.start.talking")
     await c.call("test.sleep", 0.2)
     await c.call("wslink.stop.talking")
-    await c.call("test.sleep", 0.02)  # what was published before may come after the reply
+    await c.call("test.sleep", 0.02)  # earlier publications may arrive after the reply
     assert c.published[0]["id"] == "publish:wslink.communication.channel:0" and len(c.published) > 2
     c.published.clear()
     assert await c.call("myprotocol.stream", "img") == {"subscribed": "img"}
@@ -212,7 +212,7 @@ async def value_error(c, name):
 
 
 async def ends(c, method, *args):
-    """Whether the connection ends with this call."""
+    """Whether this call ends the connection."""
     try:
         await c.call(method, *args)
     except (ConnectionError, asyncio.TimeoutError):
@@ -230,12 +230,12 @@ async def main():
         async with connected(port) as c, connected(port) as d:
             assert (await c.call("test.info"))["clients"] == 2
             await c.call("test.publish", "t", 1, None, True)
-            await asyncio.sleep(0.1)  # "the caller" is whoever called last when the publish is sent
+            await asyncio.sleep(0.1)  # wslink takes the client of the last call before the publish for the caller
             await d.call("test.sleep", 0.01)
             assert d.published and not c.published
         async with connected(port) as c:
             assert await ends(c, "test.kill")
-    # Frames of 4 MiB and more get stuck in the relay: protocol 2 needs smaller chunks than its default.
+    # The relay does not forward frames of 4 MiB and more: protocol 2 needs smaller chunks than its default.
     big, small_chunks = (4_000_000, ()) if PROTOCOL == 1 else (17_000_000, ("--max-msg-size", "4000000"))
     async with running("app.py", *small_chunks) as port, running("relay.py") as relay:
         async with connected(relay, f"/proxy/{port}") as c:
@@ -244,7 +244,7 @@ async def main():
         url = f"ws://127.0.0.1:{relay}/proxy/7"
         async with running("app.py", *small_chunks, "--reverse-url", url) as port:
             assert port == 0
-            await asyncio.sleep(0.5)  # the server must come first
+            await asyncio.sleep(0.5)  # the server must connect first
             async with connected(relay, "/proxy/7") as c:
                 await exercise(c, big)
     options = "--ssl adhoc --secret s --ws-endpoint a/b --heartbeat 1 --max-msg-size 50000".split()

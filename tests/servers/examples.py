@@ -25,7 +25,7 @@ def png(alt, side=64):
 
 
 class Simple(LinkProtocol):
-    """`examples/simple`.  Its `myprotocol.mistake.TYPO` is meant not to exist: error -32601."""
+    """`examples/simple`.  Its `myprotocol.mistake.TYPO` intentionally does not exist: error -32601."""
 
     def __init__(self, interval):
         super().__init__()
@@ -68,12 +68,12 @@ class Simple(LinkProtocol):
 
     @register("myprotocol.special")
     def special(self, *_):
-        """The floats that JSON has no words for."""
+        """The floats that JSON cannot represent."""
         return [float("inf"), float("nan"), float("-inf")]
 
     @register("myprotocol.stream")
     def start_stream(self, topic):
-        """Publish an image on `topic` again and again, until as many stops as starts came."""
+        """Publish an image on `topic` repeatedly, until every start has had its stop."""
         self.topic = topic
         self.subscribers += 1
         if self.timer is None:
@@ -98,7 +98,7 @@ class Simple(LinkProtocol):
 
 
 class Chat(LinkProtocol):
-    """`examples/chat-rpc-pub-sub`; unlike that one, silent until told to talk."""
+    """`examples/chat-rpc-pub-sub`; but silent until `wslink.start.talking` is called."""
 
     TOPIC = "wslink.communication.channel"
     MESSAGES = ("Good morning", "How are you?", "I am a test server.")
@@ -120,13 +120,13 @@ class Chat(LinkProtocol):
 
     @register("wslink.start.talking")
     def start_talking(self):
-        """Publish a message now and then every interval."""
+        """Publish a message now and after every interval."""
         if self.timer is None:
             self._talk()
 
     @register("wslink.stop.talking")
     def stop_talking(self):
-        """Be silent, and begin with the first message next time."""
+        """Stop publishing; the next start begins with the first message."""
         if self.timer is not None:
             self.timer.cancel()
         self.timer = None

@@ -1,4 +1,4 @@
-"""The methods `test.*`: whatever a client must be tested against."""
+"""The methods `test.*`, for the tests of a client."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from wslink.websocket import LinkProtocol
 
 
 class BadRepr(Exception):
-    """An exception that cannot even be shown."""
+    """An exception that cannot be converted to text."""
 
     def __repr__(self):
         raise RuntimeError("no repr")
@@ -54,7 +54,7 @@ class Probes(LinkProtocol):
         self.clients.discard(client_id)
 
     def attach(self, value):
-        """`value` with all bytes in it as attachments (protocol 1); as it is (protocol 2)."""
+        """`value` with all bytes in it as attachments (protocol 1); unchanged (protocol 2)."""
         if PROTOCOL == 2:
             return value
         if isinstance(value, bytes):
@@ -69,12 +69,12 @@ class Probes(LinkProtocol):
 
     @register("test.echo")
     def echo(self, *args, **kwargs):
-        """{"args": [...], "kwargs": {...}} as they came."""
+        """{"args": [...], "kwargs": {...}} of the call."""
         return self.attach({"args": list(args), "kwargs": kwargs})
 
     @register("test.value")
     def value(self, name=None):
-        """A value of the table in values.py; without a name the list of names."""
+        """A value of the table in values.py; without a name, the list of names."""
         if name is None:
             return sorted(VALUES)
         value = VALUES[name]()
@@ -105,7 +105,7 @@ class Probes(LinkProtocol):
 
     @register("test.bytes.twice")
     def bytes_twice(self, size, seed=0):
-        """{"a": B, "b": [B]}: one attachment at two places of a result."""
+        """{"a": B, "b": [B]}: the same attachment twice in a result."""
         data = self.addAttachment(pattern(size, seed))
         return {"a": data, "b": [data]}
 
@@ -178,22 +178,22 @@ class Probes(LinkProtocol):
     async def _stream(self, topic, size, interval):
         i = 0
         while True:
-            if self.clients:  # with nobody to send it to, wslink 1 would keep the attachment for ever
+            if self.clients:  # without a client, wslink 1 would keep the attachment for ever
                 self._publish_bytes(topic, i, size)
             i += 1
             await asyncio.sleep(interval)
 
-    # -- trouble --------------------------------------------------------------
+    # -- faults --------------------------------------------------------------
 
     @register("test.sleep")
     async def sleep(self, seconds):
-        """Returns `seconds` after that time; calls of other clients go on meanwhile."""
+        """Returns `seconds` after that time; the server serves other clients meanwhile."""
         await asyncio.sleep(seconds)
         return seconds
 
     @register("test.block")
     def block(self, seconds):
-        """Returns `seconds` after that time; the whole server stands still meanwhile."""
+        """Returns `seconds` after that time; the whole server is blocked meanwhile."""
         time.sleep(seconds)
         return seconds
 

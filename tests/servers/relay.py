@@ -1,4 +1,4 @@
-"""wslink's own relay, with the port picked by the system.
+"""wslink's relay on a port that the system chooses.
 
     python relay.py [--mode forward|relay] [--proxy-route /proxy/{port}]
 
@@ -16,7 +16,7 @@ from wslink.backends.aiohttp.relay import WsHandler
 
 
 def main():
-    """Run the relay until it is told to end."""
+    """Run the relay until its end is requested."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mode", choices=("forward", "relay"), default="forward")
     parser.add_argument("--proxy-route", default="/proxy/{port}", help="may have {host}, {port} and {path}")
@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
 
-    # What wslink.relay's main() does, which cannot tell the port it got.
+    # Like main() of wslink.relay, which cannot report its port.
     app = web.Application()
     app.add_routes([web.get(options.proxy_route, WsHandler().get_handler(options.mode))])
     listener = socket.create_server((options.host, options.port))

@@ -1,4 +1,4 @@
-"""Values for the tests: a table by name, and bytes that can be checked by formula."""
+"""Values for the tests: a table of named values, and bytes that a formula can check."""
 
 from functools import lru_cache
 from importlib.metadata import version
@@ -14,7 +14,7 @@ def _block(start):
 
 def pattern(size, seed=0):
     """`size` bytes; byte i is (i*31 + (i>>8)*7 + (i>>16)*13 + seed) & 255 (period 2^24)."""
-    # In blocks of 64 KiB, of which there are 256 that differ.
+    # In blocks of 64 KiB, of which 256 are different.
     count = -(-size // 65536)
     blocks = [_block((k * 13 + seed) & 255) for k in range(min(count, 256))]
     data = b"".join(blocks[k % 256] for k in range(count))
@@ -41,7 +41,7 @@ def _record(i):
     }
 
 
-# Numbers are named by the Python expression that gives them.
+# The name of a number is its Python expression.
 _NUMBERS = {
     "floats": "nan inf -inf -0.0 0.0 1.0 0.1 1e16 1e-7 5e-324 1.7976931348623157e308".split(),
     "ints": "0 -1 127 128 -32 -33 255 256 2**31 -2**31 2**32 2**53+1 2**63-1 -2**63 2**64-1".split(),
@@ -64,7 +64,7 @@ _STRINGS = {
     "str32": "é" * 100_000,
 }
 
-# name -> function that makes the value
+# name -> function that creates the value
 VALUES = {
     "none": lambda: None,
     "true": lambda: True,
@@ -93,7 +93,7 @@ VALUES.update({f"str.{name}": lambda text=text: text for name, text in _STRINGS.
 
 _KEYS = {7: "int", -7: "negative", None: "nil", True: "true", False: "false", 1.5: "float", "k": "str"}
 if PROTOCOL == 1:
-    VALUES["keys"] = lambda: _KEYS  # JSON makes strings of them all
+    VALUES["keys"] = lambda: _KEYS  # JSON converts all keys to strings
 else:
     from msgpack import ExtType, Timestamp
 

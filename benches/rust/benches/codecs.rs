@@ -1,14 +1,14 @@
-//! Micro-benchmarks of the codecs, without server or socket: messages decoded and all their values read, and calls
-//! put together and encoded, in both protocols. The same is done by rmpv, rmp-serde and serde_json.
+//! Micro-benchmarks of the codecs, without server or socket: messages are decoded and all their values read, and calls are
+//! encoded, in both protocols. rmpv, rmp-serde and serde_json do the same work.
 //!
 //!   scripts/bench --codecs [--quick]
-//!   cargo bench --bench codecs -- [--quick] [FILTER]     the same, here in benches/rust, or a part of it
+//!   cargo bench --bench codecs -- [--quick] [FILTER]     all or some of them, in benches/rust
 //!
 //! A benchmark is named decode|encode/msgpack|json/<message>/<library>. Its elements are the values of the result or of
-//! the arguments: numbers, strings, truths and nulls, at any depth; the bytes are those of the message. Before anything
-//! is measured, each library must have understood or written the same.
+//! the arguments: numbers, strings, booleans and nulls, at any depth; its bytes are those of the message. Before each measurement
+//! the benchmark checks that the library decodes or encodes the same values.
 //!
-//! `wire` is open for tests and benchmarks, and no part of the stable API: see docs/abi.md.
+//! `wire` is public for tests and benchmarks, and not part of the stable API: see docs/abi.md.
 
 use std::hint::black_box;
 use std::sync::Once;
@@ -29,7 +29,7 @@ use wslink_bench::tree::Tree;
 
 // ---- Decoding ----
 
-/// What publishes a rendered image, but for the image.
+/// The publication of a rendered image, without the image.
 fn publication() -> serde_json::Value {
     json!({
         "stale": false, "mtime": 2587, "size": [300, 200], "memsize": 5963, "format": "jpeg", "global_id": "1",
@@ -37,7 +37,7 @@ fn publication() -> serde_json::Value {
     })
 }
 
-/// What a client of trame gets when it connects: the state of the application and its scene, a tree of small maps.
+/// The first message for a trame client: the state of the application and its scene, a tree of small maps.
 fn scene() -> serde_json::Value {
     let actor = |id: u32| {
         json!({
@@ -78,7 +78,7 @@ fn scene() -> serde_json::Value {
     })
 }
 
-/// The numbers, strings, truths and nulls in it.
+/// The number of numbers, strings, booleans and nulls in a value.
 fn count(value: Value) -> u64 {
     match value.kind() {
         Kind::Array => value.elements().map(count).sum(),
@@ -87,7 +87,7 @@ fn count(value: Value) -> u64 {
     }
 }
 
-/// The sum of all numbers, of the sizes of all strings and of the keys, as that of [`Tree`].
+/// The sum of all numbers, string sizes and key sizes, like that of [`Tree`].
 fn sum(value: Value) -> f64 {
     match value.kind() {
         Kind::Bool => f64::from(u8::from(value.as_bool().expect("truth"))),
@@ -113,7 +113,7 @@ fn sum_of_json(value: serde_json::Value) -> f64 {
     sum(&value)
 }
 
-/// Measures one library, which must come to the same sum as ours.
+/// Measures one library, which must compute the same sum.
 fn reader(
     group: &mut BenchmarkGroup<WallTime>,
     library: &str,
@@ -124,7 +124,7 @@ fn reader(
     let checked = Once::new();
     group.bench_function(library, |bencher| {
         checked.call_once(|| {
-            // Some libraries sort the keys, and then add in another order.
+            // Some libraries sort the keys, so they add in another order.
             let got = read(message);
             assert!((got - wanted).abs() <= 1e-9 * wanted.abs(), "{library}: {got} instead of {wanted}");
         });
@@ -175,7 +175,7 @@ fn decode(criterion: &mut Criterion) {
 const ID: &str = "rpc:c0123456789abcdef0123456789abcdef:17";
 const METHOD: &str = "bench.echo";
 
-/// A call with one argument, for libraries that write what serde describes.
+/// A call with one argument, for libraries that encode with serde.
 #[derive(Serialize)]
 struct Call<'a, A> {
     wslink: &'a str,
@@ -191,7 +191,7 @@ impl<A> Call<'_, A> {
     }
 }
 
-/// The same as a tree.
+/// The call as a tree.
 fn packed_tree(argument: rmpv::Value) -> Vec<u8> {
     let call = rmpv::Value::Map(vec![
         ("wslink".into(), "1.0".into()),
@@ -205,7 +205,7 @@ fn packed_tree(argument: rmpv::Value) -> Vec<u8> {
     bytes
 }
 
-/// A call as the session forms it, with arguments whose memory is used again.
+/// A call as the session encodes it, with reused arguments.
 fn formed(protocol: Protocol, args: &mut Args, fill: impl Fn(&mut Builder) -> wslink::Result<()>) -> Outgoing {
     let mut format = Format {
         protocol,
@@ -219,7 +219,7 @@ fn formed(protocol: Protocol, args: &mut Args, fill: impl Fn(&mut Builder) -> ws
     outgoing::call(&mut format, ID, METHOD, args).expect("our codec encodes")
 }
 
-/// The one message that was formed, without its frames.
+/// The encoded message, without its frames.
 fn joined(mut outgoing: Outgoing) -> Vec<u8> {
     let mut bytes = Vec::new();
     while outgoing.next_frame().is_some() {
@@ -231,7 +231,7 @@ fn joined(mut outgoing: Outgoing) -> Vec<u8> {
     bytes
 }
 
-/// Measures all libraries with one argument: as ours adds it, as serde describes it, and as a tree.
+/// Measures all libraries with one argument: added by this library, described by serde, and as a tree.
 fn writers(
     criterion: &mut Criterion,
     name: &str,

@@ -1,4 +1,4 @@
-//! WebSocket frames, as far as a load server needs them.
+//! WebSocket frames, to the extent that a load server needs them.
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
@@ -6,16 +6,16 @@ pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 
-/// The header of a frame that arrived.
+/// The header of a received frame.
 pub struct Head {
     pub opcode: u8,
     pub mask: [u8; 4],
-    /// Bytes of the header, and of what follows it.
+    /// Size of the header, and of the payload.
     pub size: usize,
     pub payload: usize,
 }
 
-/// The header at the beginning of `bytes`, if it is there as a whole.
+/// The header at the beginning of `bytes`, if it is complete.
 pub fn parse(bytes: &[u8]) -> Option<Head> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (payload, mut size) = match second & 127 {
@@ -31,7 +31,7 @@ pub fn parse(bytes: &[u8]) -> Option<Head> {
     Some(Head { opcode: first & 15, mask, size, payload })
 }
 
-/// Appends the header of a whole message, unmasked as servers send it.
+/// Appends the header of a whole message, unmasked like those of servers.
 pub fn put(out: &mut Vec<u8>, opcode: u8, payload: usize) {
     out.push(128 | opcode);
     match payload {
@@ -47,7 +47,7 @@ pub fn put(out: &mut Vec<u8>, opcode: u8, payload: usize) {
     }
 }
 
-/// Takes the mask off the beginning of a payload.
+/// Unmasks the beginning of a payload.
 pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let (words, rest) = bytes.as_chunks_mut::<4>();
     for word in words {

@@ -1,22 +1,22 @@
-//! What server and clients of the benchmark share.
+//! Shared by the server and the clients of the benchmark.
 
 pub mod frames;
 pub mod messages;
 pub mod meter;
 pub mod tree;
 
-/// The bytes of a call of `bench.echo` and of its reply, in frames, for those who send only bytes.
+/// The frames of a `bench.echo` call and its reply, for clients that exchange bytes only.
 pub const CALL: usize = 124;
 pub const REPLY: usize = 95;
-/// The bytes of a small publication, in its frame.
+/// The frame of a small publication.
 pub const SMALL: usize = 74;
-/// What an upload has around its data.
+/// The number of bytes that surround the data of an upload.
 pub const UPLOAD: usize = 128;
 
-/// The byte at a place of every blob.
+/// A byte of a blob, by its position.
 pub fn pattern(place: usize) -> u8 {
     let place = place % PERIOD;
     (place * 31 + place / 251) as u8
 }
-/// After so many bytes a blob repeats itself.
+/// The period of a blob's bytes.
 pub const PERIOD: usize = 1 << 20;

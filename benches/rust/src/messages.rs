@@ -1,4 +1,4 @@
-//! Messages as the servers of both protocols write them, and the lists that replies consist of.
+//! Messages in the format of the servers of both protocols, and the lists in replies.
 
 use std::io::Write;
 
@@ -40,7 +40,7 @@ impl Msgpack {
             self.0.extend_from_slice(&(count as u32).to_be_bytes());
         }
     }
-    /// What comes before binary data.
+    /// Writes the bytes before binary data.
     pub fn binary_head(&mut self, size: usize) {
         self.0.push(0xc6);
         self.0.extend_from_slice(&(size as u32).to_be_bytes());
@@ -94,7 +94,7 @@ impl Writer for Msgpack {
     }
 }
 
-/// Separators as Python writes them.
+/// Python's separators.
 #[derive(Default)]
 pub struct Json(pub Vec<u8>);
 
@@ -150,7 +150,7 @@ impl Writer for Json {
     }
 }
 
-/// Full mantissas, as data of simulations has.
+/// Full mantissas, like the data of simulations.
 pub fn float_at(place: usize) -> f64 {
     (place as f64 * 0.001).sin() * 1000.0 + 1e-7 * (place % 97) as f64
 }
@@ -193,7 +193,7 @@ fn put_record(to: &mut impl Writer, place: usize) {
     to.end_map();
 }
 
-/// Any value without negative numbers.
+/// Writes any value without negative numbers.
 fn put_value(to: &mut impl Writer, value: &Value) {
     match value {
         Value::Null => to.null(),
@@ -232,7 +232,7 @@ pub fn put_list(to: &mut impl Writer, kind: &str, count: usize) {
     to.end_list();
 }
 
-/// Such a list, as the protocol writes it.
+/// A list in the format of the protocol.
 pub fn list(protocol: Protocol, kind: &str, count: usize) -> Vec<u8> {
     match protocol {
         Protocol::Json => written(Json::default(), |to| put_list(to, kind, count)),
@@ -240,7 +240,7 @@ pub fn list(protocol: Protocol, kind: &str, count: usize) -> Vec<u8> {
     }
 }
 
-/// The same of any value.
+/// A value in the format of the protocol.
 pub fn value(protocol: Protocol, value: &Value) -> Vec<u8> {
     match protocol {
         Protocol::Json => written(Json::default(), |to| put_value(to, value)),
@@ -253,12 +253,12 @@ fn written<W: Writer>(mut to: W, put: impl FnOnce(&mut W)) -> Vec<u8> {
     to.take()
 }
 
-/// What is before and after the result of a message.
+/// The parts of a message before and after its result.
 pub fn envelope(protocol: Protocol, id: &str) -> (Vec<u8>, Vec<u8>) {
     match protocol {
         Protocol::Json => (format!("{{\"wslink\": \"1.0\", \"id\": \"{id}\", \"result\": ").into(), b"}".to_vec()),
         Protocol::Msgpack => {
-            // Room for what comes behind it, too.
+            // With room for the part after it.
             let mut head = Msgpack(Vec::with_capacity(id.len() + 128));
             head.begin_map(3);
             head.key("wslink");

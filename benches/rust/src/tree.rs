@@ -1,5 +1,5 @@
-//! What both kinds of rmpv's trees have in common: the one that owns its strings and binary data, and the one that
-//! refers to the message for them.
+//! The common interface of both kinds of rmpv trees: the one that owns its strings and binary data, and the one that refers to the
+//! message.
 
 use rmpv::{Value, ValueRef};
 
@@ -8,7 +8,7 @@ pub trait Tree<'a>: Sized {
     fn get(&self, key: &str) -> &Self;
     fn uint(&self) -> u64;
     fn bytes(&self) -> &[u8];
-    /// The sum of all numbers, of the sizes of all strings and of the keys.
+    /// The sum of all numbers, string sizes and key sizes.
     fn sum(&self) -> f64;
 }
 

@@ -1,6 +1,6 @@
 /// @file
 /// wslink with nlohmann::json (3.8 and later): JSON as arguments and as results. Not part of wslink.hpp; a program that
-/// includes it links nlohmann_json itself. For every basic_json: ordered_json keeps the order of maps.
+/// includes it links nlohmann_json itself. Works with every basic_json; ordered_json keeps the order of maps.
 ///
 ///     #include <wslink/adapters/nlohmann.hpp>
 ///
@@ -8,17 +8,19 @@
 ///     auto reply = session.call("render", "png", size).get<nlohmann::json>();   // one argument each
 ///     session.call("render", wslink::args_from(list, object));                  // all arguments at once
 ///
-/// **What arrives** becomes what `json::parse()` and `json::from_msgpack()` make of the same:
-/// - integers are unsigned numbers if they are not negative, and beyond 64 bit the nearest double (the digits are in
-///   big_integer_view);
-/// - floats are as they came: NaN and the infinities too, of which `dump()` makes null;
-/// - binary data is `json::binary`, copied (a wslink::buffer is not);
-/// - extensions are `json::binary` with the type as subtype, from 0 to 255: type -1 is 255;
-/// - map keys that are no strings become the strings of Python's `json.dumps`, as those of a server of protocol 1 are:
-///   `7` is "7", None is "null". Binary keys become hexadecimal digits, lists and other kinds their JSON text. Of equal
-///   keys the last one counts.
+/// **Received values** are converted as by `json::parse()` and `json::from_msgpack()`:
+/// - integers become unsigned numbers if they are not negative, and the nearest double if they have more than 64 bits
+/// (the
+///   digits are in big_integer_view);
+/// - floats are unchanged, including NaN and the infinities, which `dump()` writes as null;
+/// - binary data becomes `json::binary`, copied (a wslink::buffer is not copied);
+/// - extensions become `json::binary` with the type as subtype, from 0 to 255: type -1 is 255;
+/// - keys of maps that are not strings are converted as by Python's `json.dumps`, which a server of protocol 1 uses,
+/// too:
+///   `7` becomes "7", None "null". Binary keys become hexadecimal digits, lists and other kinds their JSON text. The
+///   last of several equal keys counts.
 ///
-/// **What is sent** is the same backwards: binary data arrives as bytes at the server, with a subtype as an extension
+/// **Arguments** are converted in the opposite direction: binary data is sent as bytes, with a subtype as an extension
 /// (protocol 2 only). Discarded values, subtypes above 255 and more than 2048 levels make the call fail.
 
 #ifndef WSLINK_ADAPTERS_NLOHMANN_HPP
@@ -37,10 +39,10 @@ namespace detail {
 template <class T>
 inline constexpr bool is_nlohmann = nlohmann::detail::is_basic_json<T>::value;
 
-/// As deep as the library reads.
+/// The deepest nesting that the library reads.
 inline constexpr unsigned most_levels = 2048;
 
-/// A key of a map as Python's json.dumps writes it, if it can.
+/// A key of a map as text: as by Python's json.dumps, if that accepts it.
 inline std::string key_text(const value &key) {
   std::string_view text;
   bytes_view data;
@@ -108,7 +110,7 @@ Json to_nlohmann(const value &from) {
   return Json();
 }
 
-/// Adds a JSON value; the binary data of one that is not const is taken out and not copied.
+/// Adds a JSON value. Binary data is copied if `from` is const, otherwise moved.
 template <class Json>
 void add_nlohmann(args &to, Json &from, unsigned levels = most_levels) {
   using plain = std::remove_const_t<Json>;
@@ -203,10 +205,10 @@ void add_keywords(args &to, Json &object) {
 } // namespace detail
 
 /// JSON from a value: `get<nlohmann::json>()` of values, replies and publications, also within containers. The result
-/// lives on its own.
+/// does not depend on the document.
 template <class Json>
 struct from_value<Json, std::enable_if_t<detail::is_nlohmann<Json>>> {
-  /// False for a view of nothing only.
+  /// False only for an empty view.
   static bool get(const value &from, Json &to) {
     to = detail::to_nlohmann<Json>(from);
     return static_cast<bool>(from);
@@ -216,19 +218,19 @@ struct from_value<Json, std::enable_if_t<detail::is_nlohmann<Json>>> {
 /// JSON as one argument: `session.call("m", json)`. Copied.
 template <class Json>
 struct to_args<Json, std::enable_if_t<detail::is_nlohmann<Json>>> {
-  /// Adds it; what cannot be sent is a failure of the call.
+  /// Adds the value. If it cannot be sent, the call fails.
   static void add(args &to, const Json &from) { detail::add_nlohmann(to, from); }
 };
 
-/// All arguments of a call: an array of positional ones. Null is none; anything else makes the call fail. The binary
-/// data of JSON that is moved in (`std::move(list)`) is sent from where it is, not copied.
+/// All arguments of a call, from an array of positional arguments. Null means no arguments; any other value makes the
+/// call fail. If the JSON is moved (`std::move(list)`), its binary data is sent without a copy.
 template <class Json, class = std::enable_if_t<detail::is_nlohmann<std::decay_t<Json>>>>
 args args_from(Json &&positional) {
   args made;
   detail::add_positional<detail::const_unless_moved<Json>>(made, positional);
   return made;
 }
-/// The same with an object of keyword arguments.
+/// All arguments of a call, from an array of positional arguments and an object of keyword arguments.
 template <class Json, class Keywords, class = std::enable_if_t<detail::is_nlohmann<std::decay_t<Json>>>,
           class = std::enable_if_t<detail::is_nlohmann<std::decay_t<Keywords>>>>
 args args_from(Json &&positional, Keywords &&keywords) {
@@ -240,10 +242,10 @@ args args_from(Json &&positional, Keywords &&keywords) {
 } // namespace WSLINK_CPP_ABI
 } // namespace wslink
 
-/// What nlohmann::json makes of values: `nlohmann::json j = publication.result();`, as value::get<nlohmann::json>().
+/// Implicit conversion of values: `nlohmann::json j = publication.result();`, as by value::get<nlohmann::json>().
 template <>
 struct nlohmann::adl_serializer<wslink::value> {
-  /// Fails for a view of nothing.
+  /// Fails for an empty view.
   template <class Json>
   static void to_json(Json &to, const wslink::value &from) {
     to = from.get<Json>();

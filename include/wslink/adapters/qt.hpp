@@ -1,7 +1,7 @@
 /// @file
-/// wslink with Qt (6, and 5.15): callbacks run by the Qt event loop, Qt's types as arguments and results, received data
-/// as QByteArray and QImage without a copy. Not part of wslink.hpp; a program that includes it links Qt itself: QtCore,
-/// and QtGui for images. No moc is needed.
+/// wslink with Qt (6, and 5.15): the Qt event loop runs the callbacks, Qt types are arguments and results, and received
+/// data becomes QByteArray and QImage without a copy. Not part of wslink.hpp; a program that includes it links Qt
+/// itself: QtCore, and QtGui for images. No moc is needed.
 ///
 ///     #include <wslink/adapters/qt.hpp>
 ///
@@ -12,17 +12,21 @@
 ///       ...
 ///     };
 ///
-/// **What arrives**: `get<QString>()`, `get<QByteArray>()` (a copy; get<buffer>() is none), `get<QVariant>()`,
-/// `get<QJsonValue>()`, and QJsonObject, QJsonArray, QVariantMap, QStringList, QList<int> and the like.
-/// - In a QVariant binary data is a QByteArray (a copy). JSON has no binary data: it becomes base64url text, as by
-///   QJsonValue::fromVariant().
-/// - Map keys that are no strings become their JSON text: `7` is "7", None is "null".
-/// - Integers beyond 64 bit become the nearest double; Qt 5 keeps all numbers of JSON as doubles.
-/// - Extensions have no place in Qt's types: the conversion fails.
+/// **Callbacks with an object**, as in QObject::connect(): `request(...).then(this, [this](auto &&) { ...
+/// })`, and likewise for send(), session::subscribe(), config::on_state(), config::on_progress() and latest_call. See
+/// guard.
 ///
-/// **What is sent**: QString, QByteArray (binary data, not copied), QVariant and QJsonValue with what is in them,
+/// **Received values**: `get<QString>()`, `get<QByteArray>()` (a copy; get<buffer>() does not copy), `get<QVariant>()`,
+/// `get<QJsonValue>()`, and QJsonObject, QJsonArray, QVariantMap, QStringList, QList<int> and the like.
+/// - In a QVariant, binary data is a QByteArray (a copy). In JSON, it is base64url text, as by
+///   QJsonValue::fromVariant().
+/// - Keys of maps that are not strings become their JSON text: `7` becomes "7", None "null".
+/// - Integers of more than 64 bits become the nearest double; Qt 5 stores all numbers of JSON as doubles.
+/// - For extensions the conversion fails, because Qt has no type for them.
+///
+/// **Arguments**: QString, QByteArray (binary data, without a copy), QVariant and QJsonValue with their content,
 /// lists, and maps with QString keys. JSON numbers without a fraction are sent as integers, as Qt writes them. A
-/// QVariant with a type that has no form in JSON or msgpack makes the call fail.
+/// QVariant of a type that JSON and msgpack do not have makes the call fail.
 
 #ifndef WSLINK_ADAPTERS_QT_HPP
 #define WSLINK_ADAPTERS_QT_HPP
@@ -39,6 +43,7 @@
 #include <QtCore/QList>
 #include <QtCore/QMap>
 #include <QtCore/QObject>
+#include <QtCore/QPointer>
 #include <QtCore/QString>
 #include <QtCore/QStringList>
 #include <QtCore/QVariant>
@@ -53,56 +58,56 @@ namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 namespace detail {
 
-/// Sizes in Qt: int in Qt 5.
+/// The type of sizes in Qt: int in Qt 5.
 using qt_size = decltype(QByteArray().size());
 
 inline bool fits_qt(std::size_t size) noexcept {
-  return size <= static_cast<std::make_unsigned_t<qt_size>>(std::numeric_limits<qt_size>::max());
+  return size <= static_cast<std::make_unsigned_t<qt_size>>((std::numeric_limits<qt_size>::max)());
 }
 inline QString to_qstring(std::string_view text) {
   QString made = QString::fromUtf8(text.data(), static_cast<qt_size>(text.size()));
-  if (text.substr(0, 3) == "\xEF\xBB\xBF") // which Qt leaves out
+  if (text.substr(0, 3) == "\xEF\xBB\xBF") // Qt removes a byte order mark
     made.prepend(QChar(0xFEFF));
   return made;
 }
 
-/// Calls an object to its event loop, from any thread.
-class qt_bell {
+/// Posts an event to an object, from any thread.
+class qt_waker {
 public:
-  /// From now on it is for this object.
-  void hang(QObject *to) {
+  /// Sets the object; nullptr for none.
+  void set_target(QObject *target) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    to_ = to;
+    target_ = target;
   }
-  /// Posts an event to the object, if there is one, unless it has one already.
-  void ring() {
+  /// Posts an event to the object, if there is one, unless one is posted already.
+  void wake() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (to_ && !std::exchange(rung_, true))
-      QCoreApplication::postEvent(to_, new QEvent(QEvent::User));
+    if (target_ && !std::exchange(posted_, true))
+      QCoreApplication::postEvent(target_, new QEvent(QEvent::User));
   }
-  /// The event has come.
-  void answer() {
+  /// Notes that the event was received.
+  void received() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    rung_ = false;
+    posted_ = false;
   }
 
 private:
   std::mutex mutex_;
-  QObject *to_ = nullptr;
-  bool rung_ = false;
+  QObject *target_ = nullptr;
+  bool posted_ = false;
 };
 
-/// Runs the callbacks of one session when its bell rings. An object of its own, because a callback may destroy the
-/// dispatcher, but an object that handles an event must not be deleted before it has returned.
+/// Runs the callbacks of one session when it receives an event of its waker. A separate object, because a callback may
+/// destroy the dispatcher, and an object that handles an event must not be deleted before it has returned.
 class qt_receiver final : public QObject {
 public:
-  qt_receiver(std::shared_ptr<qt_bell> bell, event_source events, QObject *parent)
-      : QObject(parent), bell_(std::move(bell)), events_(std::move(events)) {
-    bell_->hang(this);
+  qt_receiver(std::shared_ptr<qt_waker> waker, event_source events, QObject *parent)
+      : QObject(parent), waker_(std::move(waker)), events_(std::move(events)) {
+    waker_->set_target(this);
   }
-  /// Runs no more callbacks and is deleted, as soon as that can be.
+  /// Stops running callbacks, and deletes this object at once or when it has handled its event.
   void retire() {
-    bell_->hang(nullptr);
+    waker_->set_target(nullptr);
     retired_ = true;
     setParent(nullptr);
     if (depth_ == 0)
@@ -111,8 +116,8 @@ public:
   bool event(QEvent *what) override {
     if (what->type() != QEvent::User)
       return QObject::event(what);
-    bell_->answer();
-    ++depth_; // an event loop inside a callback comes here again
+    waker_->received();
+    ++depth_; // an event loop inside a callback calls this function again
     events_.run([this] { return !retired_; });
     if (--depth_ == 0 && retired_)
       deleteLater();
@@ -120,7 +125,7 @@ public:
   }
 
 private:
-  std::shared_ptr<qt_bell> bell_;
+  std::shared_ptr<qt_waker> waker_;
   event_source events_;
   int depth_ = 0;
   bool retired_ = false;
@@ -128,48 +133,67 @@ private:
 
 } // namespace detail
 
+/// For a QObject: its callback is not run after the object was deleted. It must be deleted on the thread that runs the
+/// callbacks (that of the dispatcher, or the one that calls session::dispatch()). Its callback runs on that thread,
+/// too, whatever the thread of the object is. As with QObject::connect(), the object exists until ~QObject: so declare
+/// a session that is a member of it last, so that the session ends before the other members are destroyed. nullptr
+/// counts as deleted.
+template <class T>
+class guard<T *, std::enable_if_t<std::is_base_of_v<QObject, T>>> {
+public:
+  /// Watches the object.
+  explicit guard(T *object) : object_(const_cast<QObject *>(static_cast<const QObject *>(object))) {}
+  /// Whether the object exists.
+  bool lock() const noexcept { return !object_.isNull(); }
+
+private:
+  QPointer<QObject> object_;
+};
+
 /// Qt: the adapter of `wslink/adapters/qt.hpp`.
 namespace qt {
 
-/// Runs the callbacks of a session in a Qt event loop: that of the thread that made this object (or that it was moved
-/// to). Use it on that thread only. Destroying it anywhere, also inside a callback, is fine.
+/// Runs the callbacks of a session in a Qt event loop: that of the thread that created this object, or to which it was
+/// moved. Use it on that thread only. It may be destroyed inside a callback.
 ///
-/// - **Woken by the wakeup function** of the config and not by a descriptor and QSocketNotifier, because posting an
-///   event works with every event loop of Qt on every platform; Windows has no descriptor. An event is posted when
-///   something waits and none is posted already; an idle session costs nothing.
-/// - **The session belongs to the program**, which may move it and end it at any time on this thread, inside its own
-///   callbacks too. Another thread may end it when the dispatcher is stopped or gone.
-/// - **Without dispatcher** (destroyed or stopped first, or while no event loop runs) what comes waits: completions
-///   always, publications as their subscription says. session::dispatch() still runs it.
-/// - **An event loop inside a callback** (QDialog::exec()) goes on with all events but those of this session, because
-///   dispatching is not reentrant. They come when the callback has returned. QDialog::open() does not make them wait.
-/// - **Exceptions** that leave a callback never pass through Qt: they go to the hook of set_exception_hook(). Without
-///   a hook the program ends by std::terminate.
+/// - **It uses the wakeup function** of the config and not the descriptor with QSocketNotifier, because posting an
+///   event works with every event loop of Qt on every platform; Windows has no descriptor. An event is posted when the
+///   queue is not empty and no event is posted already; an idle session costs nothing.
+/// - **The session belongs to the program**, which may move and end it at any time on this thread, also inside its
+///   callbacks. Another thread may end it after the dispatcher was stopped or destroyed.
+/// - **Without a dispatcher** (destroyed or stopped, or while no event loop runs) events stay in the queue: all
+/// completions,
+///   and publications by the overflow policy of their subscription. session::dispatch() can still run them.
+/// - **An event loop inside a callback** (QDialog::exec()) runs all events except those of this session, because
+///   dispatching is not reentrant. They run when the callback has returned. QDialog::open() does not delay them.
+/// - **Exceptions** that leave a callback never propagate through Qt: they are passed to the hook of
+/// set_exception_hook().
+///   Without a hook the program ends by std::terminate.
 class dispatcher : public QObject {
 public:
-  /// For the event loop of this thread. The parent deletes it, as in all of Qt.
+  /// For the event loop of this thread. The parent deletes it, as usual in Qt.
   explicit dispatcher(QObject *parent = nullptr) : QObject(parent) {}
   ~dispatcher() override { stop(); }
 
-  /// Makes a session that is not connected yet; its callbacks run in the event loop. Takes the wakeup function of the
-  /// config, which must not choose delivery::io_thread. A dispatcher serves one session: the one made before is left as
-  /// by stop().
+  /// Makes a session that is not connected; its callbacks run in the event loop. Sets the wakeup function of the
+  /// config, whose delivery must not be delivery::io_thread. A dispatcher serves one session: this calls stop() for an
+  /// earlier one.
   session make_session(config &options, error *err = nullptr) {
     error failed;
-    const auto bell = std::make_shared<wslink::detail::qt_bell>();
+    const auto waker = std::make_shared<wslink::detail::qt_waker>();
     session made = wslink::detail::make_woken_session(
-        options, [bell] { bell->ring(); }, failed);
+        options, [waker] { waker->wake(); }, failed);
     if (failed) {
       wslink::detail::fail(std::move(failed), err);
       return made;
     }
     stop();
-    receiver_ = new wslink::detail::qt_receiver(bell, event_source(made), this);
+    receiver_ = new wslink::detail::qt_receiver(waker, event_source(made), this);
     if (err)
       err->clear();
     return made;
   }
-  /// Runs no more callbacks, also of those that wait already. The session goes on.
+  /// Stops running callbacks, including those of events that are already in the queue. The session does not end.
   void stop() {
     if (receiver_)
       std::exchange(receiver_, nullptr)->retire();
@@ -179,13 +203,13 @@ private:
   wslink::detail::qt_receiver *receiver_ = nullptr;
 };
 
-/// Received binary data as a QByteArray that is not copied. QByteArray cannot own foreign memory: get() points to the
-/// data, and this object keeps it, so that it must outlive get() *and its copies*, which point there too. What is to
-/// live longer is copied: `QByteArray(data.get().constData(), data.get().size())`. Changing a copy copies the data
-/// first.
+/// Received binary data as a QByteArray, without a copy. A QByteArray cannot own foreign memory: the array of get()
+/// points to the data, which this object owns. So this object must outlive that array *and its copies*, which also
+/// point to the data. To keep the data longer, copy it: `QByteArray(data.get().constData(), data.get().size())`.
+/// Changing a copy of the array copies the data first.
 class byte_array {
 public:
-  /// Takes the buffer over. With Qt 5 it fails with code::limit for 2 GiB and more.
+  /// Takes ownership of the buffer. With Qt 5 it fails with code::limit for 2 GiB and more.
   explicit byte_array(buffer data, error *err = nullptr) : owner_(std::move(data)) {
     if (!wslink::detail::fits_qt(owner_.size())) {
       wslink::detail::fail(error(code::limit, "the data is too large for a QByteArray of this Qt"), err);
@@ -198,7 +222,7 @@ public:
   }
   /// The data. Not followed by a NUL character.
   const QByteArray &get() const &noexcept { return array_; }
-  const QByteArray &get() const && = delete; // nothing would keep the data
+  const QByteArray &get() const && = delete; // the data would be freed at the end of the expression
 
 private:
   buffer owner_;
@@ -206,14 +230,14 @@ private:
 };
 
 #ifdef QT_GUI_LIB
-/// Received pixels as a QImage that is not copied: the image keeps the buffer, on any thread, as long as it or a copy
-/// of it shows these pixels; changing an image copies them first, as always in Qt. `bytes_per_line` is from the begin
-/// of one line to that of the next. (PNG, JPEG and the like are decoded by QImage::fromData().)
+/// Received pixels as a QImage, without a copy: the image and its copies own the buffer, on any thread. Changing an
+/// image copies the pixels first, as usual in Qt. `bytes_per_line` is the distance from one line to the next. (For PNG,
+/// JPEG and the like use QImage::fromData().)
 ///
-/// Pixels of 16 bit and more must lie at multiples of their size (4 bytes at most), which protocol 2 does not promise:
-/// those that do not are copied, once. Formats made of single bytes (RGB888, Grayscale8) never are.
+/// Pixels of 16 bits and more must be aligned to their size (at most 4 bytes), which protocol 2 does not guarantee:
+/// pixels that are not aligned are copied once. Formats of single bytes (RGB888, Grayscale8) are never copied.
 ///
-/// Fails with code::argument if the buffer is too small or Qt does not accept the numbers.
+/// Fails with code::argument if the buffer is too small, or if Qt does not accept the size or the format.
 inline QImage image(buffer pixels, int width, int height, int bytes_per_line, QImage::Format format,
                     error *err = nullptr) {
   const auto refuse = [&](const char *why) {
@@ -229,7 +253,7 @@ inline QImage image(buffer pixels, int width, int height, int bytes_per_line, QI
   QImage made(data, width, height, bytes_per_line, format, wslink::detail::unref_buffer, owner);
   if (made.isNull())
     return refuse("Qt accepts no image of this size, format and number of bytes per line");
-  pixels.release(); // the image has it
+  pixels.release(); // the image owns it
   const int depth = made.depth();
   const std::uintptr_t unit = depth % 32 == 0 ? 4 : depth == 16 ? 2 : 1;
   if (reinterpret_cast<std::uintptr_t>(data) % unit || static_cast<unsigned>(bytes_per_line) % unit)
@@ -285,7 +309,7 @@ bool to_qmap(const value &from, Map &to, bool (*convert_one)(const value &, T &)
     T one;
     if (!convert_one(pair.value, one))
       return false;
-    to.insert(to_qkey(pair.key), std::move(one)); // of equal keys the last one counts
+    to.insert(to_qkey(pair.key), std::move(one)); // the last of several equal keys counts
   }
   return true;
 }
@@ -295,7 +319,7 @@ bool to_qmap(const value &from, Map &to, bool (*convert_one)(const value &, T &)
 /// Text, `get<QString>()`.
 template <>
 struct from_value<QString> {
-  /// False for what is no text.
+  /// False if the value is not text.
   static bool get(const value &from, QString &to) {
     std::string_view text;
     if (!detail::convert(from, text) || !detail::fits_qt(text.size()))
@@ -308,7 +332,7 @@ struct from_value<QString> {
 /// Binary data, copied: `get<QByteArray>()`. qt::byte_array does not copy.
 template <>
 struct from_value<QByteArray> {
-  /// False for what is no binary data.
+  /// False if the value is not binary data.
   static bool get(const value &from, QByteArray &to) {
     bytes_view data;
     if (!detail::convert(from, data) || !detail::fits_qt(data.size()))
@@ -318,23 +342,23 @@ struct from_value<QByteArray> {
   }
 };
 
-/// A list: `get<QStringList>()`, `get<QList<double>>()`. Qt 6 keeps numbers in one piece: copied in one step.
+/// A list: `get<QStringList>()`, `get<QList<double>>()`. With Qt 6, numbers are contiguous and copied in bulk.
 template <class T>
 struct from_value<QList<T>> {
-  /// False if it is no list, or has an element that is not a T.
+  /// False if the value is not a list, or has an element that is not a T.
   static bool get(const value &from, QList<T> &to) { return detail::to_qlist<T>(from, to); }
 };
 #if QT_VERSION < QT_VERSION_CHECK(6, 0, 0)
-/// A list, of numbers in one step: `get<QVector<double>>()`. In Qt 6 it is another name of QList.
+/// A list, with numbers copied in bulk: `get<QVector<double>>()`. In Qt 6 it is another name of QList.
 template <class T>
 struct from_value<QVector<T>> {
-  /// False if it is no list, or has an element that is not a T.
+  /// False if the value is not a list, or has an element that is not a T.
   static bool get(const value &from, QVector<T> &to) { return detail::to_qlist<T>(from, to); }
 };
 /// A list of texts. In Qt 6 it is another name of QList.
 template <>
 struct from_value<QStringList> {
-  /// False if it is no list, or has an element that is no text.
+  /// False if the value is not a list, or has an element that is not text.
   static bool get(const value &from, QStringList &to) { return detail::to_qlist<QString>(from, to); }
 };
 #endif
@@ -342,41 +366,41 @@ struct from_value<QStringList> {
 /// A map: `get<QVariantMap>()`, `get<QMap<QString, double>>()`.
 template <class T>
 struct from_value<QMap<QString, T>> {
-  /// False if it is no map, or has a value that is not a T.
+  /// False if the value is not a map, or has a value that is not a T.
   static bool get(const value &from, QMap<QString, T> &to) { return detail::to_qmap(from, to, detail::convert<T>); }
 };
 
-/// Any value but extensions: `get<QJsonValue>()`.
+/// Any value except extensions: `get<QJsonValue>()`.
 template <>
 struct from_value<QJsonValue> {
-  /// False for a view of nothing, and if there is an extension in it.
+  /// False for an empty view, and if the value contains an extension.
   static bool get(const value &from, QJsonValue &to) { return detail::to_qjson(from, to); }
 };
 
 /// A list: `get<QJsonArray>()`.
 template <>
 struct from_value<QJsonArray> {
-  /// False if it is no list, or there is an extension in it.
+  /// False if the value is not a list, or contains an extension.
   static bool get(const value &from, QJsonArray &to) { return detail::to_qarray(from, to, detail::to_qjson); }
 };
 
 /// A map: `get<QJsonObject>()`.
 template <>
 struct from_value<QJsonObject> {
-  /// False if it is no map, or there is an extension in it.
+  /// False if the value is not a map, or contains an extension.
   static bool get(const value &from, QJsonObject &to) { return detail::to_qmap(from, to, detail::to_qjson); }
 };
 
-/// Any value but extensions: `get<QVariant>()`.
+/// Any value except extensions: `get<QVariant>()`.
 template <>
 struct from_value<QVariant> {
-  /// False for a view of nothing, and if there is an extension in it.
+  /// False for an empty view, and if the value contains an extension.
   static bool get(const value &from, QVariant &to) { return detail::to_qvariant(from, to); }
 };
 
 namespace detail {
 
-/// What both have a form for; `to` is a QJsonValue or a QVariant.
+/// A scalar that both QJsonValue and QVariant have; `to` is one of these.
 template <class To>
 bool to_qscalar(const value &from, To &to) {
   bool truth = false;
@@ -396,7 +420,7 @@ bool to_qscalar(const value &from, To &to) {
   return true;
 }
 
-/// A container, converted and put into a QJsonValue or QVariant.
+/// A container, converted to a QJsonValue or QVariant.
 template <class Container, class To>
 bool to_qcontainer(const value &from, To &to) {
   Container made;
@@ -473,21 +497,21 @@ void add_qarray(args &to, const Array &from) {
 
 } // namespace detail
 
-/// QString as text. Surrogates without their other half become U+FFFD.
+/// QString as text. Unpaired surrogates become U+FFFD.
 template <>
 struct to_args<QString> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QString &from) {
     const QByteArray text = from.toUtf8();
     to.add(std::string_view(text.constData(), static_cast<std::size_t>(text.size())));
   }
 };
 
-/// QByteArray as binary data. Not copied, but shared as by any copy of a QByteArray; only what points to foreign memory
-/// (QByteArray::fromRawData(), literals) is copied, because nothing keeps that memory.
+/// QByteArray as binary data, without a copy: the data is shared as with any copy of a QByteArray. Only arrays that
+/// point to foreign memory (QByteArray::fromRawData(), literals) are copied, because they do not own that memory.
 template <>
 struct to_args<QByteArray> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QByteArray &from) {
     const auto size = static_cast<std::size_t>(from.size());
     if (from.capacity() < from.size() || from.isEmpty()) {
@@ -499,43 +523,44 @@ struct to_args<QByteArray> {
   }
 };
 
-/// QMap with QString keys, QVariantMap among them, as a map.
+/// QMap with QString keys, such as QVariantMap, as a map.
 template <class T>
 struct to_args<QMap<QString, T>> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QMap<QString, T> &from) { detail::add_qmap(to, from); }
 };
 
-/// QHash with QString keys, QVariantHash among them, as a map.
+/// QHash with QString keys, such as QVariantHash, as a map.
 template <class T>
 struct to_args<QHash<QString, T>> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QHash<QString, T> &from) { detail::add_qmap(to, from); }
 };
 
 /// QJsonArray as a list.
 template <>
 struct to_args<QJsonArray> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QJsonArray &from);
 };
 
 /// QJsonObject as a map.
 template <>
 struct to_args<QJsonObject> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QJsonObject &from);
 };
 
-/// QJsonValue as what is in it; one that is undefined as null.
+/// QJsonValue as its content; an undefined one as null.
 template <>
 struct to_args<QJsonValue> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QJsonValue &from) {
-    switch (from.type()) {
-    case QJsonValue::Bool:
+    if (from.isBool()) { // not in the switch, because X11 has a macro Bool
       to.add(from.toBool());
-      break;
+      return;
+    }
+    switch (from.type()) {
     case QJsonValue::Double:
       add_number(to, from);
       break;
@@ -555,8 +580,8 @@ struct to_args<QJsonValue> {
 
 private:
   static void add_number(args &to, const QJsonValue &from) {
-    constexpr double exact = 9007199254740992; // 2^53: integers up to here are doubles, all of them
-    const QVariant number = from.toVariant();  // Qt 6 tells integers apart
+    constexpr double exact = 9007199254740992; // 2^53: doubles represent all integers up to here
+    const QVariant number = from.toVariant();  // in Qt 6 the type of an integer is LongLong
     const double floating = number.toDouble();
     if (number.userType() == QMetaType::LongLong)
       to.add(number.toLongLong());
@@ -578,18 +603,18 @@ inline void to_args<QJsonObject>::add(args &to, const QJsonObject &from) {
   to.end();
 }
 
-/// QVariant as what is in it: nothing, bool, numbers, QString, QByteArray, QJsonValue and its kin, QStringList, and
-/// lists and maps of QVariant. Anything else makes the call fail with code::argument.
+/// QVariant as its content: null, bool, numbers, QString, QByteArray, QJsonValue, QJsonArray, QJsonObject, QStringList,
+/// and lists and maps of QVariant. Other types make the call fail with code::argument.
 template <>
 struct to_args<QVariant> {
-  /// Adds it.
+  /// Adds the value.
   static void add(args &to, const QVariant &from) {
     switch (from.userType()) {
     case QMetaType::UnknownType:
     case QMetaType::Nullptr:
       to.add(nullptr);
       break;
-    case QMetaType::Bool:
+    case qMetaTypeId<bool>(): // not QMetaType::Bool, because X11 has a macro Bool
       to.add(from.toBool());
       break;
     case QMetaType::SChar:

@@ -1,8 +1,8 @@
 /// @file
-/// The class of Kitware's C++ client (part of wslink until 2024) over wslink.hpp: programs written for it build with
-/// only the path of this header changed, and work with servers of both protocols. CMake has the component and target
-/// `wslink::compat`, which brings nlohmann_json. New programs use wslink.hpp; docs/coming-from-kitware-cpp.md maps
-/// every call to it.
+/// The class of Kitware's C++ client (part of wslink until 2024), implemented with wslink.hpp. Programs that were
+/// written for it only need the path of this header changed, and then work with servers of both protocols. CMake has
+/// the component and target `wslink::compat`, which includes nlohmann_json. New programs use wslink.hpp;
+/// docs/coming-from-kitware-cpp.md shows the equivalent of every call.
 
 #ifndef WSLINK_COMPAT_WSWEBSOCKETCONNECTION_H
 #define WSLINK_COMPAT_WSWEBSOCKETCONNECTION_H
@@ -23,14 +23,14 @@
 #include "../../wslink.hpp"
 #include "../adapters/nlohmann.hpp"
 
-/// As programs for that client expect it.
+/// Programs for that client expect this name.
 using json = nlohmann::json;
 
 namespace wslink {
 inline namespace WSLINK_CPP_ABI {
 namespace detail {
 
-/// What a connection shares with its callbacks, which may outlive it.
+/// Shared by a connection and its callbacks, which may outlive it.
 class compat_state {
 public:
   using handler = std::shared_ptr<const std::function<void(const nlohmann::json &)>>;
@@ -43,7 +43,7 @@ public:
     std::lock_guard<std::mutex> lock(mutex_);
     return error_text_;
   }
-  /// Keeps the text. Always false, which is what the function that failed returns.
+  /// Stores the text of a failure. Returns false, for the function that failed.
   bool failed(const char *what, std::string_view why) {
     std::lock_guard<std::mutex> lock(mutex_);
     error_text_ = std::string(what).append(": ").append(why);
@@ -51,18 +51,18 @@ public:
       std::cerr << error_text_ << std::endl;
     return false;
   }
-  /// Shows a message.
+  /// Prints a received message if debugging is on.
   void received(const value &message) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (debug_)
       std::cout << message.to_json().text() << std::endl;
   }
-  /// Puts a handler in the place of the one that is returned.
+  /// Sets the handler of a topic and returns the former one.
   handler exchange(const std::string &topic, handler with) {
     std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(handlers_[topic], std::move(with));
   }
-  /// Takes a handler out.
+  /// Removes and returns the handler of a topic.
   handler take(const std::string &topic) {
     std::lock_guard<std::mutex> lock(mutex_);
     auto found = handlers_.extract(topic);
@@ -76,7 +76,7 @@ public:
       all.push_back(one.first);
     return all;
   }
-  /// Gives a publication to the handler of its topic.
+  /// Passes a publication to the handler of its topic.
   void handle(const publication &said) {
     const document message = said.share();
     if (!message) {
@@ -102,75 +102,75 @@ private:
   bool debug_ = false;
 };
 
-/// A session with the thread that runs its callbacks. Not the I/O thread, so that they may take their time and make
+/// A session, and a thread that runs its callbacks. It is not the I/O thread, so that callbacks may take long and make
 /// calls.
-class compat_line {
+class compat_session {
 public:
-  /// As session's constructor.
-  compat_line(config &options, error *err)
-      : bell_(std::make_shared<bell>()),
-        session_(options.on_wakeup([b = bell_] { b->ring(&bell::events); }, err), err) {}
-  compat_line(const compat_line &) = delete;
-  compat_line &operator=(const compat_line &) = delete;
+  /// As the constructor of session.
+  compat_session(config &options, error *err)
+      : flags_(std::make_shared<thread_flags>()),
+        session_(options.on_wakeup([s = flags_] { s->set(&thread_flags::events); }, err), err) {}
+  compat_session(const compat_session &) = delete;
+  compat_session &operator=(const compat_session &) = delete;
 
   const wslink::session &session() const noexcept { return session_; }
-  /// Starts the thread, which keeps the line.
-  static void start(const std::shared_ptr<compat_line> &line) {
-    std::lock_guard<std::mutex> lock(line->bell_->mutex);
-    line->thread_ = std::thread(run, line);
+  /// Starts the thread, which shares ownership of `self`.
+  static void start(const std::shared_ptr<compat_session> &self) {
+    std::lock_guard<std::mutex> lock(self->flags_->mutex);
+    self->thread_ = std::thread(run, self);
   }
-  /// Lets the thread end after the callback that it runs.
-  void stop() { bell_->ring(&bell::stopped); }
-  /// Whether the thread is here, in a callback.
-  bool is_here() const noexcept { return thread_.get_id() == std::this_thread::get_id(); }
+  /// Ends the thread after its current callback.
+  void stop() { flags_->set(&thread_flags::stopped); }
+  /// Whether this is called on the thread, in a callback.
+  bool is_this_thread() const noexcept { return thread_.get_id() == std::this_thread::get_id(); }
   /// Whether the thread has ended.
-  bool is_over() const { return bell_->is(&bell::over); }
-  /// Waits for the thread, or leaves it to itself if it is here. Once, after stop().
-  void leave() { is_here() ? thread_.detach() : thread_.join(); }
+  bool has_ended() const { return flags_->is_set(&thread_flags::ended); }
+  /// Waits for the end of the thread; on the thread itself detaches it. To be called once, after stop().
+  void join_or_detach() { is_this_thread() ? thread_.detach() : thread_.join(); }
 
 private:
-  struct bell {
+  struct thread_flags {
     std::mutex mutex;
-    std::condition_variable rung;
+    std::condition_variable changed;
     bool events = false;
     bool stopped = false;
-    bool over = false;
+    bool ended = false;
 
-    void ring(bool bell::*why) {
+    void set(bool thread_flags::*flag) {
       std::lock_guard<std::mutex> lock(mutex);
-      this->*why = true;
-      rung.notify_one();
+      this->*flag = true;
+      changed.notify_one();
     }
-    /// Waits for events; false if it was stopped.
+    /// Waits for events; false if the thread was stopped.
     bool wait() {
       std::unique_lock<std::mutex> lock(mutex);
-      rung.wait(lock, [this] { return events || stopped; });
+      changed.wait(lock, [this] { return events || stopped; });
       events = false;
       return !stopped;
     }
-    bool is(bool bell::*what) {
+    bool is_set(bool thread_flags::*flag) {
       std::lock_guard<std::mutex> lock(mutex);
-      return this->*what;
+      return this->*flag;
     }
   };
 
-  static void run(const std::shared_ptr<compat_line> &line) {
+  static void run(const std::shared_ptr<compat_session> &self) {
     error failed;
-    while (line->bell_->wait()) {
-      // One at a time, to see when a callback stops it.
-      while (!line->bell_->is(&bell::stopped) &&
-             line->session_.dispatch(std::chrono::milliseconds(0), 1, &failed) > 0) {
+    while (self->flags_->wait()) {
+      // One event at a time, to notice when a callback stops the thread.
+      while (!self->flags_->is_set(&thread_flags::stopped) &&
+             self->session_.dispatch(std::chrono::milliseconds(0), 1, &failed) > 0) {
       }
     }
-    line->bell_->ring(&bell::over);
+    self->flags_->set(&thread_flags::ended);
   }
 
-  std::shared_ptr<bell> bell_;
+  std::shared_ptr<thread_flags> flags_;
   wslink::session session_;
   std::thread thread_;
 };
 
-/// The message of a server that answered with an error.
+/// The message of a server that replied with an error.
 inline nlohmann::json compat_error(const error &why) {
   nlohmann::json message = {{"wslink", "1.0"},
                             {"error", {{"code", why.remote_code().value_or(0)}, {"message", why.remote_message()}}}};
@@ -183,31 +183,31 @@ inline nlohmann::json compat_error(const error &why) {
 } // namespace WSLINK_CPP_ABI
 } // namespace wslink
 
-/// A connection to a wslink server. Functions return true on success; if not, GetErrorText() tells why. Failures are
+/// A connection to a wslink server. Functions return true on success; otherwise GetErrorText() says why. Failures are
 /// never thrown.
 ///
-/// Any thread may use it, and callbacks may too: each of them may make calls, unsubscribe, close, and destroy the
-/// connection. Callbacks run one after the other on a thread of the connection. An exception that leaves one goes to
-/// the hook of wslink::set_exception_hook(), and ends the program if there is none.
+/// Any thread may use it. Callbacks may make calls, unsubscribe, close, and destroy the
+/// connection. They run one after the other on a thread of the connection. An exception that leaves a callback is
+/// passed to the hook of wslink::set_exception_hook(); without a hook the program ends.
 class wsWebsocketConnection {
 public:
   /// Receives a whole message: `message["id"]`, `message["result"]`. Binary data is `json::binary`.
   using TopicCallBackType = std::function<void(const json &)>;
 
-  /// A connection that is not there yet, and the secret for it.
-  wsWebsocketConnection(std::string secret) : secret_(std::move(secret)) {} // NOLINT: implicit, as it was
+  /// A connection that is not open yet, and its secret.
+  wsWebsocketConnection(std::string secret) : secret_(std::move(secret)) {} // NOLINT: implicit, as in that client
   wsWebsocketConnection(const wsWebsocketConnection &) = delete;
   wsWebsocketConnection &operator=(const wsWebsocketConnection &) = delete;
-  /// Closes the connection. No callback runs afterwards, except the one that does this.
+  /// Closes the connection. No callback runs afterwards, except one that runs this destructor.
   ~wsWebsocketConnection() {
-    wslink::error unseen;
-    end(take(), unseen);
-    for (const auto &line : ended_)
-      line->leave();
+    wslink::error ignored;
+    end(take(), ignored);
+    for (const auto &session : ended_)
+      session->join_or_detach();
   }
 
-  /// Connects to `ws://host:port/target` and waits until the server has accepted the secret. A connection that was
-  /// there is closed before; subscriptions stay.
+  /// Connects to `ws://host:port/target` and waits until the server has accepted the secret. An open connection is
+  /// closed before; subscriptions stay.
   bool connect(std::string host, std::string port, std::string target) {
     wslink::error err;
     end(take(), err);
@@ -225,35 +225,35 @@ public:
             state->failed("read", now.reason.message());
         },
         &err);
-    const auto line = std::make_shared<wslink::detail::compat_line>(options, &err);
+    const auto session = std::make_shared<wslink::detail::compat_session>(options, &err);
     if (err)
       return state_->failed("connect", err.message());
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      now_.line = line;
+      current_.session = session;
       for (const std::string &topic : state_->topics())
         listen(topic);
-      line->start(line);
+      session->start(session);
     }
-    if (line->session().connect(&err))
+    if (session->session().connect(&err))
       return true;
-    wslink::error unseen;
-    end(take(), unseen);
+    wslink::error ignored;
+    end(take(), ignored);
     return state_->failed("connect", err.message());
   }
 
-  /// Calls a method. `args` is an array of arguments, `kwargs` an object of named ones.
+  /// Calls a method. `args` is an array of positional arguments, `kwargs` an object of keyword arguments.
   ///
-  /// With `result` it waits for the answer, which is a whole message: `(*result)["result"]`, or `(*result)["error"]`
-  /// with `code`, `message` and `data` if the method failed at the server. Both are success; false means that there was
-  /// no answer. Without `result` it does not wait, and success means that the call was accepted.
+  /// With `result` it waits for the reply, which is a whole message: `(*result)["result"]`, or `(*result)["error"]`
+  /// with `code`, `message` and `data` if the method failed on the server. Both are success; false means that there was
+  /// no reply. Without `result` it does not wait, and success means that the call was accepted.
   bool send(std::string method, json *result, json *args = nullptr, json *kwargs = nullptr) {
-    const std::shared_ptr<wslink::detail::compat_line> line = current();
-    if (!line)
+    const std::shared_ptr<wslink::detail::compat_session> session = current();
+    if (!session)
       return state_->failed("send", "not connected");
     const json none;
     wslink::request request =
-        line->session().request(method, wslink::args_from(args ? *args : none, kwargs ? *kwargs : none));
+        session->session().request(method, wslink::args_from(args ? *args : none, kwargs ? *kwargs : none));
     wslink::error err;
     if (!result) {
       request.then(
@@ -280,45 +280,45 @@ public:
     return true;
   }
 
-  /// Gives what is published on a topic to a callback, in the place of the one that it had. In any state; stays until
-  /// unsubscribe(), over several connections.
+  /// Sets the callback for publications on a topic, and replaces an earlier one. In any state. The subscription stays
+  /// until unsubscribe(), also for later connections.
   bool subscribe(std::string topic, TopicCallBackType callback) {
     if (!callback)
       return state_->failed("subscribe", "no callback");
-    // Destroyed at the end, without a lock.
+    // The former handler is destroyed at the end, without a lock.
     const auto before = state_->exchange(topic, std::make_shared<const TopicCallBackType>(std::move(callback)));
     std::lock_guard<std::mutex> lock(mutex_);
-    return now_.subscriptions.count(topic) || !now_.line || listen(topic);
+    return current_.subscriptions.count(topic) || !current_.session || listen(topic);
   }
 
-  /// Ends the subscription to a topic, if there is one: its callback is not called any more, and waited for if it is
-  /// running on another thread.
+  /// Ends the subscription to a topic, if there is one: its callback is not called any more. Waits for the callback if
+  /// it is running on another thread.
   bool unsubscribe(std::string topic) {
-    // Both are destroyed at the end, without a lock, because that waits for callbacks.
+    // Both are destroyed at the end, without a lock, because their destructors wait for callbacks.
     const auto before = state_->take(topic);
     std::map<std::string, wslink::subscription>::node_type ended;
     std::lock_guard<std::mutex> lock(mutex_);
-    ended = now_.subscriptions.extract(topic);
+    ended = current_.subscriptions.extract(topic);
     return true;
   }
 
-  /// Closes the connection; what was sent before still goes out. It may be connected again.
+  /// Closes the connection; calls that were made before are still sent. It may be connected again.
   bool close() {
     connection before = take();
-    if (!before.line)
+    if (!before.session)
       return state_->failed("close", "not connected");
     wslink::error err;
     end(std::move(before), err);
     return !err || state_->failed("close", err.message());
   }
 
-  /// From now on shows received messages on std::cout and failures on std::cerr. Always true.
+  /// Prints received messages to std::cout and failures to std::cerr from now on. Returns true.
   bool DebugOn() {
     state_->debug_on();
     return true;
   }
 
-  /// The text of the last failure, empty if there was none. Always true.
+  /// Sets `in` to the text of the last failure, empty if there was none. Returns true.
   bool GetErrorText(std::string &in) {
     in = state_->error_text();
     return true;
@@ -326,53 +326,54 @@ public:
 
 private:
   struct connection {
-    std::shared_ptr<wslink::detail::compat_line> line;
+    std::shared_ptr<wslink::detail::compat_session> session;
     std::map<std::string, wslink::subscription> subscriptions;
   };
 
-  std::shared_ptr<wslink::detail::compat_line> current() {
+  std::shared_ptr<wslink::detail::compat_session> current() {
     std::lock_guard<std::mutex> lock(mutex_);
-    return now_.line;
+    return current_.session;
   }
   connection take() {
     std::lock_guard<std::mutex> lock(mutex_);
-    return std::exchange(now_, connection());
+    return std::exchange(current_, connection());
   }
   void end(connection &&before, wslink::error &err) {
-    std::vector<std::shared_ptr<wslink::detail::compat_line>> over; // destroyed without the lock
-    if (before.line) {
+    std::vector<std::shared_ptr<wslink::detail::compat_session>> finished; // destroyed without the lock
+    if (before.session) {
       before.subscriptions.clear();
-      before.line->session().close(std::chrono::seconds(3), &err);
-      before.line->stop();
-      if (!before.line->is_here())
-        before.line->leave();
+      before.session->session().close(std::chrono::seconds(3), &err);
+      before.session->stop();
+      if (!before.session->is_this_thread())
+        before.session->join_or_detach();
     }
     std::lock_guard<std::mutex> lock(mutex_);
-    if (before.line && before.line->is_here())
-      ended_.push_back(before.line);
-    const auto first = std::partition(ended_.begin(), ended_.end(), [](const auto &line) { return !line->is_over(); });
-    over.assign(first, ended_.end());
+    if (before.session && before.session->is_this_thread())
+      ended_.push_back(before.session);
+    const auto first =
+        std::partition(ended_.begin(), ended_.end(), [](const auto &session) { return !session->has_ended(); });
+    finished.assign(first, ended_.end());
     ended_.erase(first, ended_.end());
-    for (const auto &line : over)
-      line->leave();
+    for (const auto &session : finished)
+      session->join_or_detach();
   }
-  /// With the lock.
+  /// To be called with the lock.
   bool listen(const std::string &topic) {
     wslink::error err;
-    wslink::subscription made = now_.line->session().subscribe(
+    wslink::subscription made = current_.session->session().subscribe(
         topic, [state = state_](const wslink::publication &said) { state->handle(said); }, wslink::keep_all(), &err);
     if (err)
       return state_->failed("subscribe", err.message());
-    now_.subscriptions[topic] = std::move(made);
+    current_.subscriptions[topic] = std::move(made);
     return true;
   }
 
   const std::string secret_;
   const std::shared_ptr<wslink::detail::compat_state> state_ = std::make_shared<wslink::detail::compat_state>();
   std::mutex mutex_;
-  connection now_;
-  /// Ended in their own callbacks, which may still run.
-  std::vector<std::shared_ptr<wslink::detail::compat_line>> ended_;
+  connection current_;
+  /// Sessions that were ended in their own callbacks, which may still run.
+  std::vector<std::shared_ptr<wslink::detail::compat_session>> ended_;
 };
 
 #endif // WSLINK_COMPAT_WSWEBSOCKETCONNECTION_H

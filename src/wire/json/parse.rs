@@ -1,9 +1,10 @@
-//! JSON text to a document: one pass, strings unescaped where they lie.
+//! JSON text to a document, in one pass. Strings are unescaped in place.
 //!
 //! Accepts what RFC 8259 allows and what Python adds: the bare words `NaN`, `Infinity` and
 //! `-Infinity`, and integers of any size.
 
 use crate::error::{Code, Error, Result};
+use crate::platform::rounding::ToNearest;
 use crate::wire::buffer::MessageBuf;
 use crate::wire::document::{Document, MAX_DEPTH};
 use crate::wire::entry::{Entry, LONGEST, Node, Tag};
@@ -11,40 +12,46 @@ use crate::wire::tape::{TapeWriter, check_size};
 use crate::wire::text::{Keys, Text};
 use smallvec::SmallVec;
 
-/// A document, and where in its tape the strings are that may name an attachment.
+/// A document, and which of its strings may be attachment keys.
 pub struct Parsed {
     /// The values.
     pub document: Document,
-    /// Indices of the string values (not map keys) that begin with `wslink_bin`.
+    /// The indices of the string values that begin with `wslink_bin`, without the keys of maps.
     pub attachment_keys: Vec<u32>,
 }
 
-/// Parses one JSON text. `max_entries` bounds the index: one entry of 8 bytes for each value, and another one for
-/// a float, two more for an integer beyond 60 bits and for a string of 256 MiB.
+/// Parses one JSON text. `max_entries` limits the index. A value takes one entry of 8 bytes, a float two, an integer of
+/// more than 60 bits and a string of 256 MiB or more take three.
 pub fn parse(text: MessageBuf, max_entries: usize) -> Result<Parsed> {
     let mut document = Document::undecoded(text);
     let attachment_keys = parse_into(&mut document, max_entries)?;
     Ok(Parsed { document, attachment_keys })
 }
 
-/// The same for a document that has the text, in the memory of its index. Returns the attachment keys.
+/// Parses the text that is in `document`, and uses the memory of its tape. Returns the attachment keys, see [`Parsed`].
 pub(crate) fn parse_into(document: &mut Document, max_entries: usize) -> Result<Vec<u32>> {
-    if let Err(e) = std::str::from_utf8(&document.bytes) {
-        let message = format!("text is not valid UTF-8 at byte {}", e.valid_up_to());
-        return Err(Error::new(Code::Utf8, message));
-    }
+    check_utf8(&document.bytes)?;
+    // The conversion of decimal digits to a float is exact in this mode only.
+    let _rounding = ToNearest::new();
     let Document { bytes, tape, .. } = document;
     check_size(bytes.len())?;
-    let (text, origin) = bytes.bytes_mut();
-    let tape = TapeWriter::new(tape, text.len(), max_entries, origin);
+    let (text, pool) = bytes.bytes_mut();
+    let tape = TapeWriter::new(tape, text.len(), max_entries, pool);
     let mut parser = Parser { text, at: 0, tape, open: SmallVec::new(), attachment_keys: Vec::new() };
     parser.document()?;
     parser.tape.finish()?;
     Ok(parser.attachment_keys)
 }
 
-/// A container that is not closed yet.
-struct Open {
+/// Fails if the text is not UTF-8.
+pub(crate) fn check_utf8(text: &[u8]) -> Result<()> {
+    std::str::from_utf8(text)
+        .map(drop)
+        .map_err(|e| Error::new(Code::Utf8, format!("malformed from byte {} on", e.valid_up_to())))
+}
+
+/// A container whose members are being read.
+struct OpenContainer {
     node: u32,
     map: bool,
     keys: Keys,
@@ -54,7 +61,7 @@ struct Parser<'a> {
     text: &'a mut [u8],
     at: usize,
     tape: TapeWriter<'a>,
-    open: SmallVec<[Open; 16]>,
+    open: SmallVec<[OpenContainer; 16]>,
     attachment_keys: Vec<u32>,
 }
 
@@ -67,7 +74,7 @@ impl Parser<'_> {
 
     #[inline]
     fn peek(&self) -> u8 {
-        // 0 is no JSON character, so the end needs no check of its own.
+        // 0 is not valid in JSON, so that callers need not check for the end.
         self.text.get(self.at).copied().unwrap_or(0)
     }
 
@@ -82,7 +89,7 @@ impl Parser<'_> {
         self.blank();
         loop {
             self.value()?;
-            // After a value: close what ends here, then find the next value or the end.
+            // After a value: close the containers that end here, then find the next value or the end of the text.
             loop {
                 self.blank();
                 let Some(top) = self.open.last() else {
@@ -146,7 +153,7 @@ impl Parser<'_> {
         self.push(entry)
     }
 
-    /// One scalar, or the beginning of a container up to its first scalar.
+    /// Parses a scalar or an empty container, after the beginnings of the containers in which it is the first value.
     fn value(&mut self) -> Result<()> {
         loop {
             match self.peek() {
@@ -187,7 +194,7 @@ impl Parser<'_> {
         if self.open.len() == MAX_DEPTH {
             return self.fail("nested too deeply (more than 2048 levels)");
         }
-        self.open.push(Open { node: self.tape.len(), map, keys: Keys::NONE });
+        self.open.push(OpenContainer { node: self.tape.len(), map, keys: Keys::NONE });
         self.push(Entry::container(map, 1))?;
         self.at += 1;
         self.blank();
@@ -238,7 +245,7 @@ impl Parser<'_> {
         self.push(entry)
     }
 
-    /// The string at the opening quote: its place, unescaped.
+    /// Parses the string at the opening quote, and returns the offset and length of its unescaped text.
     #[inline]
     fn string(&mut self) -> Result<(usize, usize)> {
         self.at += 1;
@@ -256,8 +263,8 @@ impl Parser<'_> {
         }
     }
 
-    /// The rest of a string from its first backslash on. Unescaped text is never longer than what it
-    /// stands for, so it is moved towards the beginning of the same bytes.
+    /// Parses the rest of a string from its first backslash on. The unescaped text is never longer than the escaped, so
+    /// it is written over it.
     fn escaped_string(&mut self, start: usize) -> Result<(usize, usize)> {
         let mut to = self.at;
         loop {
@@ -303,8 +310,7 @@ impl Parser<'_> {
         }
     }
 
-    /// After `\u`. A surrogate without its partner becomes U+FFFD: the escape is legal JSON but no
-    /// character.
+    /// Parses the digits after `\u`. An unpaired surrogate becomes U+FFFD: it is valid JSON, but not a character.
     fn unicode_escape(&mut self) -> Result<char> {
         let unit = self.hex4()?;
         if (0xD800..0xDC00).contains(&unit) && self.text[self.at..].starts_with(b"\\u") {
@@ -355,7 +361,7 @@ impl Parser<'_> {
         if !matches!(self.peek(), b'.' | b'e' | b'E') {
             return self.integer(start, negative, value, digits);
         }
-        // A float: mantissa digits go on in `value`, their count says whether it is exact.
+        // A float: further digits are appended to `value`, which is exact if there are at most 19.
         let mut exponent: i32 = 0;
         let mut total = digits;
         if self.peek() == b'.' {
@@ -383,7 +389,7 @@ impl Parser<'_> {
                 return self.fail("a digit is expected in the exponent");
             }
         }
-        // Exact by construction: both factors are doubles without rounding (Clinger's fast path).
+        // Clinger's fast path: both operands are exact doubles, so the quotient is rounded correctly.
         if simple && value < 1 << 53 && exponent >= -22 {
             let magnitude = value as f64 / POWERS_OF_TEN[-exponent as usize];
             return self.push_float(if negative { -magnitude } else { magnitude });
@@ -395,7 +401,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Steps over digits and puts them behind those of `value`, which means nothing after more than 19 of them.
+    /// Parses digits and appends them to those of `value`, which is meaningless after more than 19 digits.
     #[inline(always)]
     fn few_digits(&mut self, value: &mut u64) {
         while let digit @ b'0'..=b'9' = self.peek() {
@@ -404,7 +410,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The same, eight at a time.
+    /// As `few_digits`, but eight digits at a time.
     #[inline(always)]
     fn many_digits(&mut self, value: &mut u64) {
         while let Some(more) = self.text.get(self.at..).and_then(|text| eight_digits(*text.first_chunk()?)) {
@@ -415,7 +421,7 @@ impl Parser<'_> {
     }
 
     fn integer(&mut self, start: usize, negative: bool, value: u64, digits: usize) -> Result<()> {
-        // 19 digits always fit in a u64; 20 digits need a second look.
+        // 19 digits always fit in a u64, 20 digits sometimes.
         let fits = digits <= 19 || (digits == 20 && self.text_as::<u64>(start + usize::from(negative)));
         let node = match (fits, negative) {
             (true, false) => Node::new(Tag::Uint, 0, value),
@@ -433,13 +439,13 @@ impl Parser<'_> {
     }
 }
 
-/// The number that eight digits mean; `None` if they are not all digits. All are looked at in one step, and then added up
-/// by pairs, fours and eights.
+/// The value of eight decimal digits; `None` if a byte is not a digit. Checks all bytes at once, then combines them to
+/// numbers of two, four and eight digits.
 #[inline(always)]
 fn eight_digits(text: [u8; 8]) -> Option<u64> {
     const PAIRS: u64 = 0x0000_00ff_0000_00ff;
     let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
-    // Adding 0x76 makes the highest bit of a byte tell whether it is more than 9.
+    // Adding 0x76 sets the highest bit of every byte that is more than 9.
     if (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080 != 0 {
         return None;
     }
@@ -449,8 +455,7 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
     Some(first.wrapping_add(second) >> 32)
 }
 
-/// Where the run of characters that stand for themselves ends: at a quote, a backslash, a control
-/// character or the end. Looks at eight bytes at a time.
+/// The offset of the next quote, backslash or control character, or of the end. Checks eight bytes at a time.
 #[inline]
 fn plain_end(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -463,7 +468,7 @@ fn plain_end(text: &[u8], mut at: usize) -> usize {
         let control = v.wrapping_sub(ONES * 0x20) & !v & HIGH;
         let stop = quote | slash | control;
         if stop != 0 {
-            // The lowest marked byte is exact: borrows only spoil the bytes above a marked one.
+            // The lowest marked byte is right: a borrow can only mark bytes above it by mistake.
             return at + stop.trailing_zeros() as usize / 8;
         }
         at += 8;
@@ -496,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_digits_are_the_number_that_they_mean() {
+    fn eight_digits_are_parsed_and_other_bytes_are_refused() {
         for number in [0, 1, 12_345_678, 87_654_321, 99_999_999, 10_000_000, 9] {
             let text = format!("{number:08}");
             let text: [u8; 8] = text.as_bytes().try_into().unwrap();
@@ -652,7 +657,7 @@ mod tests {
         assert_eq!(names, ["wslink_bin2", "wslink_bin3x"]);
     }
 
-    /// Every sentence that both this parser and serde_json accept has the same meaning for both.
+    /// Text that both this parser and serde_json accept has the same meaning for both.
     #[test]
     fn agrees_with_serde_json() {
         let values = serde_json::json!({

@@ -4,7 +4,7 @@
 pub trait Encode {
     /// `nil`.
     fn nil(&mut self);
-    /// A truth value.
+    /// A boolean.
     fn boolean(&mut self, v: bool);
     /// A signed integer; one that is not negative is written as unsigned.
     fn int(&mut self, v: i64);
@@ -16,7 +16,7 @@ pub trait Encode {
     fn str(&mut self, v: &str) {
         self.utf8(v.as_bytes());
     }
-    /// A string, whose text is known to be UTF-8.
+    /// A string whose bytes are known to be UTF-8.
     fn utf8(&mut self, v: &[u8]);
     /// The head of binary data of this length; the data follows.
     fn bin_head(&mut self, len: u32);
@@ -24,7 +24,7 @@ pub trait Encode {
     fn ext(&mut self, kind: i8, data: &[u8]);
     /// The head of an array of this length; the elements follow.
     fn array_head(&mut self, len: u32);
-    /// The head of a map of this many pairs; keys and values follow in turn.
+    /// The head of a map of this many pairs; alternating keys and values follow.
     fn map_head(&mut self, len: u32);
 }
 

@@ -1,5 +1,5 @@
-// A program as they were written for Kitware's C++ client, with the class of wslink/compat: says its words in the chat
-// of the server, and ends when it has heard the last one.
+// A program in the style of Kitware's C++ client, with the class of wslink/compat: it sends its words to the server's
+// chat, and ends when it has received the last one.
 //
 //     chat ws://localhost:8080/ws hello world
 

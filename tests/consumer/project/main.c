@@ -1,4 +1,4 @@
-/* The program of a user in C: the library is there, fits to its header, and works as far as it can without a server. */
+/* A user's program in C: the library is found, matches its header, and works as far as possible without a server. */
 #include <stdio.h>
 #include <wslink.h>
 

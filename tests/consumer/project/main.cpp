@@ -1,4 +1,4 @@
-// The program of a user in C++.
+// A user's program in C++.
 #include <cstdio>
 #include <wslink.hpp>
 

@@ -1,5 +1,5 @@
-//! The limit: the bytes of each workload over a socket, without frames and without meaning, into memory that is used
-//! again and again. Over TLS it is a bare loop of reads from the same library.
+//! The upper bound: the bytes of each workload over a socket, without frames and decoding, into reused memory. Over TLS it is a
+//! loop of reads with the same TLS library.
 //!
 //!   raw <tcp|tls>://127.0.0.1:PORT <workload> <parameters...>     as benches/client.cpp
 
@@ -13,7 +13,7 @@ use wslink_bench::{CALL, REPLY, SMALL, UPLOAD, pattern};
 trait Socket: Read + Write {}
 impl<T: Read + Write> Socket for T {}
 
-/// What one read asks for; more is slower, since the sender is let in too late.
+/// The size of one read; larger reads are slower, because the sender resumes too late.
 const MOST: usize = 128 << 10;
 
 fn open(url: &str) -> Box<dyn Socket> {

@@ -1,11 +1,10 @@
-//! What a Rust program would do without a client library: protocol 2 with tungstenite and rmpv, blocking, everything
-//! copied together and decoded to a tree.
+//! A Rust client without a client library: protocol 2 with tungstenite and rmpv, blocking; each message is copied together and
+//! decoded to a tree.
 //!
 //!   tungstenite ws://127.0.0.1:PORT/ws <workload> <parameters...>     as benches/client.cpp
 //!
-//! With RMPV=ref the tree refers to the message for strings and binary data. With THREAD=1 each connection has a thread of
-//! its own, which does nothing but sleep until it is told to end: what a client costs that can be told something while
-//! nobody waits.
+//! With RMPV=ref the tree refers to the message for strings and binary data. With THREAD=1 each connection has a thread that
+//! sleeps until the end, to show the cost of a client that can be woken while no call waits.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -28,7 +27,7 @@ struct Client {
     unfinished: HashMap<u32, Vec<u8>>,
 }
 
-/// A message, perhaps with the header of its only chunk.
+/// A message, perhaps after the header of its only chunk.
 enum Whole {
     Chunk(tungstenite::Bytes),
     Joined(Vec<u8>),
@@ -107,7 +106,7 @@ impl Client {
     }
 }
 
-/// What is done with a tree, of either kind.
+/// The work on a tree of either kind.
 trait Visit<R> {
     fn visit<'a>(self, tree: &impl Tree<'a>) -> R;
 }
@@ -124,7 +123,7 @@ impl Visit<u64> for Size {
         tree.get("result").uint()
     }
 }
-/// The number of a small publication; none if it is the reply.
+/// The number of a small publication; `None` for the reply.
 struct Small;
 impl Visit<Option<u64>> for Small {
     fn visit<'a>(self, tree: &impl Tree<'a>) -> Option<u64> {

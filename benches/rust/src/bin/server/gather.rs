@@ -1,4 +1,4 @@
-//! What is to be written: small pieces are copied, large ones are referred to; all of it leaves in few system calls.
+//! Gathers output: copies small pieces, refers to large ones, and writes all of them in few system calls.
 
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
@@ -22,7 +22,7 @@ impl Gather {
     pub fn put(&mut self, bytes: &[u8]) {
         self.write(|copied| copied.extend_from_slice(bytes));
     }
-    /// Lets `append` put bytes to the end.
+    /// Lets `append` add bytes at the end.
     pub fn write(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
         let begin = self.copied.len();
         append(&mut self.copied);

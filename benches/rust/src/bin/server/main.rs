@@ -1,5 +1,5 @@
-//! A load server for clients of both protocols: what it sends is made before it is asked for, what it gets is thrown
-//! away. One blocking thread for each connection.
+//! A load server for clients of both protocols. It prepares its data before a request, discards what it receives, and has one
+//! blocking thread for each connection.
 //!
 //!   server [CERTIFICATE]   prints `READY <ws> <raw> <wss> <raw tls> <slow>`, the ports: WebSocket, plain bytes, both
 //!                          over TLS, and a WebSocket that reads slowly; ends when its input does. The certificate of
@@ -20,7 +20,7 @@ use native_tls::{Identity, TlsAcceptor};
 
 use socket::{Slow, Socket};
 
-/// Accepts connections for ever, on a port of the system's choice, which is returned.
+/// Accepts connections for ever, on a port of the system's choice, which it returns.
 fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> io::Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let port = listener.local_addr()?.port();

@@ -1,7 +1,7 @@
-//! The same bytes without frames and without meaning. The first line says which:
+//! The bytes of the workloads without frames and meaning. The first line chooses the workload:
 //!
-//!   echo CALL REPLY      a reply of so many bytes to each call of so many bytes
-//!   publish SIZE COUNT   so many messages, gathered as the real ones are
+//!   echo CALL REPLY      a reply of REPLY bytes to each call of CALL bytes
+//!   publish SIZE COUNT   COUNT messages of SIZE bytes, gathered like real ones
 //!   list KIND COUNT      the size of a reply of protocol 2 (8 bytes); then the reply to each call
 
 use std::io;
@@ -55,7 +55,7 @@ pub fn serve(mut socket: impl Socket) -> io::Result<()> {
                 }
             }
             out.flush(&mut socket)?;
-            // The client ends it.
+            // The client ends the connection.
             while socket.read(&mut input)? > 0 {}
             Ok(())
         }
@@ -87,7 +87,7 @@ fn answer(
         }
         out.flush(&mut socket)?;
         let missing = call - *pending;
-        // Only once it has begun is the rest of a large call on its way.
+        // The rest of a large call is in flight only after its beginning has arrived.
         if *pending > 0 && call > input.len() {
             socket.discard(missing)?;
             *pending += missing;

@@ -1,4 +1,4 @@
-//! Calls as clients of both protocols write them. Of large ones only the beginning is there.
+//! Parses calls of both protocols. Of large calls only the beginning is available.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,10 +6,10 @@ use wslink_bench::messages::Protocol;
 
 pub struct Request<'a> {
     protocol: Protocol,
-    /// Without an id it is the notice of attachments.
+    /// `None` for an announcement of attachments.
     pub id: Option<&'a str>,
     pub method: &'a str,
-    /// As they were written.
+    /// The encoded arguments.
     pub args: Vec<&'a [u8]>,
 }
 
@@ -22,7 +22,7 @@ struct Text<'a> {
     args: Vec<&'a RawValue>,
 }
 
-/// What is at the beginning of `bytes`: its count (of bytes, elements, or the number itself) and the size of its head.
+/// The type of the value at the beginning of `bytes`: its count (of bytes, elements, or the number itself) and its header size.
 fn msgpack_head(bytes: &[u8]) -> Option<(u64, usize)> {
     let wide = |size: usize| {
         let number = bytes.get(1..1 + size)?.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
@@ -65,7 +65,7 @@ fn msgpack_text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(msgpack_bytes(bytes)?).ok()
 }
 
-/// Cuts the first value off. One that is not there as a whole is all that is left.
+/// Splits the first value off. An incomplete value is the whole rest.
 fn msgpack_next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let size = msgpack_size(rest)?.min(rest.len());
     let (value, left) = rest.split_at(size);

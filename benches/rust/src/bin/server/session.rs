@@ -1,4 +1,4 @@
-//! One connection that speaks WebSocket and either protocol, which its first message tells.
+//! One WebSocket connection in either protocol, which its first message tells.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -12,12 +12,12 @@ use crate::gather::Gather;
 use crate::requests::Request;
 use crate::socket::{Socket, blob};
 
-/// Payloads above this are not kept but for their beginning.
+/// Of payloads above this size only the beginning is kept.
 const LARGE: usize = 64 << 10;
 const KEPT: usize = 4 << 10;
 /// The largest frame of protocol 2.
 const MOST: usize = 4 << 20;
-/// As long as those of the real server.
+/// As long as the client ids of the real server.
 const CLIENT: &str = "c0123456789abcdef0123456789abcdef";
 
 fn bad() -> io::Error {
@@ -98,15 +98,15 @@ struct Session<S> {
     protocol: Option<Protocol>,
     out: Gather,
     serial: u32,
-    /// Protocol 2: the beginning of messages of which chunks are missing, and how much of them has come.
+    /// Protocol 2: the beginning of incomplete messages, and the number of their received bytes.
     unfinished: HashMap<u32, (Vec<u8>, usize)>,
-    /// Protocol 1: attachments that were announced, and the sizes of those that came.
+    /// Protocol 1: announced attachments, and the sizes of received ones.
     announced: VecDeque<String>,
     attachments: HashMap<String, usize>,
 }
 
 impl<S: Socket> Session<S> {
-    /// Takes a frame, of whose payload perhaps only the beginning is here.
+    /// Handles a frame; of a large payload only the beginning is available.
     fn frame(&mut self, opcode: u8, kept: &[u8], payload: usize) -> io::Result<()> {
         match opcode {
             frames::CLOSE | frames::PING => {
@@ -154,7 +154,7 @@ impl<S: Socket> Session<S> {
     fn call(&mut self, protocol: Protocol, bytes: &[u8]) -> io::Result<()> {
         let request = Request::parse(protocol, bytes).ok_or_else(bad)?;
         let Some(id) = request.id else {
-            // The notice of attachments.
+            // The announcement of attachments.
             self.announced.extend((0..request.args.len()).filter_map(|at| request.text(at)).map(str::to_string));
             return Ok(());
         };
@@ -194,7 +194,7 @@ impl<S: Socket> Session<S> {
                 self.publish_blobs(text(0)?, number(1)?, number(2)?)?;
                 self.reply_number(id, number(1)?);
             }
-            // Asked by clients that find out which protocol a server speaks.
+            // Clients ask this to detect the protocol.
             _ if protocol == Protocol::Json => {
                 let error = r#"{"code": -32601, "message": "Unknown method"}"#;
                 let error = format!("{{\"wslink\": \"1.0\", \"id\": \"{id}\", \"error\": {error}}}");
@@ -289,7 +289,7 @@ impl<S: Socket> Session<S> {
         self.protocol.unwrap_or(Protocol::Msgpack)
     }
 
-    /// One message that consists of three parts, of which the one in the middle may be large.
+    /// One message of three parts; the middle part may be large.
     fn message(&mut self, head: &[u8], body: Body, tail: &[u8]) {
         let total = head.len() + body.size() + tail.len();
         let middle = head.len()..head.len() + body.size();
@@ -323,7 +323,7 @@ impl<S: Socket> Session<S> {
     }
 }
 
-/// A list, made at the first call and kept.
+/// A list, created at the first call and kept.
 pub fn list(protocol: Protocol, kind: &str, count: usize) -> &'static [u8] {
     type Lists = HashMap<(Protocol, String, usize), &'static [u8]>;
     static LISTS: LazyLock<Mutex<Lists>> = LazyLock::new(Mutex::default);

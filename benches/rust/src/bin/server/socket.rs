@@ -1,4 +1,4 @@
-//! What the server needs of a connection beside reading and writing, and the content of blobs.
+//! What the server needs of a connection besides reading and writing, and the content of blobs.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -12,19 +12,19 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use wslink_bench::{PERIOD, pattern};
 
-/// How long the next piece of an upload is waited for without sleep.
+/// How long the server polls for the next piece of an upload before it sleeps.
 const AWAKE: Duration = Duration::from_millis(5);
 
 pub trait Socket: Read + Write {
-    /// Reads so many bytes, which are on their way, and throws them away.
+    /// Reads and discards `count` bytes that are in flight.
     fn discard(&mut self, count: usize) -> io::Result<()>;
-    /// Reads what is on its way: another piece of an upload.
+    /// Waits for the next piece of an upload that is in flight.
     fn read_more(&mut self, to: &mut [u8]) -> io::Result<usize> {
         self.read(to)
     }
 }
 
-/// Lets `read` take bytes until there were so many.
+/// Calls `read` until it has returned `count` bytes.
 fn all(mut count: usize, mut read: impl FnMut(usize) -> io::Result<usize>) -> io::Result<()> {
     while count > 0 {
         match read(count)? {
@@ -35,8 +35,8 @@ fn all(mut count: usize, mut read: impl FnMut(usize) -> io::Result<usize>) -> io
     Ok(())
 }
 
-/// Stays awake until bytes are there, though not for long. This server is faster than whoever uploads; if it slept
-/// between the pieces, the client would pay for waking it, more or less as the machine pleases. Real servers are slower.
+/// Polls for bytes for a short time. This server is faster than an uploading client. If it slept between the pieces, the client
+/// would pay for waking it, by an amount that depends on the machine. Real servers are slower.
 fn awake(mut receive: impl FnMut(MsgFlags) -> nix::Result<usize>) -> io::Result<usize> {
     let begun = Instant::now();
     while begun.elapsed() < AWAKE {
@@ -49,7 +49,7 @@ fn awake(mut receive: impl FnMut(MsgFlags) -> nix::Result<usize>) -> io::Result<
 }
 
 impl Socket for TcpStream {
-    /// The bytes never leave the kernel: what is measured are the clients.
+    /// The bytes stay in the kernel, because the benchmark measures clients.
     fn discard(&mut self, count: usize) -> io::Result<()> {
         thread_local!(static SCRATCH: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 1 << 20]));
         SCRATCH.with_borrow_mut(|scratch| {
@@ -71,7 +71,7 @@ impl Socket for TlsStream<TcpStream> {
     }
 }
 
-/// Reads a little, and then sleeps: whoever sends gets rid of a few bytes at a time.
+/// Reads a little, and then sleeps: the sender gets rid of a few bytes at a time.
 pub struct Slow(pub TcpStream);
 
 impl Read for Slow {
