@@ -147,7 +147,7 @@ fn chunks_out_of_order_count_with_their_bookkeeping() {
     session.connect_wait().unwrap();
     dispatch_until(&session, || false);
     let error = session.failure().unwrap();
-    assert!(error.message().contains("max_unfinished_bytes"), "{error}");
+    assert!(error.message().contains("max_unfinished"), "{error}");
     assert!(resident() < before + 64, "{before} MiB before, {} now", resident());
 }
 
