@@ -270,7 +270,7 @@ impl World {
                 Effect::Withdraw(_) => {}
                 Effect::Ping => self.ping_pending = self.connected,
                 Effect::Close(_) => {}
-                Effect::Drop => self.connected = false,
+                Effect::Disconnect => self.connected = false,
                 Effect::Complete(call, outcome) => {
                     self.note(|| format!("call {call}: {:?}", outcome.as_ref().map(|_| ()).map_err(Error::code)));
                     let deadline = self.app.open.remove(&call).expect("a completion for an open call, and only one");

@@ -40,8 +40,8 @@ pub struct Connection {
     malformed: Option<(u64, Error)>,
     /// The number of messages and attachments of this connection that were dropped to stay within the limits.
     evicted: u64,
-    /// The socket may accept data, and data may be queued.
-    pub writable: bool,
+    /// The send queue must be flushed: the socket may accept data, and data may be queued.
+    pub must_flush: bool,
     /// Detects that the peer is gone.
     pub watch: Watch,
 }
@@ -58,7 +58,7 @@ impl Connection {
             progress: IncomingProgress::default(),
             malformed: None,
             evicted: 0,
-            writable: true,
+            must_flush: true,
             watch: Watch::default(),
         }
     }

@@ -1,5 +1,5 @@
-//! Orders to the I/O thread. A thread sends them under the lock of the state machine, so that they are in the order of its
-//! effects, and wakes the I/O thread afterwards.
+//! Orders to the I/O thread. A thread sends them under the lock of the state machine, so that they arrive in the
+//! sequence of its effects, and wakes the I/O thread afterwards.
 
 use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 use mio::Token;
@@ -18,7 +18,7 @@ pub enum Order {
     /// Connect before this deadline.
     Connect(Instant),
     /// End the connection.
-    Drop,
+    Disconnect,
     /// End the thread.
     Exit,
 }

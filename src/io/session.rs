@@ -202,9 +202,9 @@ impl Handle {
         self.begin(method, args, self.timeout(timeout), completion, |_| ()).map_err(|(error, _)| error)
     }
 
-    /// Like [`call_with`](Handle::call_with), for callers that need the id before the completion can run, because the
-    /// completion may free where they store it. `accepted` receives the id first, and must not use the session. If the call
-    /// is not accepted, the completion is returned. `accepted` then receives 0, if it has received an id.
+    /// Like [`call_with`](Handle::call_with), for callers that need the id before the completion can run, for instance because
+    /// the completion frees the memory in which they store the id. `accepted` receives the id first, and must not use the
+    /// session. If encoding then fails, `accepted` receives 0. If the call is not accepted, the completion is returned.
     pub fn call_accepted(
         &self,
         method: &str,

@@ -158,7 +158,7 @@ impl Shared {
         self.config.log.write(level, line);
     }
 
-    /// Reads the state machine, or changes subscriptions, which have no effects.
+    /// Gives access under the lock without carrying out effects: for reading, and for changes that have none.
     pub fn inspect<R>(&self, read: impl FnOnce(&mut Locked) -> R) -> R {
         read(&mut self.locked.lock())
     }
@@ -232,9 +232,9 @@ impl Shared {
                     after.must_wake = true;
                     locked.order(Order::Connect(deadline));
                 }
-                Effect::Drop => {
+                Effect::Disconnect => {
                     after.must_wake = true;
-                    locked.order(Order::Drop);
+                    locked.order(Order::Disconnect);
                 }
                 Effect::Complete(Completion::Callback(callback), outcome) => {
                     after.events.push(Event::Complete(callback, outcome));
@@ -255,7 +255,8 @@ impl Shared {
         }
     }
 
-    /// Queues the events. The lock makes their order that of the changes of the state machine.
+    /// Queues the events, while the lock is held, so that they are in the order of the changes of the state machine. Also notes
+    /// whether the I/O thread must wake up earlier.
     fn put_events(&self, locked: &Locked, after: &mut AfterUnlock) {
         let deadline = locked.core.deadline();
         after.must_wake |= deadline.is_some_and(|at| locked.wakeup_at.is_none_or(|wakeup_at| at < wakeup_at));

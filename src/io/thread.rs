@@ -101,7 +101,7 @@ impl IoThread {
                     self.shared.flush_last(IO_FLUSH_BUDGET);
                     break;
                 }
-                Some(Order::Drop) => self.disconnect(),
+                Some(Order::Disconnect) => self.disconnect(),
                 Some(Order::Connect(deadline)) => self.connect(deadline),
                 None => {}
             }
@@ -109,7 +109,7 @@ impl IoThread {
                 continue;
             }
             self.read_and_write();
-            if self.connection.as_ref().is_some_and(|c| c.receiver.has_input() || c.writable) {
+            if self.connection.as_ref().is_some_and(|c| c.receiver.has_input() || c.must_flush) {
                 self.tick_after_reading();
                 continue;
             }
@@ -156,7 +156,7 @@ impl IoThread {
         if let Some(deadline) = due
             && self.may_have_input()
         {
-            // The grace of a deadline begins when it passes, or when an earlier one was first put off, if that is later.
+            // The grace counts from the later of two times: when this deadline passed, and when a deadline was first put off.
             let since = deadline.max(*self.grace_since.get_or_insert(now));
             if now.saturating_duration_since(since) < MAX_DEADLINE_GRACE {
                 return;
@@ -191,7 +191,7 @@ impl IoThread {
             }
             // The socket is writable, or there is more to write.
             if let Some(connection) = &mut self.connection {
-                connection.writable = true;
+                connection.must_flush = true;
             }
         }
     }
@@ -332,14 +332,14 @@ impl IoThread {
         // Calls from callbacks, pongs, and the rest of large messages.
         let more = self.shared.flush(IO_FLUSH_BUDGET);
         if let Some(connection) = &mut self.connection {
-            connection.writable = more;
+            connection.must_flush = more;
         }
         if let Some(failure) = self.shared.sending.take_failure() {
             // The server may have said why before it ended the connection.
             let mut last = Ok(());
             if let Some(connection) = &mut self.connection {
                 connection.receiver.readable = true;
-                // The poll may have reported the end already.
+                // The poll may have reported the end already, and does not report it again: read until a read would block.
                 connection.receiver.ending = true;
                 // Receive replies and a Close frame that have arrived.
                 for _ in 0..MAX_FINAL_READS {

@@ -10,7 +10,7 @@ pub type CallId = u64;
 /// What a reply answers, according to its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyId {
-    /// A call of this session, perhaps on an earlier connection: call numbers are never reused.
+    /// The number of a call, made on any connection of this session. The call may have ended already.
     Call(CallId),
     /// Any other id: that of a system message, or an unknown one.
     Other(String),

@@ -4,7 +4,7 @@
 //! [`Core::take_effect`] returns, in their order. It holds no lock during effects that run code of the application.
 
 use super::calls::{CallId, Calls, Deadline, ReplyId};
-use super::hello::{self, Answer, Hello, Next, Send};
+use super::hello::{self, Answer, Hello, Next, ToSend};
 use super::options::Options;
 use super::reconnect::Attempts;
 use super::topics::Topics;
@@ -65,7 +65,7 @@ pub enum Effect<C> {
     /// Send a Close frame with this code, and end the connection when the server has answered.
     Close(u16),
     /// End the connection at once.
-    Drop,
+    Disconnect,
     /// These calls ended without a reply: do not send the parts of their messages that are not begun.
     Withdraw(Vec<CallId>),
     /// Complete a call with this outcome.
@@ -154,14 +154,15 @@ pub struct Seeds {
     pub delays: u64,
 }
 
-/// The state machine. `C` receives the outcome of a call. `S` receives publications, which do not pass through here.
+/// The state machine. `C` receives the outcome of a call. `S` is a subscriber: the state machine only keeps the table of
+/// subscribers, and publications do not pass through it.
 #[derive(Debug)]
 pub struct Core<C, S> {
     options: Options,
     phase: Phase,
     hello: Hello,
     /// The generation that the server spoke on the last connection.
-    known: Option<Protocol>,
+    last_protocol: Option<Protocol>,
     peer: Peer,
     /// What the message ids of our calls begin with: `rpc:<clientID>:`.
     call_prefix: String,
@@ -188,7 +189,7 @@ impl<C, S: Clone> Core<C, S> {
         Core {
             hello: Hello::new(options.protocol),
             phase: Phase::Idle,
-            known: None,
+            last_protocol: None,
             peer: Peer::default(),
             call_prefix: String::new(),
             format: Format {
@@ -320,12 +321,12 @@ impl<C, S: Clone> Core<C, S> {
     /// The WebSocket connection is open.
     pub fn opened(&mut self, now: Instant) {
         let Phase::Opening { deadline, .. } = self.phase else {
-            self.effects.push_back(Effect::Drop);
+            self.effects.push_back(Effect::Disconnect);
             return;
         };
         self.phase = Phase::Opening { deadline, connected: true };
         self.format.chunk_size = Some(u32::MAX);
-        let next = self.hello.opened(now, self.known);
+        let next = self.hello.opened(now, self.last_protocol);
         self.follow_hello(now, next);
     }
 
@@ -406,7 +407,7 @@ impl<C, S: Clone> Core<C, S> {
                     self.send_hello(*send);
                 }
             }
-            Next::Reconnect => {
+            Next::NewConnection => {
                 if let Phase::Opening { deadline, .. } = self.phase {
                     self.phase = Phase::Opening { deadline, connected: false };
                     self.effects.push_back(Effect::Connect(deadline));
@@ -414,7 +415,7 @@ impl<C, S: Clone> Core<C, S> {
             }
             Next::Open(protocol) => {
                 self.phase = Phase::Ready;
-                self.known = Some(protocol);
+                self.last_protocol = Some(protocol);
                 self.last_heard = Some(now);
                 self.pinged = false;
                 self.format.protocol = protocol;
@@ -425,17 +426,17 @@ impl<C, S: Clone> Core<C, S> {
                 self.announce(State::Ready, None);
             }
             Next::Fail(error) => {
-                self.effects.push_back(Effect::Drop);
+                self.effects.push_back(Effect::Disconnect);
                 self.connection_failed(error);
             }
         }
     }
 
-    fn send_hello(&mut self, send: Send) {
+    fn send_hello(&mut self, send: ToSend) {
         let message = match send {
-            Send::Ping => return self.effects.push_back(Effect::Ping),
-            Send::Probe => outgoing::probe(),
-            Send::Hello(protocol) => {
+            ToSend::Ping => return self.effects.push_back(Effect::Ping),
+            ToSend::Probe => outgoing::probe(),
+            ToSend::Hello(protocol) => {
                 self.format.protocol = protocol;
                 match outgoing::hello(&mut self.format, &self.options.secret, &self.options.hello_members) {
                     Ok((message, size)) => {
@@ -445,7 +446,7 @@ impl<C, S: Clone> Core<C, S> {
                         message
                     }
                     Err(error) => {
-                        self.effects.push_back(Effect::Drop);
+                        self.effects.push_back(Effect::Disconnect);
                         return self.connection_failed(error);
                     }
                 }
@@ -511,7 +512,7 @@ impl<C, S: Clone> Core<C, S> {
     /// Ends the session with an error from outside of the state machine.
     pub fn abort(&mut self, error: Error) {
         if !matches!(self.phase, Phase::Closed) {
-            self.effects.push_back(Effect::Drop);
+            self.effects.push_back(Effect::Disconnect);
             self.closed(Some(error));
         }
     }
@@ -648,12 +649,12 @@ impl<C, S: Clone> Core<C, S> {
         Some(completion)
     }
 
-    /// Closes the session. The closing handshake takes at most `timeout`; another call can shorten that time, not lengthen
-    /// it.
+    /// Closes the session. The closing handshake takes at most `timeout`; closing again can shorten that time, not
+    /// lengthen it.
     pub fn close(&mut self, now: Instant, timeout: Duration) {
         match self.phase {
             Phase::Idle | Phase::Opening { .. } => {
-                self.effects.push_back(Effect::Drop);
+                self.effects.push_back(Effect::Disconnect);
                 self.closed(None);
             }
             Phase::Ready => {
@@ -675,7 +676,7 @@ impl<C, S: Clone> Core<C, S> {
         match self.phase {
             Phase::Opening { deadline, .. } if now >= deadline => {
                 let error = self.hello.timed_out(self.options.connect_timeout);
-                self.effects.push_back(Effect::Drop);
+                self.effects.push_back(Effect::Disconnect);
                 self.connection_failed(error);
             }
             Phase::Opening { .. } => {
@@ -683,7 +684,7 @@ impl<C, S: Clone> Core<C, S> {
                 self.follow_hello(now, next);
             }
             Phase::Closing { deadline } if now >= deadline => {
-                self.effects.push_back(Effect::Drop);
+                self.effects.push_back(Effect::Disconnect);
                 self.closed(None);
             }
             Phase::Backoff { until } if now >= until => self.attempt(now),
@@ -705,7 +706,7 @@ impl<C, S: Clone> Core<C, S> {
             self.pinged = false;
         } else if self.pinged {
             let message = format!("nothing heard from the server for {every:?} after a ping (option heartbeat)");
-            self.effects.push_back(Effect::Drop);
+            self.effects.push_back(Effect::Disconnect);
             let error = Error::new(Code::ConnectionLost, message).at(Stage::Session);
             self.lost(now, error);
         } else {

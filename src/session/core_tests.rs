@@ -29,7 +29,7 @@ fn effects(core: &mut TestCore) -> Vec<String> {
             Effect::Send(..) => "send".into(),
             Effect::Ping => "ping".into(),
             Effect::Close(code) => format!("close {code}"),
-            Effect::Drop => "drop".into(),
+            Effect::Disconnect => "drop".into(),
             Effect::Complete(call, Ok(_)) => format!("{call} ok"),
             Effect::Complete(call, Err(e)) => format!("{call} {:?}", e.code()),
             Effect::Judge(error, attempt) => format!("judge {:?} {attempt}", error.code()),

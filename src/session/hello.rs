@@ -13,16 +13,16 @@ use crate::wire::value::Value;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The pong came before the reply to the hello: a proxy answered the ping, or a very old server ignores the hello. The
-/// reply may take two more round trips, but at least this time.
+/// The minimum wait for the reply to the hello after the pong. If the pong comes first, a proxy answered the ping, or a very
+/// old server ignores the hello. The wait is two round trips, but at least this time.
 const MIN_HELLO_WAIT: Duration = Duration::from_millis(100);
 
-/// The same minimum while the answer to the probe is the only one that can still come.
+/// The minimum wait for the answer to the probe after the pong, if no generation 2 hello was sent on this connection.
 const MIN_PROBE_WAIT: Duration = Duration::from_secs(3);
 
 /// What to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Send {
+pub enum ToSend {
     /// The hello of this generation, with the secret.
     Hello(Protocol),
     /// The probe: a message in text, without the secret.
@@ -35,11 +35,11 @@ pub enum Send {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Send these messages, and wait.
-    Send(&'static [Send]),
+    Send(&'static [ToSend]),
     /// Nothing to do.
     Wait,
     /// Connect again, because the server ended the connection without an answer.
-    Reconnect,
+    NewConnection,
     /// The session is open.
     Open(Protocol),
     /// The session cannot be opened.
@@ -109,14 +109,14 @@ impl Hello {
         // would log the secret, may have replaced it.
         if self.second_try || self.wanted.or(known) == Some(Protocol::V1) {
             self.step = Step::Probe;
-            return Next::Send(&[Send::Probe, Send::Ping]);
+            return Next::Send(&[ToSend::Probe, ToSend::Ping]);
         }
         self.step = Step::HelloV2;
         self.v2_pending = true;
         if self.wanted == Some(Protocol::V2) {
-            return Next::Send(&[Send::Hello(Protocol::V2)]);
+            return Next::Send(&[ToSend::Hello(Protocol::V2)]);
         }
-        Next::Send(&[Send::Hello(Protocol::V2), Send::Ping])
+        Next::Send(&[ToSend::Hello(Protocol::V2), ToSend::Ping])
     }
 
     /// A generation 2 hello of this size was sent.
@@ -150,15 +150,15 @@ impl Hello {
             Step::HelloV2 => {
                 self.step = Step::Probe;
                 self.sent_at = Some(now);
-                Next::Send(&[Send::Probe, Send::Ping])
+                Next::Send(&[ToSend::Probe, ToSend::Ping])
             }
-            // The server was of generation 1 before, or ended the first connection for another reason. A server that
-            // does not answer the probe is of generation 2, and has not received a hello on this connection.
+            // This connection began with the probe, because the server was of generation 1 before, or because the first
+            // connection ended. A server that does not answer the probe is of generation 2: send it the generation 2 hello.
             Step::Probe if self.wanted.is_none() && !(self.second_try && self.is_too_long()) => {
                 self.step = Step::HelloV2;
                 self.v2_pending = true;
                 self.sent_at = Some(now);
-                Next::Send(&[Send::Hello(Protocol::V2), Send::Ping])
+                Next::Send(&[ToSend::Hello(Protocol::V2), ToSend::Ping])
             }
             Step::Probe => Next::Fail(self.silence()),
             _ => Next::Wait,
@@ -176,7 +176,7 @@ impl Hello {
             (Step::Probe, Protocol::V1, _) => {
                 self.step = Step::HelloV1;
                 self.deadline = None;
-                Next::Send(&[Send::Hello(Protocol::V1)])
+                Next::Send(&[ToSend::Hello(Protocol::V1)])
             }
             _ => Next::Wait,
         }
@@ -186,10 +186,11 @@ impl Hello {
     pub fn lost(&mut self, how: &Error) -> Next {
         let step = std::mem::replace(&mut self.step, Step::Idle);
         match step {
-            // wslink's relay reports that the server is gone only when the next message arrives, which is the probe.
+            // `Probe` counts like `HelloV2`, because wslink's relay ends the connection only when the next message arrives,
+            // and that message is the probe.
             Step::HelloV2 | Step::Probe if self.v2_pending && self.wanted.is_none() && !self.second_try => {
                 self.second_try = true;
-                Next::Reconnect
+                Next::NewConnection
             }
             // An HTTP status means that a proxy lost the server. This says nothing about the server's generation.
             _ if how.http_status().is_some() => Next::Fail(ended(how)),
@@ -318,9 +319,9 @@ mod tests {
         }
     }
 
-    const V2_FIRST: Next = Next::Send(&[Send::Hello(Protocol::V2), Send::Ping]);
-    const PROBE: Next = Next::Send(&[Send::Probe, Send::Ping]);
-    const V1_HELLO: Next = Next::Send(&[Send::Hello(Protocol::V1)]);
+    const V2_FIRST: Next = Next::Send(&[ToSend::Hello(Protocol::V2), ToSend::Ping]);
+    const PROBE: Next = Next::Send(&[ToSend::Probe, ToSend::Ping]);
+    const V1_HELLO: Next = Next::Send(&[ToSend::Hello(Protocol::V1)]);
 
     #[test]
     fn a_generation_2_server_receives_only_its_hello() {
@@ -338,7 +339,7 @@ mod tests {
         let now = Instant::now();
         let mut h = Hello::new(None);
         h.opened(now, None);
-        assert_eq!(h.lost(&end()), Next::Reconnect);
+        assert_eq!(h.lost(&end()), Next::NewConnection);
         assert_eq!(h.opened(now, None), PROBE);
         assert_eq!(h.answered(Protocol::V1, remote(-32601)), V1_HELLO);
         assert_eq!(h.answered(Protocol::V1, remote(-32601)), Next::Wait, "a second answer to the probe");
@@ -378,7 +379,7 @@ mod tests {
     fn a_generation_that_was_set_wrongly_is_reported() {
         let now = Instant::now();
         let mut h = Hello::new(Some(Protocol::V2));
-        assert_eq!(h.opened(now, None), Next::Send(&[Send::Hello(Protocol::V2)]));
+        assert_eq!(h.opened(now, None), Next::Send(&[ToSend::Hello(Protocol::V2)]));
         assert_eq!(code(h.lost(&end())), Code::Mismatch);
         let mut h = Hello::new(Some(Protocol::V1));
         assert_eq!(h.opened(now, None), PROBE, "no secret in text before the server has answered in text");
@@ -395,7 +396,7 @@ mod tests {
             h.sent(700);
             let mut next = h.lost(&end());
             if wanted.is_none() {
-                assert_eq!(next, Next::Reconnect);
+                assert_eq!(next, Next::NewConnection);
                 h.opened(now, None);
                 h.pong(now);
                 next = h.tick(now + MIN_PROBE_WAIT);
@@ -416,7 +417,7 @@ mod tests {
             h.sent(700);
             let mut next = h.lost(&end());
             if wanted.is_none() {
-                assert_eq!(next, Next::Reconnect);
+                assert_eq!(next, Next::NewConnection);
                 h.opened(now, Some(Protocol::V2));
                 next = h.lost(&end());
             }
@@ -427,7 +428,7 @@ mod tests {
         }
     }
 
-    const V2_HELLO: Next = Next::Send(&[Send::Hello(Protocol::V2), Send::Ping]);
+    const V2_HELLO: Next = Next::Send(&[ToSend::Hello(Protocol::V2), ToSend::Ping]);
 
     #[test]
     fn a_generation_2_server_that_replaced_an_older_one_gets_its_hello() {
@@ -444,7 +445,7 @@ mod tests {
         let now = Instant::now();
         let mut h = Hello::new(None);
         h.opened(now, None);
-        assert_eq!(h.lost(&end()), Next::Reconnect);
+        assert_eq!(h.lost(&end()), Next::NewConnection);
         assert_eq!(h.opened(now, None), PROBE);
         h.pong(now);
         assert_eq!(h.tick(now + MIN_PROBE_WAIT), V2_HELLO);
@@ -458,7 +459,7 @@ mod tests {
         h.opened(now, None);
         h.pong(now);
         assert_eq!(h.tick(now + MIN_HELLO_WAIT), PROBE);
-        assert_eq!(h.lost(&end()), Next::Reconnect);
+        assert_eq!(h.lost(&end()), Next::NewConnection);
         assert_eq!(h.opened(now, None), PROBE);
         assert_eq!(h.answered(Protocol::V1, remote(-32601)), V1_HELLO);
     }
@@ -468,7 +469,7 @@ mod tests {
         let now = Instant::now();
         let mut h = Hello::new(None);
         h.opened(now, None);
-        assert_eq!(h.lost(&end()), Next::Reconnect);
+        assert_eq!(h.lost(&end()), Next::NewConnection);
         h.opened(now, None);
         assert_eq!(code(h.lost(&end())), Code::Hello);
     }

@@ -107,7 +107,7 @@ enum Addressee<S> {
     Unknown,
 }
 
-/// Messages of up to this size mostly arrive in one piece.
+/// Payload is copied to a message of up to this size in one step. Larger messages ask for memory as they grow.
 const SMALL_MESSAGE: usize = 64 << 10;
 
 impl<S: Clone> Inbound<S> {
@@ -185,8 +185,8 @@ impl<S: Clone> Inbound<S> {
         Ok(())
     }
 
-    /// A frame of the message begins, with `size` bytes of payload. The limit applies to skipped messages, too, so that no
-    /// frame header makes the session wait for data that never comes.
+    /// A frame of the message begins, with `size` bytes of payload. The limit applies to skipped messages, too:
+    /// otherwise a header with a huge length would make the session skip payload for ever.
     pub fn frame(&mut self, size: u64) -> Result<()> {
         self.declared = self.declared.saturating_add(size);
         if self.declared <= self.allowed {
@@ -242,7 +242,7 @@ impl<S: Clone> Inbound<S> {
         matches!(self.arriving, Message::Ignored(_))
     }
 
-    /// Memory of the message for the next payload, of at most the size `what`. [`arrived`](Inbound::arrived) has to follow.
+    /// Memory in the arriving message into which the next payload, at most `what`, can be read. [`arrived`](Inbound::arrived) has to follow.
     /// `None`: the payload has to go through [`data`](Inbound::data).
     pub fn room(&mut self, what: RoomFor) -> Result<Option<&mut [u8]>> {
         let bound = self.limits.message_size;
@@ -295,7 +295,7 @@ impl<S: Clone> Inbound<S> {
                 self.completed = self.completed.max(Some(total as u64));
                 self.message(Protocol::V2, message)
             }
-            // The frame ended before the whole message had come.
+            // The WebSocket message is shorter than the header of its chunk says.
             Message::Whole(message, total) => {
                 let text = format!("the server's chunk has {} of {total} bytes", message.len());
                 Ok(Received::Malformed(Error::new(Code::Protocol, text).at(Stage::Session)))

@@ -37,8 +37,8 @@ impl Default for Reconnect {
 /// A connection that was ready for this long counts as stable.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// Upper bound of a server's `Retry-After`.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The longest delay of an attempt that a server may ask for with `Retry-After`.
+const MAX_DELAY_BY_SERVER: Duration = Duration::from_secs(3600);
 
 /// The attempts since the last stable connection.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Attempts {
         }
         let backoff = policy.first_delay.saturating_mul(1u32.checked_shl(self.made).unwrap_or(u32::MAX));
         let delay = self.jittered(backoff.min(policy.longest_delay));
-        let delay = delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER));
+        let delay = delay.max(retry_after.unwrap_or_default().min(MAX_DELAY_BY_SERVER));
         let begin = now.checked_add(delay)?;
         if policy.total.is_some_and(|total| begin.saturating_duration_since(since) >= total) {
             return None;
@@ -192,7 +192,7 @@ mod tests {
         let policy = Reconnect { first_delay: SECOND, longest_delay: SECOND, ..Reconnect::default() };
         let wait = |asked| Attempts::new(7).next(now, &policy, Some(asked)).unwrap().1;
         assert_eq!(wait(120 * SECOND), 120 * SECOND);
-        assert_eq!(wait(Duration::MAX), MAX_RETRY_AFTER);
+        assert_eq!(wait(Duration::MAX), MAX_DELAY_BY_SERVER);
         assert!((SECOND / 2..=SECOND).contains(&wait(Duration::ZERO)), "not sooner than the policy says");
         let policy = Reconnect { total: Some(60 * SECOND), ..policy };
         assert_eq!(Attempts::new(7).next(now, &policy, Some(120 * SECOND)), None, "it would begin too late");

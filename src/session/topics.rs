@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Directory<S>(Arc<Mutex<Table<S>>>);
 
-/// A tree: every publication needs a lookup, and most programs have few topics.
+/// A tree, because a lookup among few topics, as most programs have, is faster than in a hash table.
 type Table<S> = BTreeMap<Box<str>, Topic<S>>;
 
 #[derive(Debug)]

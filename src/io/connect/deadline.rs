@@ -19,7 +19,7 @@ pub struct ConnectDeadline<'a> {
     at: Instant,
     started: Instant,
     timeout: Duration,
-    /// The deadline has passed. What arrived before it was handled once more.
+    /// The deadline has passed, and events from before it got one more round.
     late: bool,
 }
 
@@ -111,7 +111,7 @@ impl<'a> ConnectDeadline<'a> {
         if Instant::now() >= until { Err(timed_out(stage, self.timeout)) } else { Ok(()) }
     }
 
-    /// Waits for an event of the socket, or until `until`, which is no error.
+    /// Waits for an event of the socket, at most until `until`. It is no error if none comes.
     pub fn wait_until(&mut self, until: Instant, stage: Stage) -> Result<()> {
         self.check_orders(stage)?;
         let left = until.min(self.at).saturating_duration_since(Instant::now());

@@ -26,8 +26,8 @@ const MAX_ENCODED: usize = 16 << 10;
 /// How many characters of content or of a header are shown.
 const MAX_SHOWN: usize = 300;
 
-/// Upper bound of `Retry-After`.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The longest `Retry-After` that the application is told.
+const MAX_REPORTED_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A final response, as opposed to interim ones.
 pub struct Response {
@@ -41,7 +41,7 @@ pub struct Response {
 
 /// Why there is no response.
 pub enum Failure {
-    /// The deadline skipped, or the application cancelled the attempt.
+    /// The deadline passed, or the application cancelled the attempt.
     Wait(Error),
     /// The connection ended, with this error or, without one, in an orderly way.
     Ended(Option<io::Error>),
@@ -238,7 +238,7 @@ impl Response {
             let now = self.header(DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
             until.duration_since(now.unwrap_or_else(SystemTime::now)).unwrap_or_default()
         };
-        Some(time.min(MAX_RETRY_AFTER))
+        Some(time.min(MAX_REPORTED_RETRY_AFTER))
     }
 
     /// The beginning of the content on one line, as far as it arrives soon; empty if it is no text.

@@ -1,5 +1,5 @@
-//! Host names to addresses. The system's resolver blocks without a time limit, so it runs on a helper thread that no
-//! session has to wait for.
+//! Host names to addresses. The system's resolver blocks without a time limit, so it runs on a helper thread. A
+//! session that gives up leaves that thread running.
 //!
 //! The process has at most one lookup in flight for each name; all sessions that join for the name share its result. So a
 //! resolver that hangs costs one thread for each name, however often sessions try.

@@ -175,8 +175,8 @@ pub fn shutdown(stream: &mut Stream) {
     let _ = stream.shutdown();
 }
 
-/// Translates an error of reading or writing: the end of the connection keeps its kind, other failures of TLS are marked for
-/// [`after_handshake`].
+/// Translates an error of reading or writing. The end of the connection becomes an I/O error of its kind. Other failures of
+/// TLS are wrapped, so that [`after_handshake`] recognises them.
 pub fn translated(error: io::Error) -> io::Error {
     match backend::failure_of(&error) {
         Some(Failure { reason: Reason::Ended(kind), text }) => io::Error::new(kind, text),

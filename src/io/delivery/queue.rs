@@ -132,9 +132,9 @@ impl Inner {
         Some(entry)
     }
 
-    /// Takes the next event, and the publications that follow it, at most `max` in all. Only the first one may be something
-    /// else than a publication, or a publication that a newer one may still replace: the rest of a batch is lost if a
-    /// callback frees the session.
+    /// Takes the next event, and the publications that follow it, at most `max` in all. The first event may be of any kind.
+    /// The others are publications under `Policy::All`: if a callback frees the session, the rest of the batch is lost, and
+    /// nothing else may be lost then. Publications under `Policy::Last` stay in the queue, where newer ones may replace them.
     fn take_batch(&mut self, max: usize, batch: &mut VecDeque<Entry>) {
         batch.extend(self.take());
         while batch.len() < max.min(MAX_BATCH)
@@ -393,7 +393,7 @@ impl EventQueue {
         self.stopped.load(Acquire)
     }
 
-    /// Shows the number of queued events to readers without the lock, and by the descriptor whether there are any.
+    /// Updates the number that is read without the lock, and the descriptor.
     fn show(&self, inner: &mut Inner) {
         self.backlog.store(inner.entries.len(), Release);
         let raise = !inner.entries.is_empty() && !self.is_stopped();

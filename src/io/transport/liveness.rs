@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const MIN_UNANSWERED: u32 = 3;
 
 /// Lets the system probe an idle connection (TCP keep-alive): first after one heartbeat period without data, then so often
-/// that the result is certain after about a second period. The system counts in seconds.
+/// that the result is certain after about one more period. Times are rounded up to seconds, the unit of the system.
 pub fn keep_alive(stream: &TcpStream, heartbeat: Duration) -> io::Result<()> {
     // 32767 s is Linux's maximum.
     let seconds = |time: Duration| Duration::from_secs(time.as_millis().div_ceil(1000).clamp(1, 32_767) as u64);
@@ -34,8 +34,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether the connection is dead: nothing was acknowledged for one heartbeat period after a call first observed
-    /// retransmissions.
+    /// Whether the connection is dead: nothing was acknowledged for one heartbeat period since this function first
+    /// observed retransmissions.
     pub fn is_dead(&mut self, stream: &TcpStream, now: Instant, heartbeat: Duration) -> bool {
         let Some((attempts, silence)) = unanswered(stream).filter(|(attempts, _)| *attempts > 0) else {
             self.silent_since = None;

@@ -102,8 +102,8 @@ impl SendQueue {
         self.pending.lock().failed.take()
     }
 
-    /// A connection begins. Returns messages that were queued after the end of the previous one by calls that have been
-    /// completed since. Drop them without a lock.
+    /// A connection begins. Returns the messages that were queued since the previous one ended. Their calls have ended with it.
+    /// Drop them without a lock.
     pub fn attach(&self, socket: Arc<Socket>) -> Vec<Queued> {
         let stale = self.detach();
         *self.active.lock() = Some(Active { writer: Writer::new(), socket });
@@ -168,7 +168,7 @@ impl SendQueue {
 
             let mut pending = self.pending.lock();
             // Release the socket while `pending` is locked. A thread that pushes after the check below then finds the socket
-            // free, and the count below cannot go to the next connection.
+            // free, and `backlog` is not reduced after the next connection has set it to zero.
             drop(active);
             self.backlog.store(self.backlog().saturating_sub(written.bytes), Relaxed);
             match flushed {

@@ -104,7 +104,7 @@ impl Reader {
         let peek = self.peek && !(self.frame.is_some() && inbound.ignores());
         let limit = if peek { (self.end + PEEK_SIZE).min(self.buffer.len()) } else { self.buffer.len() };
         let rest = &mut self.buffer[self.end..limit];
-        // The payload of a small frame is read together with what follows it, and copied.
+        // Read the payload of a large frame straight into the message. Small frames go through the buffer.
         if peek
             && let Some(frame) = &mut self.frame
             && frame.remaining > 0
@@ -253,9 +253,9 @@ impl Reader {
 
 /// The result of parsing a frame header.
 enum Parsed<S> {
-    /// The payload of a data frame follows, or the frame needs no further work.
+    /// Nothing to report yet: continue with the payload, or with the next frame.
     Frame,
-    /// The frame arrived completely.
+    /// A message or control frame to report.
     Incoming(Incoming<S>),
     /// More data is needed.
     Incomplete,

@@ -73,7 +73,7 @@ impl Scratch {
         let need = self.filled + wanted;
         if need > self.bytes.len() && !self.secret {
             let size = need.max((2 * need).min(SCRATCH_SIZE)).max(INITIAL_SIZE);
-            // The initial size may abort without memory, like any small allocation.
+            // If there is no memory for the initial size, the process aborts, as for any small allocation.
             if size == INITIAL_SIZE || self.bytes.try_reserve_exact(size - self.bytes.len()).is_ok() {
                 self.bytes.resize(size, 0);
             }

@@ -44,7 +44,7 @@ pub fn queue_control(controls: &mut VecDeque<ControlFrame>, frame: ControlFrame)
     controls.push_back(frame);
 }
 
-/// A message to send. Models of the synchronisation substitute this type.
+/// A message to send. `tests/loom` replaces this type.
 pub type Message = Outgoing;
 
 /// A message and the call that it belongs to.
