@@ -22,7 +22,7 @@ use std::time::Instant;
 
 /// The maximum number of publications that are passed on together where callbacks run on the I/O thread. Few enough that an
 /// allocator reuses the memory of the publications that were delivered before.
-const MAX_BATCH: usize = 8;
+const MAX_BATCH: usize = 6;
 
 /// The maximum number of publications that are passed on together to another thread, which has to be woken for them.
 const MAX_BATCH_TO_THREAD: usize = 512;

@@ -9,5 +9,6 @@
 pub(crate) mod callback;
 pub(crate) mod callbacks;
 mod descriptor;
+mod numbered_queue;
 pub mod queue;
 pub mod subscription;

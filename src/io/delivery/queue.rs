@@ -7,13 +7,15 @@
 use super::callback::guarded;
 use super::callbacks::Callbacks;
 use super::descriptor::Descriptor;
+use super::numbered_queue::NumberedQueue;
 use super::subscription::{Outcome, Policy, Subscribers, Subscription};
 use crate::error::{Code, Error, Result};
 use crate::io::config::Progress;
 use crate::io::sync::this_thread;
 use crate::session::core::{State, StateChange, closed_error};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, VecDeque};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::io::PipeReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Release};
@@ -57,10 +59,8 @@ const MAX_BATCH: usize = 64;
 
 #[derive(Default)]
 struct Inner {
-    /// The queued events by number, in their order.
-    entries: BTreeMap<u64, Entry>,
-    /// The number of the next event.
-    next: u64,
+    /// The queued events.
+    entries: NumberedQueue<Entry>,
     /// The number of queued changes of state.
     states: usize,
     /// The memory of the queued publications, in bytes.
@@ -75,35 +75,31 @@ struct Inner {
 }
 
 impl Inner {
-    /// Appends an event, and returns its number.
-    fn push(&mut self, entry: Entry) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.entries.insert(number, entry);
-        number
-    }
-
     /// Appends a change of state. At the limit, a new attempt to reconnect replaces a failed one directly before it; otherwise
     /// the oldest change of state is dropped.
     fn push_state(&mut self, change: StateChange) {
         if self.states + 1 >= MAX_QUEUED_STATES && change.state == State::Reconnecting {
-            let mut newest = self.entries.iter().rev();
-            if let (Some((&last, Entry::State(failed))), Some((&first, Entry::State(before)))) =
-                (newest.next(), newest.next())
-                && (before.state, failed.state) == (State::Reconnecting, State::Connecting)
+            let newest = self.entries.iter().rev().map(|(number, entry)| match entry {
+                Entry::State(change) => Some((number, change.state)),
+                _ => None,
+            });
+            if let [Some((failed, State::Connecting)), Some((before, State::Reconnecting))] =
+                newest.take(2).collect::<SmallVec<[_; 2]>>()[..]
             {
-                self.entries.remove(&first);
-                self.entries.remove(&last);
+                self.entries.remove(failed);
+                self.entries.remove(before);
                 self.states -= 2;
             }
         }
-        if self.states >= MAX_QUEUED_STATES
-            && let Some((&oldest, _)) = self.entries.iter().find(|(_, entry)| matches!(entry, Entry::State(_)))
-        {
-            self.entries.remove(&oldest);
-            self.states -= 1;
+        if self.states >= MAX_QUEUED_STATES {
+            let is_state = |entry: &Entry| matches!(entry, Entry::State(_));
+            let oldest = self.entries.iter().find(|(_, entry)| is_state(entry)).map(|(number, _)| number);
+            if let Some(oldest) = oldest {
+                self.entries.remove(oldest);
+                self.states -= 1;
+            }
         }
-        self.push(Entry::State(change));
+        self.entries.push(Entry::State(change));
         self.states += 1;
     }
 
@@ -111,13 +107,13 @@ impl Inner {
     fn drop_oldest(&mut self, subscription: &Subscription, dropped: &mut Vec<Entry>) {
         if let Some((number, bytes)) = subscription.backlog.lock().pop() {
             self.bytes -= bytes;
-            dropped.extend(self.entries.remove(&number));
+            dropped.extend(self.entries.remove(number));
         }
     }
 
     /// Removes and returns the next event to dispatch.
     fn take(&mut self) -> Option<Entry> {
-        let entry = self.entries.remove(&self.next_number()?)?;
+        let entry = self.entries.remove(self.next_number()?)?;
         match &entry {
             Entry::State(_) => self.states -= 1,
             Entry::Publish(subscription, _) => {
@@ -138,7 +134,7 @@ impl Inner {
     fn take_batch(&mut self, max: usize, batch: &mut VecDeque<Entry>) {
         batch.extend(self.take());
         while batch.len() < max.min(MAX_BATCH)
-            && let Some((_, Entry::Publish(subscription, _))) = self.entries.first_key_value()
+            && let Some(Entry::Publish(subscription, _)) = self.entries.first()
             && !subscription.keeps_last()
         {
             batch.extend(self.take());
@@ -149,8 +145,8 @@ impl Inner {
     /// under `Policy::Last`, the subscription that was dispatched least recently has its turn. Otherwise some subscriptions
     /// of a slow program would starve, because every new publication replaces an older one and goes to the end of the queue.
     fn next_number(&self) -> Option<u64> {
-        let (&first, _) = self.entries.first_key_value()?;
-        let candidates = self.entries.iter().take(MAX_TURN_SCAN).map_while(|(&number, entry)| match entry {
+        let (first, _) = self.entries.iter().next()?;
+        let candidates = self.entries.iter().take(MAX_TURN_SCAN).map_while(|(number, entry)| match entry {
             Entry::Publish(subscription, _) if subscription.keeps_last() => {
                 Some((subscription.backlog.lock().last_dispatched, number))
             }
@@ -232,14 +228,14 @@ impl EventQueue {
             match event {
                 event if inner.closed => put.late.push(event),
                 Event::Complete(callback, outcome) => {
-                    inner.push(Entry::Complete(callback, outcome));
+                    inner.entries.push(Entry::Complete(callback, outcome));
                 }
                 Event::State(change) => inner.push_state(change),
                 Event::Progress(_) if inner.entries.len() >= MAX_BACKLOG_FOR_PROGRESS => {}
-                Event::Progress(progress) => match inner.entries.last_entry().map(|last| last.into_mut()) {
+                Event::Progress(progress) => match inner.entries.last_mut() {
                     Some(Entry::Progress(last)) if last.transfer == progress.transfer => *last = progress,
                     _ => {
-                        inner.push(Entry::Progress(progress));
+                        inner.entries.push(Entry::Progress(progress));
                     }
                 },
                 Event::Publish(to, outcome) => {
@@ -277,7 +273,7 @@ impl EventQueue {
     fn publish(&self, inner: &mut Inner, subscription: &Arc<Subscription>, outcome: Outcome, dropped: &mut Vec<Entry>) {
         let entry = |outcome| Entry::Publish(Arc::clone(subscription), outcome);
         if !self.apply_policies {
-            inner.push(entry(outcome));
+            inner.entries.push(entry(outcome));
             return;
         }
         let size = memory_size(&outcome);
@@ -305,7 +301,7 @@ impl EventQueue {
             }
             subscription.count_dropped((queued - kept) as u64);
         }
-        let number = inner.push(entry(outcome));
+        let number = inner.entries.push(entry(outcome));
         subscription.backlog.lock().push(number, size);
         inner.bytes += size;
     }
@@ -439,7 +435,7 @@ impl EventQueue {
             self.show(&mut inner);
             entries
         };
-        for entry in entries.into_values() {
+        for entry in entries.into_elements() {
             if let Entry::Complete(callback, _) = entry {
                 guarded(|| callback(Err(closed_error())));
             }
