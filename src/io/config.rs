@@ -2,9 +2,9 @@
 
 use super::connect::attempt::{Attempt, AttemptCallback};
 use super::connect::endpoint::Endpoint;
-use super::connect::tls::TlsOptions;
 use super::connect::url::Target;
 use super::log::{Log, LogLevel};
+use super::tls::TlsOptions;
 use crate::error::{Code, Error, Result};
 use crate::session::core::StateChange;
 use crate::session::options::Options;

@@ -6,6 +6,7 @@
 //! * `thread`: the loop of the I/O thread; `orders`: the channel of orders to it; `wake`: its wake-up;
 //! * `connection`: an open connection, for the I/O thread;
 //! * [`connect`]: from a URL to an open WebSocket;
+//! * [`tls`]: TLS by the platform's library;
 //! * `transport`: bytes and frames of an open connection;
 //! * [`delivery`]: event queue, subscriptions and callbacks;
 //! * [`stats`], `progress`, [`log`]: statistics, progress of large messages, log;
@@ -23,5 +24,6 @@ mod shared;
 pub mod stats;
 mod sync;
 mod thread;
+pub mod tls;
 mod transport;
 mod wake;

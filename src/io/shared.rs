@@ -4,8 +4,8 @@
 //! application runs: completions, callbacks, and the destructors of buffers.
 
 use super::config::{Config, Delivery};
-use super::delivery::callbacks::Callbacks;
 use super::delivery::queue::{CompletionCallback, Event, EventQueue, Put};
+use super::delivery::session_callbacks::Callbacks;
 use super::delivery::subscription::{Outcome, Subscription};
 use super::log::LogLevel;
 use super::orders::Order;

@@ -479,12 +479,6 @@ fn same_scalar(a: Value<'_>, b: Value<'_>) -> bool {
     }
 }
 
-impl std::fmt::Debug for Value<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        super::json::write::write_tagged(*self, f)
-    }
-}
-
 /// Whether an entry is this key. `false` for a key whose length does not fit in its entry.
 #[inline(always)]
 fn is_common_key(document: &Document, name: Entry, key: &[u8]) -> bool {

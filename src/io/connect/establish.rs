@@ -2,10 +2,11 @@
 
 use super::deadline::ConnectDeadline;
 use super::endpoint::Endpoint;
-use super::{proxy, resolve, tcp, tls, upgrade};
-use crate::error::Result;
+use super::{proxy, resolve, tcp, upgrade};
+use crate::error::{Result, Stage};
 use crate::io::config::Config;
 use crate::io::log::LogLevel;
+use crate::io::tls;
 use crate::io::transport::liveness;
 use crate::io::transport::socket::Socket;
 
@@ -40,7 +41,7 @@ pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDea
         proxy::connect(&stream, proxy, target, deadline)?;
     }
     let socket = if target.secure {
-        let stream = tls::handshake(&config.tls, target.server_name(), stream, deadline)?;
+        let stream = tls::handshake(&config.tls, target.server_name(), stream, || deadline.wait(Stage::Tls))?;
         Socket::Tls(Box::new(stream.into()))
     } else {
         Socket::Plain(stream)

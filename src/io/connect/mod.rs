@@ -4,7 +4,7 @@
 //! * [`attempt`]: what the application may change before an attempt to connect;
 //! * `establish`: the steps of an attempt, in their order; `deadline`: the deadline of every wait in them;
 //! * `url`: URLs of servers and proxies;
-//! * `resolve`, `tcp`, `proxy`, `tls`, `upgrade`: one step each;
+//! * `resolve`, `tcp`, `proxy`, `upgrade`: one step each; TLS is in [`tls`](super::tls);
 //! * `http`: the HTTP responses of servers and proxies.
 
 pub mod attempt;
@@ -15,6 +15,5 @@ mod http;
 mod proxy;
 mod resolve;
 mod tcp;
-pub mod tls;
 mod upgrade;
 pub(super) mod url;

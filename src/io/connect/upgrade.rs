@@ -3,9 +3,9 @@
 use super::deadline::ConnectDeadline;
 use super::endpoint::Endpoint;
 use super::http::{self, Failure, Response};
-use super::tls::{self, TlsOptions};
 use super::url::Target;
 use crate::error::{Code, Error, Result, Stage};
+use crate::io::tls::{self, TlsOptions};
 use crate::io::transport::socket::Socket;
 use crate::wire::secret::Secret;
 use data_encoding::BASE64;

@@ -5,9 +5,9 @@
 //! I/O thread.
 
 use super::callback::guarded;
-use super::callbacks::Callbacks;
 use super::descriptor::Descriptor;
 use super::numbered_queue::NumberedQueue;
+use super::session_callbacks::Callbacks;
 use super::subscription::{Outcome, Policy, Subscribers, Subscription};
 use crate::error::{Code, Error, Result};
 use crate::io::config::Progress;

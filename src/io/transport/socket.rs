@@ -1,6 +1,6 @@
 //! Reads and writes the bytes of a connection, with or without TLS. Never blocks.
 
-use crate::io::connect::tls;
+use crate::io::tls;
 use mio::net::TcpStream;
 use parking_lot::Mutex;
 use std::io::{self, Read, Write};

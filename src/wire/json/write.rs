@@ -48,22 +48,27 @@ pub fn tagged(value: Value<'_>) -> String {
     into_text(writer.out)
 }
 
-/// As [`tagged`], but writes to `to` without a string in between.
-pub(crate) fn write_tagged(value: Value<'_>, to: &mut dyn fmt::Write) -> fmt::Result {
-    struct Text<'a>(&'a mut dyn fmt::Write);
-    impl Write for Text<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Every write consists of whole characters.
-            let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
-            self.0.write_str(text).map_err(io::Error::other)?;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+/// Shows a value as [`tagged`] does, without a string in between.
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Writer::new(Text(f), Dialect::Tagged, 0).value(*self).map_err(|_| fmt::Error)
     }
-    Writer::new(Text(to), Dialect::Tagged, 0).value(value).map_err(|_| fmt::Error)
+}
+
+/// Writes to a formatter.
+struct Text<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for Text<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Every write consists of whole characters.
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A writer with a limit. A failure to allocate is an error and does not end the process.

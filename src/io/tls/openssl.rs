@@ -1,6 +1,7 @@
 //! TLS by OpenSSL, the shared library of the system, which updates it.
 
-use super::{Failure, Reason, TlsOptions, is_der};
+use super::options::{TlsOptions, is_der};
+use super::{Failure, Reason};
 use mio::net::TcpStream;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};

@@ -1,6 +1,7 @@
 //! TLS by the libraries of macOS and Windows, whose errors say less than those of OpenSSL.
 
-use super::{Failure, Reason, TlsOptions, is_der};
+use super::options::{TlsOptions, is_der};
+use super::{Failure, Reason};
 use mio::net::TcpStream;
 use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector, TlsStream};
 use std::error::Error;
