@@ -3,6 +3,7 @@
 use super::connect::attempt::{Attempt, AttemptCallback};
 use super::connect::endpoint::Endpoint;
 use super::connect::url::Target;
+use super::listener::{Arrivals, Listener};
 use super::log::{Log, LogLevel};
 use super::tls::TlsOptions;
 use crate::error::{Code, Error, Result};
@@ -54,6 +55,8 @@ pub type WakeupCallback = dyn Fn() + Send + Sync;
 #[derive(Clone)]
 pub struct Config {
     pub(crate) endpoint: Endpoint,
+    /// Where the server connects to, if the server opens the connection.
+    pub(crate) arrivals: Option<Arc<Arrivals>>,
     /// The options of the wslink protocol.
     pub session: Options,
     /// Whether TCP sends small messages at once (TCP_NODELAY).
@@ -87,6 +90,7 @@ impl Config {
     pub fn new(url: &str) -> Result<Config> {
         Ok(Config {
             endpoint: Endpoint::new(url)?,
+            arrivals: None,
             session: Options::default(),
             nodelay: true,
             proxy: None,
@@ -103,6 +107,25 @@ impl Config {
             reconnect_filter: None,
             before_attempt: None,
         })
+    }
+
+    /// The default options, for a server that opens the connection itself: start it with `--reverse-url` and the
+    /// [`reverse_url`](Config::reverse_url) of this configuration. Connecting then means to wait for the server's next connection,
+    /// at most for the connect timeout. Options that concern the way to a server (proxy, TLS, headers) do nothing.
+    ///
+    /// Reconnecting waits for the server to connect again. While one connection exists, others to the same URL are refused, so use
+    /// one configuration for one session.
+    pub fn accepting(listener: &Listener) -> Result<Config> {
+        let arrivals = listener.open_path();
+        let mut config = Config::new(&arrivals.url())?;
+        config.arrivals = Some(Arc::new(arrivals));
+        Ok(config)
+    }
+
+    /// The URL for the option `--reverse-url` of a server. It has a secret token: who knows it may connect in the place of the
+    /// server. `None` if the session connects to the server, and not the server to the session.
+    pub fn reverse_url(&self) -> Option<String> {
+        self.arrivals.as_ref().map(|arrivals| arrivals.url())
     }
 
     /// Sets the time limit of an attempt to connect, see [`Options::connect_timeout`].

@@ -3,6 +3,7 @@
 use super::config::Delivery;
 use super::delivery::queue::Event;
 use super::delivery::subscription::Subscription;
+use super::listener::Lease;
 use super::log::LogLevel;
 use super::progress::IncomingProgress;
 use super::shared::Shared;
@@ -44,11 +45,20 @@ pub struct Connection {
     pub must_flush: bool,
     /// Detects that the peer is gone.
     pub watch: Watch,
+    /// The use of a path of a listener, if the server has opened the connection.
+    _lease: Option<Lease>,
 }
 
 impl Connection {
     /// A connection that was just opened. `tail`: bytes of frames that arrived with the handshake.
-    pub fn new(shared: &Shared, socket: Arc<Socket>, tail: &[u8], pool: BufferPool, now: Instant) -> Connection {
+    pub fn new(
+        shared: &Shared,
+        socket: Arc<Socket>,
+        tail: &[u8],
+        lease: Option<Lease>,
+        pool: BufferPool,
+        now: Instant,
+    ) -> Connection {
         let mut inbound = Inbound::new(shared.config.session.limits, pool);
         inbound.set_topics(shared.inspect(|locked| locked.core.topics().directory()));
         Connection {
@@ -60,6 +70,7 @@ impl Connection {
             evicted: 0,
             must_flush: true,
             watch: Watch::default(),
+            _lease: lease,
         }
     }
 

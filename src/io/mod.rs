@@ -8,6 +8,7 @@
 //! * [`connect`]: from a URL to an open WebSocket;
 //! * [`tls`]: TLS by the platform's library;
 //! * `transport`: bytes and frames of an open connection;
+//! * [`listener`]: connections that servers open themselves;
 //! * [`delivery`]: event queue, subscriptions and callbacks;
 //! * [`stats`], `progress`, [`log`]: statistics, progress of large messages, log;
 //! * `sync`: the locks and atomics that `tests/loom` replaces.
@@ -16,6 +17,7 @@ pub mod config;
 pub mod connect;
 mod connection;
 pub mod delivery;
+pub mod listener;
 pub mod log;
 mod orders;
 mod progress;

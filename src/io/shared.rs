@@ -109,6 +109,9 @@ impl Shared {
         let queue = EventQueue::new(callbacks, config.queue_bytes, config.delivery == Delivery::Queued);
         let mut core = Core::new(config.session.clone(), seeds);
         core.set_secret_renewable(queue.callbacks().attempt.is_set());
+        if config.arrivals.is_some() {
+            core.set_opened_by_server();
+        }
         Shared {
             config,
             locked: Mutex::new(Locked {

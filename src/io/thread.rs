@@ -234,11 +234,11 @@ impl IoThread {
         let outcome = establish(config, endpoint, &mut deadline);
         let now = Instant::now();
         match outcome {
-            Ok(Established { socket, tail }) => {
+            Ok(Established { socket, tail, lease }) => {
                 let socket = Arc::new(socket);
                 *self.shared.peer_addr.lock() = socket.peer_addr();
                 drop(self.shared.sending.attach(Arc::clone(&socket)));
-                self.connection = Some(Connection::new(&self.shared, socket, &tail, self.pool.clone(), now));
+                self.connection = Some(Connection::new(&self.shared, socket, &tail, lease, self.pool.clone(), now));
                 self.unless_cancelled(|core| core.opened(now));
             }
             Err(error) => {
@@ -265,7 +265,7 @@ impl IoThread {
         let config = &self.shared.config;
         let (endpoint, secret) =
             self.renewed.take().unwrap_or_else(|| (config.endpoint.clone(), config.session.secret.clone()));
-        let mut attempt = Attempt::new(number, reason.clone(), endpoint, secret);
+        let mut attempt = Attempt::new(number, reason.clone(), endpoint, secret, config.arrivals.is_some());
         let wanted = self.shared.queue.callbacks().renew(&mut attempt);
         let (endpoint, secret, changed) = attempt.into_parts();
         self.renewed = Some((endpoint, secret.clone()));

@@ -161,6 +161,8 @@ pub struct Core<C, S> {
     options: Options,
     phase: Phase,
     hello: Hello,
+    /// The server opens the connections.
+    opened_by_server: bool,
     /// The generation that the server spoke on the last connection.
     last_protocol: Option<Protocol>,
     peer: Peer,
@@ -188,6 +190,7 @@ impl<C, S: Clone> Core<C, S> {
     pub fn new(options: Options, seeds: Seeds) -> Core<C, S> {
         Core {
             hello: Hello::new(options.protocol),
+            opened_by_server: false,
             phase: Phase::Idle,
             last_protocol: None,
             peer: Peer::default(),
@@ -297,6 +300,9 @@ impl<C, S: Clone> Core<C, S> {
         let deadline = last.map_or(deadline, |last| last.min(deadline));
         self.attempts_begun += 1;
         self.hello = Hello::new(self.options.protocol);
+        if self.opened_by_server {
+            self.hello.set_opened_by_server();
+        }
         self.phase = Phase::Opening { deadline, connected: false };
         self.announce_attempt(State::Connecting, None, self.attempts.made(), Duration::ZERO);
         self.effects.push_back(Effect::Connect(deadline));
@@ -305,6 +311,11 @@ impl<C, S: Clone> Core<C, S> {
     /// Sets whether the application may renew the secret before an attempt. Then a refused secret does not end the session.
     pub fn set_secret_renewable(&mut self, renewable: bool) {
         self.secret_renewable = renewable;
+    }
+
+    /// From now on, the server opens the connections.
+    pub fn set_opened_by_server(&mut self) {
+        self.opened_by_server = true;
     }
 
     /// Sets the secret of future hellos.

@@ -71,6 +71,8 @@ enum Step {
 #[derive(Debug)]
 pub struct Hello {
     wanted: Option<Protocol>,
+    /// The server has opened the connection, see [`Hello::set_opened_by_server`].
+    by_server: bool,
     /// This server has accepted our generation 2 hello on an earlier connection.
     known_v2: bool,
     step: Step,
@@ -89,6 +91,7 @@ impl Hello {
     pub fn new(wanted: Option<Protocol>) -> Hello {
         Hello {
             wanted,
+            by_server: false,
             known_v2: false,
             step: Step::Idle,
             second_try: false,
@@ -99,6 +102,13 @@ impl Hello {
         }
     }
 
+    /// From now on, the server opens the connections. Then the probe comes first, because a generation 1 server that has opened
+    /// the connection itself ends its process on the generation 2 hello. There is no proxy that could answer the ping before the
+    /// server has answered the probe, so the wait for the answer is short.
+    pub fn set_opened_by_server(&mut self) {
+        self.by_server = true;
+    }
+
     /// The connection is open. `known`: the generation that this server spoke before.
     pub fn opened(&mut self, now: Instant, known: Option<Protocol>) -> Next {
         self.sent_at = Some(now);
@@ -107,7 +117,11 @@ impl Hello {
         self.known_v2 = known == Some(Protocol::V2);
         // Even a server that is known or set to be of generation 1 gets the probe first: a generation 2 server, which
         // would log the secret, may have replaced it.
-        if self.second_try || self.wanted.or(known) == Some(Protocol::V1) {
+        let probe_first = match self.wanted {
+            Some(wanted) => wanted == Protocol::V1,
+            None => self.by_server || known == Some(Protocol::V1),
+        };
+        if self.second_try || probe_first {
             self.step = Step::Probe;
             return Next::Send(&[ToSend::Probe, ToSend::Ping]);
         }
@@ -129,7 +143,10 @@ impl Hello {
         let round_trip = self.sent_at.map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent));
         match self.step {
             Step::HelloV2 if self.wanted.is_none() => self.deadline = Some(now + (round_trip * 2).max(MIN_HELLO_WAIT)),
-            Step::Probe if !self.v2_pending => self.deadline = Some(now + (round_trip * 2).max(MIN_PROBE_WAIT)),
+            Step::Probe if !self.v2_pending => {
+                let least = if self.by_server { MIN_HELLO_WAIT } else { MIN_PROBE_WAIT };
+                self.deadline = Some(now + (round_trip * 2).max(least));
+            }
             _ => {}
         }
         Next::Wait
@@ -188,13 +205,15 @@ impl Hello {
         match step {
             // `Probe` counts like `HelloV2`, because wslink's relay ends the connection only when the next message arrives,
             // and that message is the probe.
-            Step::HelloV2 | Step::Probe if self.v2_pending && self.wanted.is_none() && !self.second_try => {
+            Step::HelloV2 | Step::Probe
+                if self.v2_pending && self.wanted.is_none() && !self.second_try && !self.by_server =>
+            {
                 self.second_try = true;
                 Next::NewConnection
             }
             // An HTTP status means that a proxy lost the server. This says nothing about the server's generation.
             _ if how.http_status().is_some() => Next::Fail(ended(how)),
-            Step::HelloV2 if self.is_too_long() => Next::Fail(self.too_long()),
+            Step::HelloV2 | Step::Probe if self.v2_pending && self.is_too_long() => Next::Fail(self.too_long()),
             Step::HelloV2 if self.wanted.is_some() && !self.known_v2 => Next::Fail(mismatch(
                 "the server ended the connection on the hello of protocol 2, as a server of protocol 1 does; \
                  this session was told to use protocol 2: use auto or 1",

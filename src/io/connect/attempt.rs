@@ -11,6 +11,8 @@ pub struct Attempt {
     reason: Option<Error>,
     endpoint: Endpoint,
     secret: Secret,
+    /// The server opens the connection, so that URL and headers mean nothing.
+    by_server: bool,
     changed: bool,
 }
 
@@ -18,8 +20,14 @@ pub struct Attempt {
 pub type AttemptCallback = dyn Fn(&mut Attempt) -> bool + Send + Sync;
 
 impl Attempt {
-    pub(crate) fn new(number: u32, reason: Option<Error>, endpoint: Endpoint, secret: Secret) -> Attempt {
-        Attempt { number, reason, endpoint, secret, changed: false }
+    pub(crate) fn new(
+        number: u32,
+        reason: Option<Error>,
+        endpoint: Endpoint,
+        secret: Secret,
+        by_server: bool,
+    ) -> Attempt {
+        Attempt { number, reason, endpoint, secret, by_server, changed: false }
     }
 
     /// Endpoint and secret of the attempt, and whether the application changed any of them.
@@ -47,6 +55,7 @@ impl Attempt {
 
     /// Sets the URL: another server, or another token in the query. A URL that is not valid is an error and changes nothing.
     pub fn set_url(&mut self, url: &str) -> Result<()> {
+        self.check_client_connects()?;
         let target = Target::websocket(url)?;
         self.changed |= target != self.endpoint.target;
         self.endpoint.target = target;
@@ -55,9 +64,18 @@ impl Attempt {
 
     /// Sets a header of the upgrade request and replaces all headers of this name. `None`: removes them.
     pub fn set_header(&mut self, name: &str, value: Option<&str>) -> Result<()> {
+        self.check_client_connects()?;
         let before = self.endpoint.headers.clone();
         self.endpoint.set_header(name, value)?;
         self.changed |= self.endpoint.headers != before;
+        Ok(())
+    }
+
+    fn check_client_connects(&self) -> Result<()> {
+        if self.by_server {
+            let text = "the server opens the connections of this session: there is no URL and no header to set, only the secret";
+            return Err(Error::new(Code::Argument, text));
+        }
         Ok(())
     }
 }

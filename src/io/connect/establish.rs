@@ -3,12 +3,14 @@
 use super::deadline::ConnectDeadline;
 use super::endpoint::Endpoint;
 use super::{proxy, resolve, tcp, upgrade};
-use crate::error::{Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::io::config::Config;
+use crate::io::listener::{Arrivals, Lease};
 use crate::io::log::LogLevel;
 use crate::io::tls;
 use crate::io::transport::liveness;
 use crate::io::transport::socket::Socket;
+use mio::net::TcpStream;
 
 /// An open WebSocket connection.
 pub struct Established {
@@ -17,10 +19,15 @@ pub struct Established {
     pub socket: Socket,
     /// Bytes of frames that arrived with the response to the upgrade.
     pub tail: Vec<u8>,
+    /// The use of a path of a listener, if the server has opened the connection.
+    pub lease: Option<Lease>,
 }
 
-/// Connects to `endpoint`, with the options of `config`.
+/// Connects to `endpoint`, or waits for the server to connect, with the options of `config`.
 pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
+    if let Some(arrivals) = &config.arrivals {
+        return accept(config, arrivals, deadline);
+    }
     let target = &endpoint.target;
     let first_hop = config.proxy.as_ref().unwrap_or(target);
     let log = |line: &dyn Fn() -> String| config.log.write(LogLevel::Debug, line);
@@ -28,14 +35,7 @@ pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDea
     let addresses = resolve::resolve(&first_hop.host, first_hop.port, deadline, waits)?;
     log(&|| format!("{} has {} address(es)", first_hop.host, addresses.len()));
     let stream = tcp::connect(&addresses, first_hop, deadline)?;
-    if let Err(e) = stream.set_nodelay(config.nodelay) {
-        log(&|| format!("TCP_NODELAY: {e}"));
-    }
-    if let Some(heartbeat) = config.session.heartbeat
-        && let Err(e) = liveness::keep_alive(&stream, heartbeat)
-    {
-        log(&|| format!("SO_KEEPALIVE: {e}"));
-    }
+    set_options(config, &stream);
     if let Some(proxy) = &config.proxy {
         log(&|| format!("asking proxy {} for a tunnel", proxy.host_port()));
         proxy::connect(&stream, proxy, target, deadline)?;
@@ -48,5 +48,28 @@ pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDea
     };
     let tail = upgrade::upgrade(&socket, endpoint, &config.tls, deadline)?;
     log(&|| format!("WebSocket open ({} ms)", deadline.elapsed().as_millis()));
-    Ok(Established { socket, tail })
+    Ok(Established { socket, tail, lease: None })
+}
+
+/// Waits for a connection that a server opens.
+fn accept(config: &Config, arrivals: &Arrivals, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
+    config.log.write(LogLevel::Debug, || format!("waiting for a server to connect to {}", arrivals.shown_url()));
+    let (mut socket, lease) = arrivals.next(deadline)?;
+    let registered = deadline.register(socket.tcp_mut());
+    registered.map_err(|e| Error::new(Code::System, format!("the socket cannot be polled: {e}")).at(Stage::Connect))?;
+    socket.with_tcp(|stream| set_options(config, stream));
+    config.log.write(LogLevel::Debug, || "a server has connected".into());
+    Ok(Established { socket, tail: Vec::new(), lease: Some(lease) })
+}
+
+/// Sets the options of a TCP socket. A failure costs speed or detection, but no data.
+fn set_options(config: &Config, stream: &TcpStream) {
+    if let Err(e) = stream.set_nodelay(config.nodelay) {
+        config.log.write(LogLevel::Debug, || format!("TCP_NODELAY: {e}"));
+    }
+    if let Some(heartbeat) = config.session.heartbeat
+        && let Err(e) = liveness::keep_alive(stream, heartbeat)
+    {
+        config.log.write(LogLevel::Debug, || format!("SO_KEEPALIVE: {e}"));
+    }
 }

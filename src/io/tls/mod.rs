@@ -10,16 +10,17 @@ use mio::net::TcpStream;
 use sha2::{Digest, Sha256};
 use std::io;
 
-pub use backend::Stream;
-pub use options::TlsOptions;
+pub use backend::{Attempt, Identity, Stream, resume};
+pub use options::{TlsOptions, identity, identity_pkcs12};
 
 /// Why there is no TLS connection.
-struct Failure {
+pub struct Failure {
     reason: Reason,
     /// The error text of the TLS library.
     text: String,
 }
 
+/// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(windows, target_vendor = "apple"), allow(dead_code))] // native-tls does not distinguish all of them.
 enum Reason {
@@ -71,6 +72,28 @@ pub fn handshake(
         }
     }
     Ok(stream)
+}
+
+/// The server side of TLS, for a listener.
+pub struct Acceptor(backend::Acceptor);
+
+impl Acceptor {
+    /// With this certificate.
+    pub fn new(identity: &Identity) -> Result<Acceptor> {
+        let acceptor = backend::acceptor(identity);
+        acceptor.map(Acceptor).map_err(|e| Error::new(Code::Tls, format!("TLS cannot be set up: {e}")).at(Stage::Tls))
+    }
+
+    /// Begins the handshake with a client.
+    pub fn accept(&self, stream: TcpStream) -> Attempt {
+        backend::accept(&self.0, stream)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Sends TLS's close_notify, without waiting for an answer.

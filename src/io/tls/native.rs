@@ -3,13 +3,14 @@
 use super::options::{TlsOptions, is_der};
 use super::{Failure, Reason};
 use mio::net::TcpStream;
-use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector, TlsStream};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor, TlsConnector, TlsStream};
 use std::error::Error;
 use std::io;
 
 pub use native_tls::{Certificate, Identity};
 
 pub type Stream = TlsStream<TcpStream>;
+pub type Acceptor = TlsAcceptor;
 
 /// The progress of a handshake.
 pub enum Attempt {
@@ -34,6 +35,21 @@ pub fn certificates(content: &[u8]) -> Result<Vec<Certificate>, String> {
 
 pub fn identity(chain: &[u8], key: &[u8]) -> Result<Identity, String> {
     Identity::from_pkcs8(chain, key).map_err(|e| e.to_string())
+}
+
+pub fn identity_pkcs12(content: &[u8], password: &str) -> Result<Identity, String> {
+    Identity::from_pkcs12(content, password).map_err(|e| e.to_string())
+}
+
+pub fn acceptor(identity: &Identity) -> Result<TlsAcceptor, String> {
+    let mut builder = TlsAcceptor::builder(identity.clone());
+    builder.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
+    builder.build().map_err(|e| e.to_string())
+}
+
+/// Begins the handshake with a client.
+pub fn accept(acceptor: &TlsAcceptor, stream: TcpStream) -> Attempt {
+    attempt(acceptor.accept(stream))
 }
 
 pub fn connector(options: &TlsOptions) -> Result<TlsConnector, String> {

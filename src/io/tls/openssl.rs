@@ -4,10 +4,11 @@ use super::options::{TlsOptions, is_der};
 use super::{Failure, Reason};
 use mio::net::TcpStream;
 use openssl::error::ErrorStack;
+use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
-    self, ErrorCode, HandshakeError, MidHandshakeSslStream, SslConnector, SslMethod, SslStream, SslVerifyMode,
-    SslVersion,
+    self, ErrorCode, HandshakeError, MidHandshakeSslStream, SslAcceptor, SslConnector, SslMethod, SslStream,
+    SslVerifyMode, SslVersion,
 };
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
@@ -16,8 +17,9 @@ use std::io;
 
 pub type Stream = SslStream<TcpStream>;
 pub type Certificate = X509;
+pub type Acceptor = SslAcceptor;
 
-/// A certificate of the client, its issuers, and its key.
+/// A certificate of this end, its issuers, and its key.
 pub struct Identity {
     chain: Vec<X509>,
     key: PKey<Private>,
@@ -87,6 +89,38 @@ pub fn identity(chain: &[u8], key: &[u8]) -> Result<Identity, String> {
         return Err("the key does not belong to the first certificate of the chain".into());
     }
     Ok(Identity { chain, key })
+}
+
+pub fn identity_pkcs12(content: &[u8], password: &str) -> Result<Identity, String> {
+    let parsed = Pkcs12::from_der(content)
+        .map_err(|e| format!("the content is not PKCS #12: {}", reasons_of(&e)))?
+        .parse2(password)
+        .map_err(|e| format!("the PKCS #12 content cannot be opened, is the password right? ({})", reasons_of(&e)))?;
+    let (Some(own), Some(key)) = (parsed.cert, parsed.pkey) else {
+        return Err("the PKCS #12 content lacks a certificate or its key".into());
+    };
+    let mut chain = vec![own];
+    chain.extend(parsed.ca.into_iter().flatten());
+    Ok(Identity { chain, key })
+}
+
+pub fn acceptor(identity: &Identity) -> Result<SslAcceptor, String> {
+    let build = || {
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+        let (own, issuers) = identity.chain.split_first().expect("was looked at");
+        builder.set_certificate(own)?;
+        builder.set_private_key(&identity.key)?;
+        for issuer in issuers {
+            builder.add_extra_chain_cert(issuer.clone())?;
+        }
+        Ok(builder.build())
+    };
+    build().map_err(|e: ErrorStack| reasons_of(&e))
+}
+
+/// Begins the handshake with a client.
+pub fn accept(acceptor: &SslAcceptor, stream: TcpStream) -> Attempt {
+    attempt(acceptor.accept(stream))
 }
 
 pub fn connector(options: &TlsOptions) -> Result<SslConnector, String> {

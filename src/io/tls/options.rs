@@ -62,14 +62,7 @@ impl TlsOptions {
     /// Sets the certificate of the client: its chain in PEM, beginning with the certificate itself, and its key in PEM. The
     /// key must not be encrypted.
     pub fn set_identity(&mut self, chain_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Result<()> {
-        let (chain, key) = (chain_pem.as_ref(), key_pem.as_ref());
-        let identity = if is_encrypted(key) {
-            Err("the key is encrypted; decrypt it: openssl pkey -in KEY -out DECRYPTED_KEY".to_owned())
-        } else {
-            readable(chain).and_then(|chain| backend::identity(chain, readable(key)?))
-        };
-        let identity = identity.map_err(|why| Error::new(Code::Argument, format!("client certificate: {why}")))?;
-        self.identity = Some(Arc::new(identity));
+        self.identity = Some(Arc::new(identity("client certificate", chain_pem.as_ref(), key_pem.as_ref())?));
         Ok(())
     }
 
@@ -77,6 +70,21 @@ impl TlsOptions {
     pub(super) fn verifies(&self) -> bool {
         !self.danger_no_verification && self.pins.is_empty()
     }
+}
+
+/// A certificate chain and its key, both in PEM. `what` names them in errors.
+pub fn identity(what: &str, chain: &[u8], key: &[u8]) -> Result<Identity> {
+    let identity = if is_encrypted(key) {
+        Err("the key is encrypted; decrypt it: openssl pkey -in KEY -out DECRYPTED_KEY".to_owned())
+    } else {
+        readable(chain).and_then(|chain| backend::identity(chain, readable(key)?))
+    };
+    identity.map_err(|why| Error::new(Code::Argument, format!("{what}: {why}")))
+}
+
+/// A certificate chain and its key, in the content of a PKCS #12 file. `what` names them in errors.
+pub fn identity_pkcs12(what: &str, content: &[u8], password: &str) -> Result<Identity> {
+    backend::identity_pkcs12(content, password).map_err(|why| Error::new(Code::Argument, format!("{what}: {why}")))
 }
 
 /// A text without byte order mark; an error for UTF-16.

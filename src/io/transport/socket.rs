@@ -55,6 +55,14 @@ impl Socket {
         self.with_tcp(|stream| stream.peer_addr().ok())
     }
 
+    /// The TCP stream, to register it with a poll.
+    pub fn tcp_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Socket::Plain(stream) => stream,
+            Socket::Tls(stream) => stream.get_mut().get_mut(),
+        }
+    }
+
     /// Gives access to the TCP stream.
     pub fn with_tcp<R>(&self, use_it: impl FnOnce(&TcpStream) -> R) -> R {
         match self {

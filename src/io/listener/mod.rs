@@ -1,0 +1,181 @@
+//! Accepts connections that wslink servers open themselves ("reverse connections", option `--reverse-url` of servers), for
+//! servers that cannot be reached: behind a firewall, or with a port that is not known in advance.
+//!
+//! * `accept`: the thread of a listener;
+//! * `handshake`: TLS and HTTP upgrade of one connection;
+//! * `arrivals`: which session gets which connection.
+
+mod accept;
+mod arrivals;
+mod handshake;
+
+pub use arrivals::Lease;
+
+use super::connect::deadline::ConnectDeadline;
+use super::tls::{self, Identity};
+use crate::error::{Code, Error, Result, Stage};
+use accept::AcceptThread;
+use arrivals::{Arrived, OpenPath, Paths};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// The options of a [`Listener`].
+#[derive(Clone)]
+pub struct ListenerOptions {
+    /// The address to listen at. The default is 127.0.0.1, which only this machine reaches.
+    pub address: IpAddr,
+    /// The port; 0 (the default): one that the system picks.
+    pub port: u16,
+    /// The host in the URL for servers: the name or address by which they reach this machine. `None` (the default): the
+    /// address to listen at.
+    pub host: Option<String>,
+    identity: Option<Arc<Identity>>,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> ListenerOptions {
+        ListenerOptions { address: Ipv4Addr::LOCALHOST.into(), port: 0, host: None, identity: None }
+    }
+}
+
+impl ListenerOptions {
+    /// Speaks TLS (`wss`), with this certificate: its chain in PEM, beginning with the certificate itself, and its key in PEM,
+    /// which must not be encrypted.
+    pub fn set_identity(&mut self, chain_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Result<()> {
+        self.identity = Some(Arc::new(tls::identity("listener certificate", chain_pem.as_ref(), key_pem.as_ref())?));
+        Ok(())
+    }
+
+    /// Like [`set_identity`](ListenerOptions::set_identity), with the content of a PKCS #12 file and its password.
+    pub fn set_identity_pkcs12(&mut self, content: &[u8], password: &str) -> Result<()> {
+        self.identity = Some(Arc::new(tls::identity_pkcs12("listener certificate", content, password)?));
+        Ok(())
+    }
+}
+
+/// Omits the key.
+impl std::fmt::Debug for ListenerOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenerOptions")
+            .field("address", &self.address)
+            .field("port", &self.port)
+            .field("host", &self.host)
+            .field("tls", &self.identity.is_some())
+            .finish()
+    }
+}
+
+/// Listens for wslink servers that open the connection themselves. [`Config::accepting`](crate::Config::accepting) makes
+/// configurations whose sessions use such connections; a listener may serve several of them.
+///
+/// Each configuration has a URL of its own, with a random token of 128 bits, and one connection at a time. Requests to other
+/// paths, with an `Origin` header (from web pages), for a path in use, that are too slow (10 s) or too long (16 KiB) are refused
+/// with an HTTP status.
+///
+/// A handle, cheap to clone. The socket is closed when the last handle, configuration and session that use it are dropped.
+#[derive(Clone)]
+pub struct Listener(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    /// `ws://host:port/` or `wss://host:port/`.
+    base: String,
+    paths: Arc<Paths>,
+    _thread: AcceptThread,
+}
+
+impl Listener {
+    /// Begins to listen. Starts a thread.
+    pub fn new(options: &ListenerOptions) -> Result<Listener> {
+        let wanted = SocketAddr::new(options.address, options.port);
+        let system = |what: String, e: std::io::Error| Error::new(Code::System, format!("{what}: {e}"));
+        let host = match (&options.host, options.address) {
+            (Some(host), _) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+            (Some(host), _) => host.clone(),
+            (None, address) if address.is_unspecified() => {
+                let text = format!(
+                    "a listener at {address} (all addresses) needs the host name or address by which servers reach this machine \
+                     (option host)"
+                );
+                return Err(Error::new(Code::Argument, text));
+            }
+            (None, IpAddr::V6(address)) => format!("[{address}]"),
+            (None, IpAddr::V4(address)) => address.to_string(),
+        };
+        let acceptor = options.identity.as_deref().map(tls::Acceptor::new).transpose()?;
+        let listening = TcpListener::bind(wanted).map_err(|e| system(format!("cannot listen at {wanted}"), e))?;
+        let address = listening.local_addr().map_err(|e| system("the listener has no address".into(), e))?;
+        let scheme = if acceptor.is_some() { "wss" } else { "ws" };
+        let base = format!("{scheme}://{host}:{}/", address.port());
+        // An invalid host is reported here, not at each use.
+        super::connect::url::Target::websocket(&base)?;
+        let paths = Arc::<Paths>::default();
+        let thread = AcceptThread::start(listening, acceptor, Arc::clone(&paths))
+            .map_err(|e| system("the thread of the listener cannot be started".into(), e))?;
+        Ok(Listener(Arc::new(Inner { address, base, paths, _thread: thread })))
+    }
+
+    /// The address at which it listens, with the port that the system picked.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// How many connections were refused so far.
+    pub fn refused(&self) -> u64 {
+        self.0.paths.refused().0
+    }
+
+    /// Opens a path of its own, for one configuration.
+    pub(crate) fn open_path(&self) -> Arrivals {
+        Arrivals { path: self.0.paths.open(), listener: self.clone() }
+    }
+}
+
+/// The connections of servers to one path of a listener.
+pub struct Arrivals {
+    path: OpenPath,
+    listener: Listener,
+}
+
+impl Arrivals {
+    /// The URL of the path, with the token. Whoever knows it may connect.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.listener.0.base, self.path.token)
+    }
+
+    /// The URL without the token, for texts.
+    pub fn shown_url(&self) -> String {
+        format!("{}...", self.listener.0.base)
+    }
+
+    /// Waits for the next connection.
+    pub fn next(&self, deadline: &mut ConnectDeadline<'_>) -> Result<(super::transport::socket::Socket, Lease)> {
+        let waited = deadline.receive(&self.path.arrivals, Stage::Connect);
+        let Arrived { socket, lease } = waited.map_err(|e| match e.code() {
+            Code::Timeout => self.nobody(deadline),
+            _ => e,
+        })?;
+        Ok((socket, lease))
+    }
+
+    fn nobody(&self, deadline: &ConnectDeadline<'_>) -> Error {
+        let mut text = format!(
+            "no server has connected to {} within {:?} (option connect_timeout); was it started with --reverse-url and the whole \
+             URL?",
+            self.shown_url(),
+            deadline.timeout()
+        );
+        let (refused, last) = self.path.paths.refused();
+        if refused > 0 {
+            text += &format!(" The listener has refused {refused} connection(s), the last one: {last}");
+        }
+        Error::new(Code::Timeout, text).at(Stage::Connect)
+    }
+}
+
+/// Omits the token.
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("address", &self.0.address).finish_non_exhaustive()
+    }
+}
