@@ -25,8 +25,8 @@
  *   - pthread_cancel (of the default type, deferred) takes effect when the function of the library has returned,
  *     also for functions that wait and for the callbacks that they run: use timeouts there.
  *   - Numbers do not depend on the rounding mode of the thread (fesetround), which is not changed.
- *   - The library installs no signal handlers, raises no SIGPIPE, prints nothing. It reads no environment variables, but
- *     OpenSSL reads SSL_CERT_FILE.
+ *   - The library installs no signal handlers, raises no SIGPIPE, prints nothing. It uses no environment variables, but
+ *     with OpenSSL (Linux) SSL_CERT_FILE and SSL_CERT_DIR say where the certificate authorities are.
  */
 
 #ifndef WSLINK_H
