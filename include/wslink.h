@@ -3,28 +3,30 @@
  * wslink: client for the servers of VTK, ParaView and trame. Generated from src/ffi; do not edit.
  *
  * Conventions
- *   - Functions that can fail return WSLINK_OK or a negative code (WSLINK_ERR_...), and store an error object
- *     in their last parameter `err`, which the caller frees; `err` may be NULL. Out-parameters are written
- *     only on success. Positive return values are not errors.
+ *   - Functions whose last parameter is `err` can fail. They then return a negative code (WSLINK_ERR_...), and store an
+ *     error object in `err`, which the caller frees; `err` may be NULL. Otherwise they return WSLINK_OK or a positive
+ *     number. Out-parameters are written only on success. wslink_session_descriptor returns a descriptor, or -1.
  *   - Every pointer is checked for NULL. Every _free and _unref function ignores NULL.
- *   - String parameters: functions of the configuration take NUL-terminated strings, all others a wslink_str, made by
- *     wslink_str_from("text") or {pointer, length}. All are copied. Strings must be UTF-8.
+ *   - String parameters: wslink_config_..., wslink_attempt_... and wslink_has take NUL-terminated strings, all others a
+ *     wslink_str, made by wslink_str_from("text") or {pointer, length}. All are copied. Strings must be UTF-8.
  *   - Strings and bytes that a function returns are views into the object they come from, and valid as long as it.
  *   - A callback is passed with `user`, a pointer that is passed to each call of it, and `drop`, which is called exactly once
  *     with `user`: after the last call of the callback, or when the function that registers it fails.
- *     `drop` may be NULL. A callback must return: neither C++ exceptions nor longjmp may leave it, because they would skip
- *     code of the library.
+ *     `drop` may be NULL; see wslink_drop_fn. A callback must return: neither C++ exceptions nor longjmp may leave it,
+ *     because they would skip code of the library.
  *   - Threads: a session may be used by any thread, configurations and arguments by one thread at a time.
  *     Documents, buffers and errors are immutable: any thread may read them and change their reference counts.
  *   - Callbacks run inside wslink_session_dispatch, on the thread that calls it, or on the I/O thread
- *     (WSLINK_DELIVERY_IO_THREAD). No lock is held while a callback runs, so it may call every function. On the I/O thread,
- *     functions that wait fail with WSLINK_ERR_REENTRANT.
+ *     (WSLINK_DELIVERY_IO_THREAD). Completions can also run inside wslink_session_free. No lock is held while a callback
+ *     runs, so it may call every function. On the I/O thread, functions that wait fail with WSLINK_ERR_REENTRANT.
+ *     Other rules apply to wslink_log_fn, wslink_wakeup_fn, wslink_reconnect_filter_fn and wslink_attempt_fn, see there.
  *   - Signals: the threads of the library block all signals except SIGPROF and those that the thread itself causes (SIGSEGV
  *     and the like). The signal masks of the application's threads are not changed.
  *   - pthread_cancel (of the default type, deferred) takes effect when the function of the library has returned,
  *     also for functions that wait and for the callbacks that they run: use timeouts there.
  *   - Numbers do not depend on the rounding mode of the thread (fesetround), which is not changed.
- *   - The library installs no signal handlers, raises no SIGPIPE, reads no environment variables, prints nothing.
+ *   - The library installs no signal handlers, raises no SIGPIPE, prints nothing. It uses no environment variables, but
+ *     with OpenSSL (Linux) SSL_CERT_FILE and SSL_CERT_DIR say where the certificate authorities are.
  */
 
 #ifndef WSLINK_H
@@ -154,7 +156,8 @@
 #define WSLINK_ERR_STATE -104
 
 /**
- * Not allowed inside a callback or on the I/O thread, because the function would wait for its own thread.
+ * The function would wait for its own thread: a function that waits on the I/O thread, or dispatch inside a callback
+ * of dispatch.
  */
 #define WSLINK_ERR_REENTRANT -105
 
@@ -234,7 +237,7 @@
 #define WSLINK_ERR_AUTH -206
 
 /**
- * The server speaks the other protocol generation.
+ * The server speaks another protocol generation than the one that the configuration demands.
  */
 #define WSLINK_ERR_MISMATCH -207
 
@@ -259,7 +262,7 @@
 #define WSLINK_ERR_PROTOCOL -303
 
 /**
- * A configured limit was exceeded; the message names it.
+ * A limit was exceeded. The message names it, and its option if it can be configured.
  */
 #define WSLINK_ERR_LIMIT -304
 
@@ -304,12 +307,12 @@
 #define WSLINK_STAGE_HELLO 6
 
 /**
- * A ready session.
+ * While the session was ready; not about one call.
  */
 #define WSLINK_STAGE_SESSION 7
 
 /**
- * One call.
+ * Concerns one call.
  */
 #define WSLINK_STAGE_CALL 8
 
@@ -507,6 +510,9 @@ typedef struct wslink_buffer wslink_buffer;
 /**
  * The options of a session. Used by one thread at a time. A session copies the configuration, which can then be
  * changed, used for other sessions, or freed.
+ *
+ * A callback that is set again replaces the former one, whose user data is dropped as soon as no session and no copy
+ * of the configuration shares it. A callback cannot be removed: NULL fails with `WSLINK_ERR_NULL`.
  */
 typedef struct wslink_config wslink_config;
 
@@ -524,7 +530,8 @@ typedef struct wslink_document wslink_document;
 typedef struct wslink_error wslink_error;
 
 /**
- * JSON text made of a value, and the binary data of the value.
+ * JSON text made of a value, and the binary data of the value. Belongs to the caller, who frees it with
+ * `wslink_json_free`, and does not need the document. Immutable: any thread may read it.
  */
 typedef struct wslink_json wslink_json;
 
@@ -543,8 +550,7 @@ typedef struct wslink_value {
    */
   const struct wslink_document *document;
   /**
-   * Private: the position in the document. One number, because a processor stalls if it reads as one word what was
-   * written in two halves.
+   * Private.
    */
   uint64_t place;
 } wslink_value;
@@ -600,6 +606,10 @@ typedef struct wslink_iter {
 /**
  * Frees user data. Called exactly once for every callback that was passed to the library: after the last call of the
  * callback, or when the function to which it was passed fails.
+ *
+ * Runs on any thread: on that of the last call of the callback, or inside the function that ends or replaces the
+ * callback. No lock is held. It may use the library, but not the session or configuration that is being freed or
+ * changed.
  */
 typedef void (*wslink_drop_fn)(void *user);
 
@@ -638,8 +648,9 @@ typedef struct wslink_reconnect_options {
 } wslink_reconnect_options;
 
 /**
- * Decides before every attempt to reconnect whether it is made: true to try again. `reason` is the failure, `attempt`
- * the number of the attempt. Runs on the I/O thread, must return quickly, and must not use the session.
+ * Called after a failure, `reason`: true to make attempt number `attempt` to reconnect, false to give up.
+ * `wslink_reconnect_options` limits the attempts all the same. Runs on the I/O thread, must return quickly, and must
+ * not use the session.
  */
 typedef bool (*wslink_reconnect_filter_fn)(void *user, const struct wslink_error *reason, uint32_t attempt);
 
@@ -650,8 +661,9 @@ typedef bool (*wslink_reconnect_filter_fn)(void *user, const struct wslink_error
  * failure, borrowed. If the callback returns false, the session is closed (`WSLINK_ERR_CANCELLED`) and may be
  * connected again.
  *
- * Runs on the I/O thread, which is idle at this time. The callback may take long, but its time counts for the connect
- * timeout. `wslink_session_free` waits for the callback, so it must not wait for a thread that may free the session.
+ * Runs on the I/O thread. No connection is open then, so the callback may take long; its time counts towards the
+ * connect timeout. `wslink_session_free` waits for the callback, so the callback must not wait for a thread that may
+ * free the session.
  */
 typedef bool (*wslink_attempt_fn)(void *user,
                                   struct wslink_attempt *attempt,
@@ -688,7 +700,9 @@ typedef struct wslink_state_change {
 } wslink_state_change;
 
 /**
- * Called for every change of state; `change` is borrowed for the callback.
+ * Called for every change of state; `change` is borrowed for the callback. The queue of `wslink_session_dispatch`
+ * holds at most 64 changes. Beyond it, the last of several failed attempts to reconnect replaces the one before it;
+ * otherwise the oldest change is dropped.
  */
 typedef void (*wslink_state_fn)(void *user, const struct wslink_state_change *change);
 
@@ -840,9 +854,10 @@ typedef struct wslink_subscribe_options {
 } wslink_subscribe_options;
 
 /**
- * Receives a publication: `message` (its value is `wslink_document_result(message)`), or the `error` that the
- * server sent because it could not serialise the value; the other is NULL. All are borrowed for
- * the callback. Runs where callbacks run (`wslink_config_set_delivery`).
+ * Receives a publication: `message` (its value is `wslink_document_result(message)`), or `error`; the other is NULL.
+ * The error is that of the server, which could not serialise the value (`WSLINK_ERR_REMOTE`), or says why the library
+ * cannot decode the message. All are borrowed for the callback. Runs where callbacks run
+ * (`wslink_config_set_delivery`).
  */
 typedef void (*wslink_publication_fn)(void *user,
                                       struct wslink_str topic,
@@ -1184,8 +1199,9 @@ bool wslink_iter_next(struct wslink_iter *iter,
 /**
  * Reads at most `capacity` strings from an array, up to the first element that is not a string. Much faster than one
  * call for each. The texts are valid as long as the document. Returns how many were written to `out`, and moves the
- * iterator behind them. Returns 0 at the end of the array, and if the next element is not a string: `wslink_iter_next`
- * returns false at the end, and otherwise that element. Also returns 0 for a map, for NULL, and if `capacity` is 0.
+ * iterator behind them. 0 means that the array has ended, or that the next element is not a string: call
+ * `wslink_iter_next`, which returns false at the end, and otherwise reads that element. Also 0 for a map, for NULL,
+ * and if `capacity` is 0.
  */
 WSLINK_API
 size_t wslink_iter_next_strings(struct wslink_iter *iter,
@@ -1511,7 +1527,7 @@ int32_t wslink_config_add_header(struct wslink_config *config,
 
 /**
  * Sets the time for one attempt to connect, from resolving the host name to the reply to the hello, in milliseconds.
- * Default: 20000.
+ * Default: 20000. 0 fails with `WSLINK_ERR_ARGUMENT`.
  */
 WSLINK_API
 int32_t wslink_config_set_connect_timeout(struct wslink_config *config,
@@ -1540,8 +1556,10 @@ int32_t wslink_config_set_reconnect(struct wslink_config *config,
                                     struct wslink_error **err);
 
 /**
- * Sets a callback that decides before every attempt to reconnect whether it is made. Default: attempts are made after
- * failures for which `wslink_error_is_retriable` is true.
+ * Sets a callback that decides after a failure whether another attempt to connect is made
+ * (`wslink_config_set_reconnect`). Default: attempts are made after failures for which `wslink_error_is_retriable` is
+ * true. After a refused secret the callback is called only if `wslink_config_before_attempt` is set; otherwise the
+ * session is closed.
  */
 WSLINK_API
 int32_t wslink_config_set_reconnect_filter(struct wslink_config *config,
@@ -1552,9 +1570,9 @@ int32_t wslink_config_set_reconnect_filter(struct wslink_config *config,
 
 /**
  * Sets a callback that runs before each attempt to connect, to renew a secret, a header or a URL that expires. With
- * this callback, a refused secret and the HTTP statuses 401 and 403 are retriable (`wslink_config_set_reconnect`):
- * after a refusal, the next attempt is made if the callback has changed anything; otherwise the session is closed with
- * the refusal as its failure.
+ * this callback, a session that reconnects (`wslink_config_set_reconnect`) also goes on after a refused secret and
+ * after the HTTP statuses 401 and 403. The callback then runs before the next attempt. If it changes nothing, that
+ * attempt is not made, and the session is closed with the refusal as its failure.
  */
 WSLINK_API
 int32_t wslink_config_before_attempt(struct wslink_config *config,
@@ -1601,10 +1619,13 @@ int32_t wslink_config_set_call_timeout(struct wslink_config *config,
 
 /**
  * Sets the largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Default: 1
- * GiB. Memory is allocated as data arrives, not as it is announced. The index of the values in a message has a limit
- * of the same size, but of at least 16 MiB. In the index most values take 8 bytes, a JSON float and a float32 16, an
- * extension and a JSON integer of more than 60 bits 24. In any case, a msgpack message or JSON text has at most 4 GiB,
- * and its index at most 2 GiB.
+ * GiB. A msgpack message or JSON text never has more than 4 GiB. Memory is allocated as data arrives, not as it is
+ * announced.
+ *
+ * The index of the values in a message has a limit of the same size, but at least 16 MiB and at most 2 GiB. In it
+ * - an extension and a JSON integer of more than 60 bits take 24 bytes,
+ * - a JSON float and a float32 take 16 bytes,
+ * - most other values take 8 bytes.
  */
 WSLINK_API
 int32_t wslink_config_set_max_message_size(struct wslink_config *config,
@@ -1638,7 +1659,8 @@ int32_t wslink_config_set_attachment_store(struct wslink_config *config,
 
 /**
  * Sets how many bytes of publications the queue of `wslink_session_dispatch` may hold, for all subscriptions together.
- * Default: 1 GiB. Beyond it, publications are dropped by the overflow policy of their subscription, and counted.
+ * Default: 1 GiB. Beyond it, publications are dropped by the overflow policy of their subscription, and counted. A
+ * single publication may exceed it while no other publication is in the queue.
  */
 WSLINK_API
 int32_t wslink_config_set_queue_bytes(struct wslink_config *config,
@@ -1762,7 +1784,8 @@ int32_t wslink_config_set_log(struct wslink_config *config,
                               struct wslink_error **err);
 
 /**
- * Sets the callback for every change of state. It runs where callbacks run, see `wslink_config_set_delivery`.
+ * Sets the callback for changes of state, see `wslink_state_fn`. It runs where callbacks run, see
+ * `wslink_config_set_delivery`.
  */
 WSLINK_API
 int32_t wslink_config_on_state(struct wslink_config *config,
@@ -1773,7 +1796,8 @@ int32_t wslink_config_on_state(struct wslink_config *config,
 
 /**
  * Sets the callback for the progress of large messages, in both directions. It runs where callbacks run, see
- * `wslink_config_set_delivery`. In the queue, a later report of a transfer replaces an earlier one.
+ * `wslink_config_set_delivery`. At the end of the queue, a later report of a transfer replaces an earlier one. While
+ * 10000 events are in the queue, reports are left out.
  */
 WSLINK_API
 int32_t wslink_config_on_progress(struct wslink_config *config,
@@ -1803,10 +1827,14 @@ int32_t wslink_session_new(const struct wslink_config *config,
 
 /**
  * Frees a session at once, in any state, on any thread, also inside its callbacks. Calls in flight complete with
- * `WSLINK_ERR_CLOSED` before this function returns, and it waits for callbacks on other threads. After it, no callback
- * runs, and all user data was dropped, with two exceptions: that of a callback that calls this function is dropped
- * when the callback returns, and that of callbacks of the configuration when the configuration is freed, too. NULL is
- * ignored.
+ * `WSLINK_ERR_CLOSED` before this function returns, and it waits for callbacks on other threads. NULL is ignored.
+ *
+ * After it, no callback runs, and all user data was dropped, with two exceptions:
+ * 1. The user data of a callback that calls this function is dropped when that callback returns.
+ * 2. The user data of callbacks of the configuration is dropped when the configuration is freed, too.
+ *
+ * While this function runs, another thread must not begin to use the session, except in the callbacks for which it
+ * waits. A function that has already begun on another thread may go on: if it waits, it returns.
  */
 WSLINK_API
 void wslink_session_free(struct wslink_session *session);
@@ -1832,15 +1860,16 @@ int32_t wslink_session_connect_wait(const struct wslink_session *session,
 WSLINK_API int32_t wslink_session_state(const struct wslink_session *session);
 
 /**
- * Why the session is closed, if the application has not closed it: returns the code and sets `*err`, like a function
- * that fails. Otherwise returns `WSLINK_OK`.
+ * Why the session is closed, or, until it is ready again, why it reconnects: returns the code and sets `*err`, like a
+ * function that fails. Otherwise, also if the application has closed the session, returns `WSLINK_OK`.
  */
 WSLINK_API
 int32_t wslink_session_failure(const struct wslink_session *session,
                                struct wslink_error **err);
 
 /**
- * The detected protocol: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session is ready.
+ * The detected protocol: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session was ready for the first time. When a
+ * connection ends, the value stays until the next one is ready.
  */
 WSLINK_API int32_t wslink_session_protocol(const struct wslink_session *session);
 
@@ -1851,13 +1880,14 @@ WSLINK_API uint64_t wslink_session_max_msg_size(const struct wslink_session *ses
 
 /**
  * Copies the client id that the server has assigned to `buffer`, as `snprintf` does: truncated to `size` and
- * NUL-terminated. Returns the length of the whole id. Empty before the session is ready.
+ * NUL-terminated. Returns the length of the whole id. Empty before the session was ready for the first time. When a
+ * connection ends, the id stays until the next one is ready.
  */
 WSLINK_API size_t wslink_session_client_id(const struct wslink_session *session, char *buffer, size_t size);
 
 /**
  * Copies the address of the server or proxy, such as "127.0.0.1:8080", to `buffer`, as `wslink_session_client_id`
- * does.
+ * does. It is that of the last connection, also after its end; empty before the first one.
  */
 WSLINK_API
 size_t wslink_session_peer_address(const struct wslink_session *session,
@@ -1874,7 +1904,9 @@ int32_t wslink_session_stats(const struct wslink_session *session,
 
 /**
  * Begins to close: calls in flight complete with `WSLINK_ERR_CLOSED`, and the closing handshake begins. After
- * `timeout_ms` the connection ends without an answer of the server.
+ * `timeout_ms` the connection ends without an answer of the server; 0 does not wait for it. Closing again can shorten
+ * this time, not lengthen it. A session that is idle, connecting or waiting to reconnect is closed at once. A closed
+ * session stays closed, and this function succeeds.
  */
 WSLINK_API
 int32_t wslink_session_close(const struct wslink_session *session,
@@ -1882,7 +1914,9 @@ int32_t wslink_session_close(const struct wslink_session *session,
                              struct wslink_error **err);
 
 /**
- * Closes and waits until the session is closed, at most `timeout_ms`. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+ * Closes as `wslink_session_close` does, and waits until the session is closed. Also returns `WSLINK_OK` if the server
+ * has not answered within `timeout_ms`: the session is then closed without the answer. Not on the I/O thread
+ * (`WSLINK_ERR_REENTRANT`).
  */
 WSLINK_API
 int32_t wslink_session_close_wait(const struct wslink_session *session,
@@ -1892,8 +1926,9 @@ int32_t wslink_session_close_wait(const struct wslink_session *session,
 /**
  * Calls a method of the server. `args` may be NULL for no arguments. On success its content is taken, on failure it is
  * unchanged. `options` may be NULL. The completion receives the outcome; `user` is dropped after it, or at once if
- * this function fails. `*call` (may be NULL) is the id of the call, for `wslink_session_cancel`; on failure it is
- * unchanged or 0. The call can end while this function still encodes the arguments, for example by a timeout.
+ * this function fails. `*call` is the id of the call, for `wslink_session_cancel`; `call` may be NULL. After a failure
+ * `*call` has its former value or is 0. The call can end before this function returns, for example by a timeout while
+ * long arguments are encoded: this function then succeeds, and the completion receives the failure.
  */
 WSLINK_API
 int32_t wslink_session_call(const struct wslink_session *session,
@@ -1970,9 +2005,10 @@ int32_t wslink_session_subscription_counts(const struct wslink_session *session,
 /**
  * Runs the callbacks of queued events on this thread, at most `max_events` (0: all that are in the queue). If the
  * queue is empty, waits up to `timeout_ms` for the first event (0: does not wait, negative: waits without a limit).
- * Returns how many were run, or a negative code: `WSLINK_ERR_REENTRANT` inside such a callback, `WSLINK_ERR_STATE` if
- * callbacks run on the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these
- * callbacks; then it must not be used again.
+ * Returns the number of events, including changes of state for which no callback is set, or a negative code:
+ * `WSLINK_ERR_REENTRANT` inside such a callback, `WSLINK_ERR_STATE` if callbacks run on the I/O thread,
+ * `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these callbacks; then it must not be used
+ * again.
  */
 WSLINK_API
 int32_t wslink_session_dispatch(const struct wslink_session *session,

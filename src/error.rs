@@ -24,7 +24,8 @@ pub enum Code {
     Json = -103,
     /// The session is not in a state that allows this (for example a call before ready).
     State = -104,
-    /// Not allowed inside a callback or on the I/O thread, because the function would wait for its own thread.
+    /// The function would wait for its own thread: a function that waits on the I/O thread, or dispatch inside a
+    /// callback of dispatch.
     Reentrant = -105,
     /// The session is closed.
     Closed = -106,
@@ -57,7 +58,7 @@ pub enum Code {
     Hello = -205,
     /// The server refused the secret.
     Auth = -206,
-    /// The server speaks the other protocol generation.
+    /// The server speaks another protocol generation than the one that the configuration demands.
     Mismatch = -207,
 
     /// The connection ended; the server may or may not have executed the call.
@@ -68,7 +69,7 @@ pub enum Code {
     Cancelled = -302,
     /// The peer broke the WebSocket or wslink protocol.
     Protocol = -303,
-    /// A configured limit was exceeded; the message names it.
+    /// A limit was exceeded. The message names it, and its option if it can be configured.
     Limit = -304,
 
     /// The server replied with an error; see [`Error::remote`].
@@ -162,9 +163,9 @@ pub enum Stage {
     Upgrade = 5,
     /// Protocol detection and `wslink.hello`.
     Hello = 6,
-    /// A ready session.
+    /// While the session was ready; not about one call.
     Session = 7,
-    /// One call.
+    /// Concerns one call.
     Call = 8,
 }
 

@@ -62,8 +62,8 @@ private:
 
 /// A reference to received binary data, without a copy. Any thread may read it, share it and destroy its reference.
 ///
-/// For a QImage or a VTK array: `uchar* data = b.data()`, and as clean-up function
-/// `[](void* b) { wslink_buffer_unref(static_cast<const wslink_buffer*>(b)); }` with `b.release()`.
+/// For a QImage or a VTK array: `const_cast<uchar*>(b.data())`, and as clean-up function `[](void* p) {
+/// wslink_buffer_unref(static_cast<const wslink_buffer*>(p)); }` with `const_cast<wslink_buffer*>(b.release())`.
 class buffer {
 public:
   using value_type = std::uint8_t; ///< As in containers.

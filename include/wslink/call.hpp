@@ -220,10 +220,9 @@ class latest_call;
 /// - send(): the reply is ignored;
 /// - `co_await`: a coroutine receives the reply (C++20).
 ///
-/// The session must exist then. The call takes the arguments; a request can be kept, filled again by
-/// arguments(), and used for another call. A call that was accepted has
-/// exactly one outcome: the reply, the error of the server, or another failure (timeout, cancelled, connection
-/// lost, closed).
+/// The session must exist then. The call takes the arguments; a request can be kept, filled again by arguments(), and
+/// used for another call. A call that was accepted has exactly one outcome: the reply, the error of the server, or
+/// another failure (timeout, cancelled, connection lost, closed).
 class [[nodiscard]] request {
 public:
   /// Leaves `other` without arguments.

@@ -122,8 +122,9 @@ using progress = wslink_progress;
 /// destroyed. The setters return the config, so that they can be chained, and fail if the value is invalid. Text must
 /// not contain NUL. One thread at a time.
 ///
-/// Callbacks are kept (one allocation) until the config, its copies, and all sessions made of them are destroyed. They
-/// run where delivery() says, unless documented otherwise.
+/// Callbacks are kept (one allocation) until the config, its copies, and all sessions made of them are destroyed, or
+/// have another callback instead: setting a callback again replaces it. They run where delivery() says, unless
+/// documented otherwise.
 ///
 /// Beware: `session s(config(url));` declares a function (the most vexing parse); write `session s(url);`, or braces.
 class config {
@@ -141,8 +142,8 @@ public:
     std::swap(handle_, moved.handle_);
     return *this;
   }
-  /// A copy. Callbacks are not copied but shared: several sessions may run
-  /// them at the same time, and they are destroyed with the last config or session that shares them.
+  /// A copy. Callbacks are not copied but shared: several sessions may run them at the same time, and they are
+  /// destroyed with the last config or session that shares them.
   config(const config &other) {
     if (!other.handle_)
       return;
@@ -179,6 +180,7 @@ public:
                [this](auto *n, auto *t, auto **e) { return wslink_config_add_header(handle_, n, t, e); });
   }
   /// Sets the time for one attempt to connect, from resolving the host name to the reply to the hello. Default: 20 s.
+  /// Less than 1 ms counts as 1 ms.
   template <class Rep, class Period>
   config &connect_timeout(std::chrono::duration<Rep, Period> time, error *err = nullptr) {
     return set(err, [&](auto **e) { return wslink_config_set_connect_timeout(handle_, detail::to_ms(time), e); });
@@ -204,9 +206,11 @@ public:
     options.at_first = policy.at_first;
     return set(err, [&](auto **e) { return wslink_config_set_reconnect(handle_, &options, e); });
   }
-  /// Sets a callback that decides before every attempt to reconnect whether it is made: `bool(const error& reason,
-  /// std::uint32_t attempt)`. Default: attempts are made after failures for which error::is_retriable() is true. Runs
-  /// on the I/O thread, must return quickly, and must not use the session.
+  /// Sets a callback that decides after a failure whether another attempt to connect is made (see reconnect()):
+  /// `bool(const error& reason, std::uint32_t attempt)` returns true to make attempt number `attempt`, false to give
+  /// up. Default: attempts are made after failures for which error::is_retriable() is true. After a refused secret it
+  /// is called only if before_attempt() is set; otherwise the session is closed. Runs on the I/O thread, must return
+  /// quickly, and must not use the session.
   template <class F>
   config &reconnect_filter(F &&callback, error *err = nullptr) {
     return set_callback(std::forward<F>(callback), err, [&](auto *f, auto **e) {
@@ -216,13 +220,14 @@ public:
   }
   /// Sets a callback that runs before each attempt to connect, including the first, to renew a secret, a header or a
   /// URL that expires: `void(attempt&)`, or `bool(attempt&)`. If it returns false, the session is closed
-  /// (code::cancelled) and may be connected again. With this callback, a refused secret and the HTTP statuses 401 and
-  /// 403 are retriable (see reconnect()): after a refusal, the next attempt is made if the callback has changed
-  /// anything.
+  /// (code::cancelled) and may be connected again. With this callback, a session that reconnects (see reconnect()) also
+  /// goes on after a refused secret and after the HTTP statuses 401 and 403. The callback then runs before the next
+  /// attempt. If it changes nothing, that attempt is not made, and the session is closed with the refusal as its
+  /// failure.
   ///
-  /// Runs on the I/O thread, which is idle at this time. The callback may take long, but its time counts for the
-  /// connect timeout. The destructor of the session waits for it, so it must not wait for a thread that may destroy the
-  /// session.
+  /// Runs on the I/O thread. No connection is open then, so the callback may take long; its time counts towards the
+  /// connect timeout. The destructor of the session waits for the callback, so the callback must not wait for a thread
+  /// that may destroy the session.
   template <class F>
   config &before_attempt(F &&callback, error *err = nullptr) {
     return set_callback(std::forward<F>(callback), err, [&](auto *f, auto **e) {
@@ -251,7 +256,8 @@ public:
   config &attachment_store(std::size_t count, std::uint64_t bytes, error *err = nullptr) {
     return set(err, [&](auto **e) { return wslink_config_set_attachment_store(handle_, count, bytes, e); });
   }
-  /// Sets how many bytes of publications the queue of dispatch() may hold. Default: 1 GiB.
+  /// Sets how many bytes of publications the queue of dispatch() may hold. Default: 1 GiB. A single publication may
+  /// exceed it while no other publication is in the queue.
   config &queue_bytes(std::uint64_t bytes, error *err = nullptr) {
     return set(err, [&](auto **e) { return wslink_config_set_queue_bytes(handle_, bytes, e); });
   }
@@ -320,7 +326,7 @@ public:
                                    detail::destroy<target>, e);
     });
   }
-  /// Sets the callback for every change of state: `void(const state_change&)`.
+  /// Sets the callback for changes of state: `void(const state_change&)`. At most 64 are queued, see wslink_state_fn.
   template <class F>
   config &on_state(F &&callback, error *err = nullptr) {
     return set_callback(std::forward<F>(callback), err, [&](auto *f, auto **e) {
@@ -334,7 +340,8 @@ public:
   config &on_state(Context &&object, F &&callback, error *err = nullptr) {
     return on_state(detail::only_with(std::forward<Context>(object), std::forward<F>(callback)), err);
   }
-  /// Sets the callback for the progress of large messages, in both directions: `void(const progress&)`.
+  /// Sets the callback for the progress of large messages, in both directions: `void(const progress&)`. While 10000
+  /// events are in the queue of dispatch(), reports are left out.
   template <class F>
   config &on_progress(F &&callback, error *err = nullptr) {
     return set_callback(std::forward<F>(callback), err, [&](auto *f, auto **e) {

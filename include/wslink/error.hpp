@@ -40,11 +40,12 @@
 
 /// The C++ interface of the library.
 ///
-/// **Errors, in two styles with one signature.** Every function that can fail has a last parameter
-/// `error* err = nullptr`. Without it a failure is thrown as wslink::exception. With it nothing is thrown: `*err`
-/// receives the failure, or is cleared on success, and the function returns an empty object, 0 or false. If
-/// exceptions are disabled (`-fno-exceptions`), a failure without an `err` is passed to the hook of
-/// set_failure_hook(), and then the program is aborted.
+/// **Errors, in two styles with one signature.** Functions that can fail have a last parameter `error* err = nullptr`.
+/// Without it a failure is thrown as wslink::exception. With it nothing is thrown: `*err` receives the failure, or is
+/// cleared on success, and the function returns an empty object, 0 or false. If exceptions are disabled
+/// (`-fno-exceptions`), a failure without an `err` is passed to the hook of set_failure_hook(), and then the program is
+/// aborted. There are three exceptions: calls such as `session.call("m", 1, &err)` take the `error*` among their
+/// arguments, an args object keeps a failure until the call, and the copy constructor of config has no `err`.
 ///
 /// **Ownership.** config, session, subscription, document, buffer, args, error and json_text are owners and
 /// can be moved, not copied (config can be copied, too). document and buffer have a reference count; `share()` adds a
@@ -69,7 +70,7 @@ enum class code : std::int32_t {
   utf8 = WSLINK_ERR_UTF8,                       ///< Text is not valid UTF-8.
   json = WSLINK_ERR_JSON,                       ///< Text is not valid JSON.
   state = WSLINK_ERR_STATE,                     ///< The session is not in a state that allows this.
-  reentrant = WSLINK_ERR_REENTRANT,             ///< Would wait for its own thread: in a callback, on the I/O thread.
+  reentrant = WSLINK_ERR_REENTRANT,             ///< Would wait for its own thread: see WSLINK_ERR_REENTRANT.
   closed = WSLINK_ERR_CLOSED,                   ///< The session is closed.
   attachment = WSLINK_ERR_ATTACHMENT,           ///< JSON text names an attachment that was not added.
   unsupported = WSLINK_ERR_UNSUPPORTED,         ///< The negotiated protocol cannot carry the value.
@@ -85,12 +86,12 @@ enum class code : std::int32_t {
   upgrade = WSLINK_ERR_UPGRADE,                 ///< The server refused the WebSocket upgrade.
   hello = WSLINK_ERR_HELLO,                     ///< The server sent no valid reply to the hello.
   auth = WSLINK_ERR_AUTH,                       ///< The server refused the secret.
-  mismatch = WSLINK_ERR_MISMATCH,               ///< The server speaks the other protocol.
+  mismatch = WSLINK_ERR_MISMATCH,               ///< The server speaks another protocol than demanded.
   connection_lost = WSLINK_ERR_CONNECTION_LOST, ///< The connection ended; a call may have been executed.
   timeout = WSLINK_ERR_TIMEOUT,                 ///< The deadline passed.
   cancelled = WSLINK_ERR_CANCELLED,             ///< Cancelled by the application.
   protocol = WSLINK_ERR_PROTOCOL,               ///< The peer broke the protocol.
-  limit = WSLINK_ERR_LIMIT,                     ///< A configured limit was exceeded; the message names it.
+  limit = WSLINK_ERR_LIMIT,                     ///< A limit was exceeded; the message names it.
   remote = WSLINK_ERR_REMOTE                    ///< The server replied with an error; see error::remote_code().
 };
 
@@ -103,8 +104,8 @@ enum class stage : std::int32_t {
   tls = WSLINK_STAGE_TLS,         ///< The TLS handshake.
   upgrade = WSLINK_STAGE_UPGRADE, ///< The WebSocket upgrade.
   hello = WSLINK_STAGE_HELLO,     ///< Protocol detection and hello.
-  session = WSLINK_STAGE_SESSION, ///< A ready session.
-  call = WSLINK_STAGE_CALL        ///< One call.
+  session = WSLINK_STAGE_SESSION, ///< While the session was ready; not about one call.
+  call = WSLINK_STAGE_CALL        ///< Concerns one call.
 };
 
 /// A short English name, such as "connection lost". Never freed.

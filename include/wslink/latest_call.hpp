@@ -163,17 +163,14 @@ private:
 /// operator().
 /// - **Errors of the server** and timeouts are outcomes like any other; the pending call is sent nevertheless.
 /// - **If the connection is lost or closed**, that is the outcome of the call in flight. The pending call cannot be
-/// sent, and
-///   its outcome is code::state or code::closed. After a reconnect nothing is sent automatically. A call while
-///   the session is not ready fails, as session::call() does.
+///   sent, and its outcome is code::state or code::closed. After a reconnect nothing is sent automatically. A call
+///   while the session is not ready fails, as session::call() does.
 /// - **The destructor** may run anywhere, also in the callback. The pending call is dropped. The server still executes
-/// the call
-///   in flight. No callback begins afterwards; the destructor waits for one that runs on another thread, unless it runs
-///   inside a callback. To wait until all calls have arrived, use `session.dispatch_until([&] { return move.idle();
-///   })`.
+///   the call in flight. No callback begins afterwards; the destructor waits for one that runs on another thread,
+///   unless it runs inside a callback. To wait until all calls have arrived, use `session.dispatch_until([&] { return
+///   move.idle(); })`.
 /// - **The session** may be moved, and may end earlier: then calls fail with code::closed. It must not be empty: calls
-/// fail with
-///   code::null, even if a session is assigned to it later.
+///   fail with code::null, even if a session is assigned to it later.
 ///
 /// Any thread may call; only one thread at a time may move or destroy it.
 class latest_call {

@@ -133,7 +133,8 @@ public:
 
   /// The topic; valid as long as the subscription.
   std::string_view topic() const noexcept { return detail::view_of(topic_); }
-  /// Whether there is a value; otherwise the server could not serialise it, and failure() says why.
+  /// Whether there is a value. If not, the server could not serialise it, or the library cannot decode the message;
+  /// failure() says why.
   explicit operator bool() const noexcept { return message_ != nullptr; }
   /// Why there is no value; no error if there is one. A copy.
   error failure() const { return error::copy_of(failure_); }
@@ -233,9 +234,10 @@ private:
 class event_source;
 class latest_call;
 
-/// A connection to one server, and its I/O thread. The destructor ends the session: calls in flight complete
-/// with code::closed, it waits for callbacks on other threads, and no callback runs afterwards. A session may be
-/// destroyed anywhere, also inside its callbacks. Any thread may use it until then.
+/// A connection to one server, and its I/O thread. The destructor ends the session: calls in flight complete with
+/// code::closed, it waits for callbacks on other threads, and no callback runs afterwards. A session may be destroyed
+/// anywhere, also inside its callbacks. Any thread may use it until then; a function that waits on another thread
+/// returns.
 ///
 /// An **empty** session (default-constructed, moved from, released, or left by a failure) has no connection and no
 /// thread. Its functions fail with code::null, or return state::closed, an empty text, or 0.
@@ -287,7 +289,8 @@ public:
     return taken;
   }
   /// Passes ownership of the C session to the caller. Its subscriptions stay, and their objects do not end them any
-  /// more. Not allowed in callbacks.
+  /// more. Not for callbacks: while a function of a subscription or latest_call of the session runs, it returns nullptr
+  /// there, and the session ends.
   wslink_session *release() { return link_ ? std::exchange(link_, nullptr)->release() : nullptr; }
   /// The C session, borrowed.
   wslink_session *c_ptr() const noexcept { return link_ ? link_->get() : nullptr; }
@@ -307,7 +310,8 @@ public:
     return out.succeeded(wslink_session_connect(c_ptr(), out.c()));
   }
   /// Closes the connection and waits for the closing handshake, at most `limit`. Calls in flight complete with
-  /// code::closed. Not on the I/O thread.
+  /// code::closed. Also true if the server has not answered within `limit`: the session is then closed without the
+  /// answer. False after a failure that `err` received. Not on the I/O thread.
   bool close(std::chrono::milliseconds limit = std::chrono::seconds(3), error *err = nullptr) const {
     detail::outlet out(err);
     return out.succeeded(wslink_session_close_wait(c_ptr(), detail::to_ms(limit), out.c()));
@@ -320,19 +324,21 @@ public:
 
   /// The current state.
   wslink::state state() const noexcept { return static_cast<wslink::state>(wslink_session_state(c_ptr())); }
-  /// Why the session is closed, if the application has not closed it; otherwise no error.
+  /// Why the session is closed, or, until it is ready again, why it reconnects. Otherwise, also if the application has
+  /// closed it, no error.
   error failure() const {
     wslink_error *why = nullptr;
     wslink_session_failure(c_ptr(), &why);
     return error::from_c(why);
   }
-  /// The detected protocol; protocol::automatic before the session is ready.
+  /// The detected protocol; protocol::automatic before the session was ready for the first time. When a connection
+  /// ends, this and client_id() stay until the next one is ready.
   wslink::protocol protocol() const noexcept { return static_cast<wslink::protocol>(wslink_session_protocol(c_ptr())); }
   /// The largest chunk size that a protocol 2 server announced, in bytes; 0 if it announced none.
   std::uint64_t max_msg_size() const noexcept { return wslink_session_max_msg_size(c_ptr()); }
   /// The client id that the server has assigned.
   std::string client_id() const { return text(wslink_session_client_id); }
-  /// The address of the server or proxy, such as "127.0.0.1:8080".
+  /// The address of the server or proxy, such as "127.0.0.1:8080": that of the last connection, also after its end.
   std::string peer_address() const { return text(wslink_session_peer_address); }
   /// The counters of the session.
   wslink::stats stats(error *err = nullptr) const {
@@ -396,8 +402,9 @@ public:
   }
 
   /// Runs the callbacks of queued events on this thread, at most `most` (0: all that are in the queue). If the queue is
-  /// empty, waits up to `wait` for the first event. Returns how many were run; 0 if the session ended meanwhile,
-  /// perhaps by one of the callbacks. Rethrows exceptions of callbacks, see set_exception_hook().
+  /// empty, waits up to `wait` for the first event. Returns the number of events, including changes of state for which
+  /// no callback is set; 0 if the session ended meanwhile, perhaps by one of the callbacks. Rethrows exceptions of
+  /// callbacks, see set_exception_hook().
   std::size_t dispatch(std::chrono::milliseconds wait = std::chrono::milliseconds(0), std::uint32_t most = 0,
                        error *err = nullptr) const {
     return dispatch(link_, wait, most, err);

@@ -5,6 +5,10 @@ use std::ffi::c_void;
 
 /// Frees user data. Called exactly once for every callback that was passed to the library: after the last call of the
 /// callback, or when the function to which it was passed fails.
+///
+/// Runs on any thread: on that of the last call of the callback, or inside the function that ends or replaces the
+/// callback. No lock is held. It may use the library, but not the session or configuration that is being freed or
+/// changed.
 pub type wslink_drop_fn = Option<extern "C" fn(user: *mut c_void)>;
 
 /// The user data of a callback, freed on drop. Created first in every function that takes a callback, so that the data

@@ -44,7 +44,8 @@ pub const WSLINK_ERR_UTF8: i32 = -102;
 pub const WSLINK_ERR_JSON: i32 = -103;
 /// The session is not in a state that allows this (for example a call before ready).
 pub const WSLINK_ERR_STATE: i32 = -104;
-/// Not allowed inside a callback or on the I/O thread, because the function would wait for its own thread.
+/// The function would wait for its own thread: a function that waits on the I/O thread, or dispatch inside a callback
+/// of dispatch.
 pub const WSLINK_ERR_REENTRANT: i32 = -105;
 /// The session is closed.
 pub const WSLINK_ERR_CLOSED: i32 = -106;
@@ -76,7 +77,7 @@ pub const WSLINK_ERR_UPGRADE: i32 = -204;
 pub const WSLINK_ERR_HELLO: i32 = -205;
 /// The server refused the secret.
 pub const WSLINK_ERR_AUTH: i32 = -206;
-/// The server speaks the other protocol generation.
+/// The server speaks another protocol generation than the one that the configuration demands.
 pub const WSLINK_ERR_MISMATCH: i32 = -207;
 /// The connection ended; the server may or may not have executed the call.
 pub const WSLINK_ERR_CONNECTION_LOST: i32 = -300;
@@ -86,7 +87,7 @@ pub const WSLINK_ERR_TIMEOUT: i32 = -301;
 pub const WSLINK_ERR_CANCELLED: i32 = -302;
 /// The peer broke the WebSocket or wslink protocol.
 pub const WSLINK_ERR_PROTOCOL: i32 = -303;
-/// A configured limit was exceeded; the message names it.
+/// A limit was exceeded. The message names it, and its option if it can be configured.
 pub const WSLINK_ERR_LIMIT: i32 = -304;
 /// The server replied with an error; see `wslink_error_remote_code`.
 pub const WSLINK_ERR_REMOTE: i32 = -400;
@@ -105,9 +106,9 @@ pub const WSLINK_STAGE_TLS: i32 = 4;
 pub const WSLINK_STAGE_UPGRADE: i32 = 5;
 /// Protocol detection and `wslink.hello`.
 pub const WSLINK_STAGE_HELLO: i32 = 6;
-/// A ready session.
+/// While the session was ready; not about one call.
 pub const WSLINK_STAGE_SESSION: i32 = 7;
-/// One call.
+/// Concerns one call.
 pub const WSLINK_STAGE_CALL: i32 = 8;
 
 /// Not connected yet.

@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 
 /// The options of a session. Used by one thread at a time. A session copies the configuration, which can then be
 /// changed, used for other sessions, or freed.
+///
+/// A callback that is set again replaces the former one, whose user data is dropped as soon as no session and no copy
+/// of the configuration shares it. A callback cannot be removed: NULL fails with `WSLINK_ERR_NULL`.
 #[derive(Clone)]
 pub struct wslink_config {
     pub(super) config: Config,
@@ -82,11 +85,14 @@ pub struct wslink_reconnect_options {
     pub at_first: i32,
 }
 
-/// Called for every change of state; `change` is borrowed for the callback.
+/// Called for every change of state; `change` is borrowed for the callback. The queue of `wslink_session_dispatch`
+/// holds at most 64 changes. Beyond it, the last of several failed attempts to reconnect replaces the one before it;
+/// otherwise the oldest change is dropped.
 pub type wslink_state_fn = Option<extern "C" fn(user: *mut c_void, change: *const wslink_state_change)>;
 
-/// Decides before every attempt to reconnect whether it is made: true to try again. `reason` is the failure, `attempt`
-/// the number of the attempt. Runs on the I/O thread, must return quickly, and must not use the session.
+/// Called after a failure, `reason`: true to make attempt number `attempt` to reconnect, false to give up.
+/// `wslink_reconnect_options` limits the attempts all the same. Runs on the I/O thread, must return quickly, and must
+/// not use the session.
 pub type wslink_reconnect_filter_fn =
     Option<extern "C" fn(user: *mut c_void, reason: *const wslink_error, attempt: u32) -> bool>;
 
@@ -101,8 +107,9 @@ pub struct wslink_attempt {
 /// failure, borrowed. If the callback returns false, the session is closed (`WSLINK_ERR_CANCELLED`) and may be
 /// connected again.
 ///
-/// Runs on the I/O thread, which is idle at this time. The callback may take long, but its time counts for the connect
-/// timeout. `wslink_session_free` waits for the callback, so it must not wait for a thread that may free the session.
+/// Runs on the I/O thread. No connection is open then, so the callback may take long; its time counts towards the
+/// connect timeout. `wslink_session_free` waits for the callback, so the callback must not wait for a thread that may
+/// free the session.
 pub type wslink_attempt_fn = Option<
     extern "C" fn(user: *mut c_void, attempt: *mut wslink_attempt, number: u32, reason: *const wslink_error) -> bool,
 >;
@@ -244,7 +251,7 @@ pub unsafe extern "C" fn wslink_config_add_header(
 }
 
 /// Sets the time for one attempt to connect, from resolving the host name to the reply to the hello, in milliseconds.
-/// Default: 20000.
+/// Default: 20000. 0 fails with `WSLINK_ERR_ARGUMENT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_connect_timeout(
     config: *mut wslink_config,
@@ -305,8 +312,10 @@ pub unsafe extern "C" fn wslink_config_set_reconnect(
     })
 }
 
-/// Sets a callback that decides before every attempt to reconnect whether it is made. Default: attempts are made after
-/// failures for which `wslink_error_is_retriable` is true.
+/// Sets a callback that decides after a failure whether another attempt to connect is made
+/// (`wslink_config_set_reconnect`). Default: attempts are made after failures for which `wslink_error_is_retriable` is
+/// true. After a refused secret the callback is called only if `wslink_config_before_attempt` is set; otherwise the
+/// session is closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_reconnect_filter(
     config: *mut wslink_config,
@@ -327,9 +336,9 @@ pub unsafe extern "C" fn wslink_config_set_reconnect_filter(
 }
 
 /// Sets a callback that runs before each attempt to connect, to renew a secret, a header or a URL that expires. With
-/// this callback, a refused secret and the HTTP statuses 401 and 403 are retriable (`wslink_config_set_reconnect`):
-/// after a refusal, the next attempt is made if the callback has changed anything; otherwise the session is closed with
-/// the refusal as its failure.
+/// this callback, a session that reconnects (`wslink_config_set_reconnect`) also goes on after a refused secret and
+/// after the HTTP statuses 401 and 403. The callback then runs before the next attempt. If it changes nothing, that
+/// attempt is not made, and the session is closed with the refusal as its failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_before_attempt(
     config: *mut wslink_config,
@@ -412,10 +421,13 @@ pub unsafe extern "C" fn wslink_config_set_call_timeout(
 }
 
 /// Sets the largest message that is accepted, in bytes: one msgpack message, one JSON text, one attachment. Default: 1
-/// GiB. Memory is allocated as data arrives, not as it is announced. The index of the values in a message has a limit
-/// of the same size, but of at least 16 MiB. In the index most values take 8 bytes, a JSON float and a float32 16, an
-/// extension and a JSON integer of more than 60 bits 24. In any case, a msgpack message or JSON text has at most 4 GiB,
-/// and its index at most 2 GiB.
+/// GiB. A msgpack message or JSON text never has more than 4 GiB. Memory is allocated as data arrives, not as it is
+/// announced.
+///
+/// The index of the values in a message has a limit of the same size, but at least 16 MiB and at most 2 GiB. In it
+/// - an extension and a JSON integer of more than 60 bits take 24 bytes,
+/// - a JSON float and a float32 take 16 bytes,
+/// - most other values take 8 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_max_message_size(
     config: *mut wslink_config,
@@ -470,7 +482,8 @@ pub unsafe extern "C" fn wslink_config_set_attachment_store(
 }
 
 /// Sets how many bytes of publications the queue of `wslink_session_dispatch` may hold, for all subscriptions together.
-/// Default: 1 GiB. Beyond it, publications are dropped by the overflow policy of their subscription, and counted.
+/// Default: 1 GiB. Beyond it, publications are dropped by the overflow policy of their subscription, and counted. A
+/// single publication may exceed it while no other publication is in the queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_set_queue_bytes(
     config: *mut wslink_config,
@@ -673,7 +686,8 @@ pub unsafe extern "C" fn wslink_config_set_log(
     })
 }
 
-/// Sets the callback for every change of state. It runs where callbacks run, see `wslink_config_set_delivery`.
+/// Sets the callback for changes of state, see `wslink_state_fn`. It runs where callbacks run, see
+/// `wslink_config_set_delivery`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_on_state(
     config: *mut wslink_config,
@@ -700,7 +714,8 @@ pub unsafe extern "C" fn wslink_config_on_state(
 }
 
 /// Sets the callback for the progress of large messages, in both directions. It runs where callbacks run, see
-/// `wslink_config_set_delivery`. In the queue, a later report of a transfer replaces an earlier one.
+/// `wslink_config_set_delivery`. At the end of the queue, a later report of a transfer replaces an earlier one. While
+/// 10000 events are in the queue, reports are left out.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_on_progress(
     config: *mut wslink_config,

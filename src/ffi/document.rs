@@ -124,7 +124,8 @@ pub unsafe extern "C" fn wslink_document_wire_size(document: *const wslink_docum
     infallible(0, || as_document(document).map_or(0, Document::wire_size))
 }
 
-/// JSON text made of a value, and the binary data of the value.
+/// JSON text made of a value, and the binary data of the value. Belongs to the caller, who frees it with
+/// `wslink_json_free`, and does not need the document. Immutable: any thread may read it.
 pub struct wslink_json {
     text: CString,
     attachments: Vec<(String, Bytes)>,

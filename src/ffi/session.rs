@@ -30,9 +30,10 @@ pub struct wslink_session(Session);
 pub type wslink_completion_fn =
     Option<extern "C" fn(user: *mut c_void, reply: *const wslink_document, error: *const wslink_error)>;
 
-/// Receives a publication: `message` (its value is `wslink_document_result(message)`), or the `error` that the
-/// server sent because it could not serialise the value; the other is NULL. All are borrowed for
-/// the callback. Runs where callbacks run (`wslink_config_set_delivery`).
+/// Receives a publication: `message` (its value is `wslink_document_result(message)`), or `error`; the other is NULL.
+/// The error is that of the server, which could not serialise the value (`WSLINK_ERR_REMOTE`), or says why the library
+/// cannot decode the message. All are borrowed for the callback. Runs where callbacks run
+/// (`wslink_config_set_delivery`).
 pub type wslink_publication_fn = Option<
     extern "C" fn(user: *mut c_void, topic: wslink_str, message: *const wslink_document, error: *const wslink_error),
 >;
@@ -129,10 +130,14 @@ pub unsafe extern "C" fn wslink_session_new(
 }
 
 /// Frees a session at once, in any state, on any thread, also inside its callbacks. Calls in flight complete with
-/// `WSLINK_ERR_CLOSED` before this function returns, and it waits for callbacks on other threads. After it, no callback
-/// runs, and all user data was dropped, with two exceptions: that of a callback that calls this function is dropped
-/// when the callback returns, and that of callbacks of the configuration when the configuration is freed, too. NULL is
-/// ignored.
+/// `WSLINK_ERR_CLOSED` before this function returns, and it waits for callbacks on other threads. NULL is ignored.
+///
+/// After it, no callback runs, and all user data was dropped, with two exceptions:
+/// 1. The user data of a callback that calls this function is dropped when that callback returns.
+/// 2. The user data of callbacks of the configuration is dropped when the configuration is freed, too.
+///
+/// While this function runs, another thread must not begin to use the session, except in the callbacks for which it
+/// waits. A function that has already begun on another thread may go on: if it waits, it returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_free(session: *mut wslink_session) {
     let _uncancelled = Uncancelled::new();
@@ -166,15 +171,16 @@ pub unsafe extern "C" fn wslink_session_state(session: *const wslink_session) ->
     infallible(WSLINK_STATE_CLOSED, || handle(session).map_or(WSLINK_STATE_CLOSED, |s| s.state() as i32))
 }
 
-/// Why the session is closed, if the application has not closed it: returns the code and sets `*err`, like a function
-/// that fails. Otherwise returns `WSLINK_OK`.
+/// Why the session is closed, or, until it is ready again, why it reconnects: returns the code and sets `*err`, like a
+/// function that fails. Otherwise, also if the application has closed the session, returns `WSLINK_OK`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_failure(session: *const wslink_session, err: *mut *mut wslink_error) -> i32 {
     let _uncancelled = Uncancelled::new();
     fallible(err, || handle(session)?.failure().map_or(Ok(WSLINK_OK), Err))
 }
 
-/// The detected protocol: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session is ready.
+/// The detected protocol: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session was ready for the first time. When a
+/// connection ends, the value stays until the next one is ready.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_protocol(session: *const wslink_session) -> i32 {
     let _uncancelled = Uncancelled::new();
@@ -191,7 +197,8 @@ pub unsafe extern "C" fn wslink_session_max_msg_size(session: *const wslink_sess
 }
 
 /// Copies the client id that the server has assigned to `buffer`, as `snprintf` does: truncated to `size` and
-/// NUL-terminated. Returns the length of the whole id. Empty before the session is ready.
+/// NUL-terminated. Returns the length of the whole id. Empty before the session was ready for the first time. When a
+/// connection ends, the id stays until the next one is ready.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_client_id(
     session: *const wslink_session,
@@ -203,7 +210,7 @@ pub unsafe extern "C" fn wslink_session_client_id(
 }
 
 /// Copies the address of the server or proxy, such as "127.0.0.1:8080", to `buffer`, as `wslink_session_client_id`
-/// does.
+/// does. It is that of the last connection, also after its end; empty before the first one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_peer_address(
     session: *const wslink_session,
@@ -256,7 +263,9 @@ pub unsafe extern "C" fn wslink_session_stats(
 }
 
 /// Begins to close: calls in flight complete with `WSLINK_ERR_CLOSED`, and the closing handshake begins. After
-/// `timeout_ms` the connection ends without an answer of the server.
+/// `timeout_ms` the connection ends without an answer of the server; 0 does not wait for it. Closing again can shorten
+/// this time, not lengthen it. A session that is idle, connecting or waiting to reconnect is closed at once. A closed
+/// session stays closed, and this function succeeds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_close(
     session: *const wslink_session,
@@ -270,7 +279,9 @@ pub unsafe extern "C" fn wslink_session_close(
     })
 }
 
-/// Closes and waits until the session is closed, at most `timeout_ms`. Not on the I/O thread (`WSLINK_ERR_REENTRANT`).
+/// Closes as `wslink_session_close` does, and waits until the session is closed. Also returns `WSLINK_OK` if the server
+/// has not answered within `timeout_ms`: the session is then closed without the answer. Not on the I/O thread
+/// (`WSLINK_ERR_REENTRANT`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_close_wait(
     session: *const wslink_session,
@@ -299,8 +310,9 @@ fn with_args<R, E>(args: *mut wslink_args, call: impl FnOnce(&Args) -> Result<R,
 
 /// Calls a method of the server. `args` may be NULL for no arguments. On success its content is taken, on failure it is
 /// unchanged. `options` may be NULL. The completion receives the outcome; `user` is dropped after it, or at once if
-/// this function fails. `*call` (may be NULL) is the id of the call, for `wslink_session_cancel`; on failure it is
-/// unchanged or 0. The call can end while this function still encodes the arguments, for example by a timeout.
+/// this function fails. `*call` is the id of the call, for `wslink_session_cancel`; `call` may be NULL. After a failure
+/// `*call` has its former value or is 0. The call can end before this function returns, for example by a timeout while
+/// long arguments are encoded: this function then succeeds, and the completion receives the failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_call(
     session: *const wslink_session,
@@ -469,9 +481,10 @@ pub unsafe extern "C" fn wslink_session_subscription_counts(
 
 /// Runs the callbacks of queued events on this thread, at most `max_events` (0: all that are in the queue). If the
 /// queue is empty, waits up to `timeout_ms` for the first event (0: does not wait, negative: waits without a limit).
-/// Returns how many were run, or a negative code: `WSLINK_ERR_REENTRANT` inside such a callback, `WSLINK_ERR_STATE` if
-/// callbacks run on the I/O thread, `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these
-/// callbacks; then it must not be used again.
+/// Returns the number of events, including changes of state for which no callback is set, or a negative code:
+/// `WSLINK_ERR_REENTRANT` inside such a callback, `WSLINK_ERR_STATE` if callbacks run on the I/O thread,
+/// `WSLINK_ERR_CLOSED` if the session was freed meanwhile, perhaps by one of these callbacks; then it must not be used
+/// again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_session_dispatch(
     session: *const wslink_session,

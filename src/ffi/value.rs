@@ -14,8 +14,9 @@ use crate::wire::value::{Number, Value};
 pub struct wslink_value {
     /// The document of the value; NULL in the empty view.
     pub document: *const wslink_document,
-    /// Private: the position in the document. One number, because a processor stalls if it reads as one word what was
-    /// written in two halves.
+    /// Private.
+    // The position in the document. One number, because a processor stalls if it reads as one word what was written in
+    // two halves.
     pub place: u64,
 }
 
@@ -25,8 +26,8 @@ impl wslink_value {
     /// The view of a value of `document`.
     #[inline]
     pub(super) fn of(document: *const wslink_document, value: Value<'_>) -> wslink_value {
-        // Unless the value is an element of a packed run, `place` is the index of its entry, which one comparison
-        // checks.
+        // The upper half of `place` is 0 unless the value is an element of a packed run. So `whole` checks with one
+        // comparison that `place` is the index of an entry.
         let (node, element) = value.place();
         wslink_value { document, place: u64::from(element.wrapping_add(1)) << 32 | u64::from(node) }
     }
@@ -213,7 +214,7 @@ pub unsafe extern "C" fn wslink_value_find(value: wslink_value, key: wslink_str,
     }
 }
 
-/// Not inlined, so that the frequent case saves no registers.
+/// Not inlined, so that the frequent case need not spill registers.
 #[inline(never)]
 fn search(value: wslink_value, key: &[u8], out: *mut wslink_value) -> bool {
     get(value.whole(), out, |v| v.search(key).map(|found| value.other(found)))
@@ -274,7 +275,7 @@ fn step(iter: &mut wslink_iter, now: Value<'_>) {
     }
 }
 
-/// For maps and packed runs. Not inlined, so that the frequent case saves no registers.
+/// For maps and packed runs. Not inlined, so that the frequent case need not spill registers.
 #[inline(never)]
 fn next_of_others(iter: &mut wslink_iter, key: *mut wslink_value, value: *mut wslink_value) -> bool {
     let Some(mut now) = iter.next.view() else {
@@ -294,8 +295,9 @@ fn next_of_others(iter: &mut wslink_iter, key: *mut wslink_value, value: *mut ws
 
 /// Reads at most `capacity` strings from an array, up to the first element that is not a string. Much faster than one
 /// call for each. The texts are valid as long as the document. Returns how many were written to `out`, and moves the
-/// iterator behind them. Returns 0 at the end of the array, and if the next element is not a string: `wslink_iter_next`
-/// returns false at the end, and otherwise that element. Also returns 0 for a map, for NULL, and if `capacity` is 0.
+/// iterator behind them. 0 means that the array has ended, or that the next element is not a string: call
+/// `wslink_iter_next`, which returns false at the end, and otherwise reads that element. Also 0 for a map, for NULL,
+/// and if `capacity` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_iter_next_strings(
     iter: *mut wslink_iter,

@@ -20,8 +20,8 @@ const MAX_ANNOUNCED: usize = 65_536;
 /// The longest key that is accepted; servers use a counter: `wslink_bin17`.
 const MAX_KEY: usize = 256;
 
-/// After this many messages no reference to an attachment is expected any more: the message that refers to it was sent
-/// to another client, or could not be decoded.
+/// When this many messages have arrived after an attachment, and none refers to it, it is kept no longer than one that
+/// was referred to: the message that refers to it was sent to another client, or could not be decoded.
 const MAX_MESSAGES: u64 = 256;
 
 /// The beginning of every key that a server gives.
@@ -176,8 +176,8 @@ impl Attachments {
         self.evict_referenced();
     }
 
-    /// A message without a receiver arrived and is not decoded. Its references count all the same, so that its
-    /// attachments do not pile up.
+    /// A message arrived that nobody receives, so it is not decoded. The attachments to which it refers count as
+    /// referenced; otherwise they would pile up.
     pub fn skipped(&mut self, message: &[u8]) {
         let mut rest = message;
         while self.unreferenced.len() > 0

@@ -19,7 +19,8 @@ pub const BEHIND: usize = 512;
 pub struct RoomFor {
     /// At most this many bytes of the message.
     pub payload: usize,
-    /// At most this many bytes behind the message, in memory that is still unused. The reader moves them away at once.
+    /// At most this many bytes behind the payload, where the memory is still unused. They belong to the next frame, so
+    /// the reader moves them away at once.
     pub beyond: usize,
 }
 
@@ -29,8 +30,8 @@ impl RoomFor {
         RoomFor { payload: most, beyond: 0 }
     }
 
-    /// The room in a message of which `remaining` bytes are missing. If the payload is larger, the server does not keep
-    /// to the size that it announced, and nothing is read beyond the message.
+    /// The same, limited for a message of which `remaining` bytes are missing. A larger payload means that the server
+    /// does not keep to the size that it announced; nothing is read beyond the message then.
     pub fn at_most(self, remaining: usize) -> RoomFor {
         if self.payload > remaining { RoomFor::payload(remaining) } else { self }
     }
@@ -74,8 +75,9 @@ impl MessageBuf {
         &self.pool
     }
 
-    /// Memory for the next bytes: at least one, at most those that are wanted. `what.beyond` counts only if all of
-    /// `what.payload` fits. To be followed by [`advance`](MessageBuf::advance).
+    /// Memory for the next bytes: at least one byte, at most `what.payload` and `what.beyond` together. It may be less
+    /// than the payload; then the read has no room for bytes beyond. To be followed by
+    /// [`advance`](MessageBuf::advance).
     pub fn room(&mut self, what: RoomFor) -> Result<&mut [u8]> {
         if self.filled == self.data.len() {
             self.grow()?;

@@ -125,8 +125,8 @@ impl Document {
         self.tape.entries[index as usize]
     }
 
-    /// As many entries behind the entry of an array as it has elements. These are its elements if none of them is a
-    /// container.
+    /// The first entries behind that of an array, as many as the array has elements. They are its elements, unless one
+    /// of them is a container: its members follow it then.
     #[inline]
     pub(crate) fn members(&self, array: u32) -> &[Entry] {
         &self.tape.entries[array as usize + 1..][..self.entry(array).len() as usize]

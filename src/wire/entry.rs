@@ -60,8 +60,9 @@ impl Node {
     }
 }
 
-/// One entry. The lowest four bits are its form. The others are 28 bits of length and 32 bits of place (an offset or an
-/// index), or a number of 60 bits. One word and not two halves, because decoding is mostly writing entries.
+/// One entry. The lowest four bits are its form. The other 60 bits are a length of 28 bits and a place of 32 bits (an
+/// offset or an index), or one number. It is one word, because decoding mostly writes entries, and one word takes one
+/// write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
 

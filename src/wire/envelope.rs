@@ -294,9 +294,9 @@ pub fn not_msgpack(fault: Error) -> Error {
     }
 }
 
-/// The error for the call or the subscriptions that a message with this id was sent to, if the message cannot be
-/// decoded. If `fault` is a violation of the protocol, its text completes a sentence about the message ("is not valid
-/// JSON: ..."). Other faults are returned with a stage.
+/// The error about a message that cannot be decoded, for the call or the subscriptions to which `id` belongs. The text
+/// of a `fault` with the code [`Code::Protocol`] is the end of a sentence ("is not valid JSON: ..."), and this function
+/// adds the beginning. Other faults keep their text and get a stage.
 #[cold]
 pub fn unreadable(id: Option<&str>, fault: Error) -> Error {
     let what = match fault.code() {

@@ -3,10 +3,13 @@
 /// Limits on received messages. A message beyond a limit, or the connection, ends with an error that names the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest message, in bytes: one msgpack message, one JSON text, one attachment. The index of the values in a
-    /// message has a limit of the same size, but of at least 16 MiB. In the index most values take 8 bytes, a JSON
-    /// float and a float32 16, an extension and a JSON integer of more than 60 bits 24. In any case, a msgpack message
-    /// or JSON text has at most 4 GiB, and its index at most 2 GiB.
+    /// The largest message, in bytes: one msgpack message, one JSON text, one attachment. A msgpack message or JSON
+    /// text never has more than 4 GiB.
+    ///
+    /// The index of the values in a message has a limit of the same size, but at least 16 MiB and at most 2 GiB. In it
+    /// - an extension and a JSON integer of more than 60 bits take 24 bytes,
+    /// - a JSON float and a float32 take 16 bytes,
+    /// - most other values take 8 bytes.
     pub message_size: u64,
     /// How many messages may be unfinished, that is, some of their chunks are missing.
     pub unfinished_count: usize,

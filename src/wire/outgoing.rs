@@ -68,7 +68,7 @@ struct Content {
     sent: u64,
     /// The inline parts are wiped when they are dropped.
     secret: bool,
-    /// The frame that is being sent is the last one.
+    /// No frame follows the one that is being sent.
     stopped: bool,
 }
 
@@ -191,8 +191,8 @@ impl Outgoing {
         self.content.stopped
     }
 
-    /// Whether the next frame is an announced attachment, so that no other message may be sent before it: a server of
-    /// generation 1 takes the next binary message for the attachment.
+    /// Whether the next frame is an attachment that was announced. No other message may be sent before it, because a
+    /// server of generation 1 takes the next binary message for this attachment.
     pub fn is_announced(&self) -> bool {
         let next = self.content.next();
         next > 0 && self.content.messages.get(next).is_some_and(|message| !message.text && message.chunk.is_none())

@@ -78,7 +78,7 @@ impl Inner {
         Some(free.remove(best))
     }
 
-    /// Keeps `memory` in place of the oldest.
+    /// Keeps `memory`. If the pool would exceed its limit, the oldest memory is freed.
     fn recycle(&self, memory: Memory) {
         let size = memory.size();
         if size > self.max_bytes {

@@ -52,8 +52,7 @@ impl Error {
     }
 }
 
-/// The `error` member of a message. Every message that becomes a [`Remote`] has one; the whole message stands in if
-/// not.
+/// The `error` member of a message, which every message that becomes a [`Remote`] has. Without it, the whole message.
 fn error_of(document: &Document) -> Value<'_> {
     document.root().get("error").unwrap_or(document.root())
 }

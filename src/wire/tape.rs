@@ -211,7 +211,8 @@ impl<'a> TapeWriter<'a> {
         may_have_key(self.entries.get(..self.used).unwrap_or_default(), map, message, key)
     }
 
-    /// How many entries are allowed beside the wide values, which count for the same limit. An error if there are more.
+    /// How many entries are allowed: `max_entries` without what the wide values take of it. An error if more were
+    /// written.
     #[inline(always)]
     fn most(&self) -> Result<usize> {
         let most = match &self.tape.wide {
@@ -259,8 +260,8 @@ fn may_have_key(entries: &[Entry], map: u32, message: &[u8], key: &[u8]) -> bool
     true
 }
 
-/// How many entries may be initialised. [`ROOM`] more than allowed, because the limit is checked after entries were
-/// written.
+/// How many entries may be initialised: [`ROOM`] more than the limit, because the limit is checked only after entries
+/// were written.
 fn max_initialised(max_entries: usize) -> usize {
     max_entries.saturating_add(ROOM)
 }

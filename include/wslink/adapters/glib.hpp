@@ -71,17 +71,14 @@ namespace glib {
 /// that thread, or when the context is not iterated. It may be destroyed inside a callback.
 ///
 /// - **It uses the wakeup function** of the config and not the descriptor: Windows has no descriptor, and no system
-/// call is
-///   needed while the queue is not empty. An idle session costs nothing.
+///   call is needed while the queue is not empty. An idle session costs nothing.
 /// - **The session belongs to the program**, which may move and end it, also inside its callbacks.
 /// - **Without a dispatcher** (destroyed or stopped, or while no loop runs) events stay in the queue: all completions,
-/// and
-///   publications by the overflow policy of their subscription. session::dispatch() can still run them.
+///   and publications by the overflow policy of their subscription. session::dispatch() can still run them.
 /// - **A loop inside a callback** (g_main_loop_run()) runs all other sources, but not this session, because
 ///   dispatching is not reentrant. Its events run when the callback has returned.
 /// - **Exceptions** that leave a callback never propagate through GLib: they are passed to the hook of
-/// set_exception_hook().
-///   Without a hook the program ends by std::terminate.
+///   set_exception_hook(). Without a hook the program ends by std::terminate.
 class dispatcher {
 public:
   /// For a context; nullptr: that of this thread (g_main_context_get_thread_default(), or the one of the main loop).

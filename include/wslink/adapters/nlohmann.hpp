@@ -10,15 +10,13 @@
 ///
 /// **Received values** are converted as by `json::parse()` and `json::from_msgpack()`:
 /// - integers become unsigned numbers if they are not negative, and the nearest double if they have more than 64 bits
-/// (the
-///   digits are in big_integer_view);
+///   (the digits are in big_integer_view);
 /// - floats are unchanged, including NaN and the infinities, which `dump()` writes as null;
 /// - binary data becomes `json::binary`, copied (a wslink::buffer is not copied);
 /// - extensions become `json::binary` with the type as subtype, from 0 to 255: type -1 is 255;
 /// - keys of maps that are not strings are converted as by Python's `json.dumps`, which a server of protocol 1 uses,
-/// too:
-///   `7` becomes "7", None "null". Binary keys become hexadecimal digits, lists and other kinds their JSON text. The
-///   last of several equal keys counts.
+///   too: `7` becomes "7", None "null". Binary keys become hexadecimal digits, lists and other kinds their JSON text.
+///   The last of several equal keys counts.
 ///
 /// **Arguments** are converted in the opposite direction: binary data is sent as bytes, with a subtype as an extension
 /// (protocol 2 only). Discarded values, subtypes above 255 and more than 2048 levels make the call fail.

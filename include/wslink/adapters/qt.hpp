@@ -162,13 +162,12 @@ namespace qt {
 /// - **The session belongs to the program**, which may move and end it at any time on this thread, also inside its
 ///   callbacks. Another thread may end it after the dispatcher was stopped or destroyed.
 /// - **Without a dispatcher** (destroyed or stopped, or while no event loop runs) events stay in the queue: all
-/// completions,
-///   and publications by the overflow policy of their subscription. session::dispatch() can still run them.
+///   completions, and publications by the overflow policy of their subscription. session::dispatch() can still run
+///   them.
 /// - **An event loop inside a callback** (QDialog::exec()) runs all events except those of this session, because
 ///   dispatching is not reentrant. They run when the callback has returned. QDialog::open() does not delay them.
 /// - **Exceptions** that leave a callback never propagate through Qt: they are passed to the hook of
-/// set_exception_hook().
-///   Without a hook the program ends by std::terminate.
+///   set_exception_hook(). Without a hook the program ends by std::terminate.
 class dispatcher : public QObject {
 public:
   /// For the event loop of this thread. The parent deletes it, as usual in Qt.

@@ -199,8 +199,8 @@ struct Writer<'a, W> {
     unsupported: Option<&'static str>,
 }
 
-/// A container whose members are being written. The containers are on a list, because recursion would use stack in
-/// proportion to the depth of the value. Containers have the text that precedes their next member.
+/// A container whose members are being written. The open containers are kept in a list, because recursion would use
+/// stack in proportion to the depth of the value. The text of a variant is written before the next member.
 enum OpenContainer<'a> {
     Array(Elements<'a>, &'static str),
     Map(Pairs<'a>, &'static str),

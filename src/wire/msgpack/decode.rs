@@ -222,7 +222,7 @@ impl OpenContainer {
         self.remaining & 1 == 0
     }
 
-    /// Whether this is a map with an even number of values remaining.
+    /// Whether the next value is the key of a map: an even number of values remains then.
     #[inline(always)]
     fn key_is_next(&self) -> bool {
         self.remaining & 3 == 0
@@ -243,7 +243,7 @@ type OuterContainers = SmallVec<[OpenContainer; 8]>;
 #[inline(always)]
 fn values(padded: &[u8], tape: &mut TapeWriter<'_>) -> Read<()> {
     let mut rest = padded;
-    // The value is the only member of a container without an entry.
+    // This container has no entry. Its only member is the value of the message.
     let mut open = OpenContainer::new(false, 1, u32::MAX);
     let mut outer_containers = OuterContainers::new();
     'next: loop {
