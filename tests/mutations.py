@@ -163,7 +163,6 @@ TAPE = [
      "Entry(u64::from(self.head() & !1) | u64::from(end) << 32)"),
     ("floats beside the entries count for nothing", "tape.rs", "wide.floats.len() + 2 * wide.nodes.len()", "2 * wide.nodes.len()"),
     ("large integers beside the entries count for nothing", "tape.rs", "wide.floats.len() + 2 * wide.nodes.len()", "wide.floats.len()"),
-    ("floats of the messages before are kept", "tape.rs", "            wide.floats.clear();\n", ""),
     ("a very long key is not found", "value.rs", "|| !name.is_self_contained() && document.any_text(name) == Some(key)", ""),
     ("a list of strings ends at a very long one", "document.rs", "(node.tag == Tag::Str).then(|| self.slice(node))", "None"),
 ]

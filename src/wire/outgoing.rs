@@ -193,7 +193,7 @@ impl Outgoing {
 
     /// Whether the next frame is an attachment that was announced. No other message may be sent before it, because a
     /// server of generation 1 takes the next binary message for this attachment.
-    pub fn is_announced(&self) -> bool {
+    pub fn attachment_is_next(&self) -> bool {
         let next = self.content.next();
         next > 0 && self.content.messages.get(next).is_some_and(|message| !message.text && message.chunk.is_none())
     }

@@ -145,17 +145,10 @@ pub(crate) struct TapeWriter<'a> {
 }
 
 impl<'a> TapeWriter<'a> {
-    /// For a message of `size` bytes, which [`check_size`] allows. The content of `tape` is overwritten, its memory is
-    /// used.
+    /// For a message of `size` bytes, which [`check_size`] allows. `tape` is empty.
     pub fn new(tape: &'a mut Tape, size: usize, max_entries: usize, pool: &'a PoolRef) -> TapeWriter<'a> {
-        let max_entries = max_entries.min(MOST_ENTRIES);
-        let mut entries = std::mem::take(&mut tape.entries);
-        entries.truncate(max_initialised(max_entries));
-        if let Some(wide) = &mut tape.wide {
-            wide.floats.clear();
-            wide.nodes.clear();
-        }
-        TapeWriter { entries, used: 0, tape, max_entries, size, pool }
+        debug_assert!(tape.entries.is_empty() && tape.wide.is_none());
+        TapeWriter { entries: Vec::new(), used: 0, tape, max_entries: max_entries.min(MOST_ENTRIES), size, pool }
     }
 
     /// Makes sure that two entries can be pushed. `at` is the number of bytes of the message that were read.

@@ -131,7 +131,7 @@ mod wire {
                 false
             }
 
-            pub fn is_announced(&self) -> bool {
+            pub fn attachment_is_next(&self) -> bool {
                 false
             }
 

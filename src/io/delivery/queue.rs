@@ -537,6 +537,34 @@ mod tests {
     }
 
     #[test]
+    fn a_subscription_keeps_as_many_publications_as_its_policy_allows() {
+        for (policy, kept) in [(Policy::All(2), ["a 1", "a 2"]), (Policy::Last(2), ["a 2", "a 3"])] {
+            let seen = Seen::default();
+            let queue = EventQueue::new(Callbacks::default(), u64::MAX, true);
+            let to = seen.subscription("a", policy);
+            queue.finish(queue.put((1..=3).map(|n| publish(&to, n))));
+            assert_eq!(queue.dispatch(usize::MAX, None).unwrap(), 2);
+            assert_eq!(seen.take(), kept);
+            assert_eq!(to[0].counts(), (2, 1));
+        }
+    }
+
+    #[test]
+    fn a_publication_can_be_replaced_while_the_one_before_it_is_dispatched() {
+        let seen = Seen::default();
+        let queue = Arc::new(EventQueue::new(Callbacks::default(), u64::MAX, true));
+        let latest = seen.subscription("latest", Policy::Last(1));
+        let (inside, newer) = (Arc::clone(&queue), Arc::clone(&latest));
+        let callback = move |_: Publication<'_>| inside.finish(inside.put([publish(&newer, 2)].into_iter()));
+        let first: Subscribers = [Arc::new(Subscription::new("first", Policy::All(9), Arc::new(callback)))].into();
+        queue.finish(queue.put([publish(&first, 0), publish(&latest, 1)].into_iter()));
+        assert_eq!(queue.dispatch(usize::MAX, None).unwrap(), 2);
+        assert_eq!(seen.take(), ["latest 2"]);
+        queue.close();
+        first[0].end();
+    }
+
+    #[test]
     fn the_backlog_of_a_subscription_that_ends_is_removed() {
         for policy in [Policy::All(100), Policy::Last(2)] {
             let seen = Seen::default();

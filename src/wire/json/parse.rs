@@ -28,7 +28,7 @@ pub fn parse(text: MessageBuf, max_entries: usize) -> Result<Parsed> {
     Ok(Parsed { document, attachment_keys })
 }
 
-/// Parses the text that is in `document`, and uses the memory of its tape. Returns the attachment keys, see [`Parsed`].
+/// Parses the text that is in `document`. Returns the attachment keys, see [`Parsed`].
 pub(crate) fn parse_into(document: &mut Document, max_entries: usize) -> Result<Vec<u32>> {
     check_utf8(&document.bytes)?;
     // The conversion of decimal digits to a float is exact in this mode only.

@@ -284,7 +284,7 @@ impl Writer {
             // messages, so that its pong shows that the server has read them.
             if !self.controls.is_empty() {
                 let no_message = self.messages.is_empty();
-                let announced = self.messages.front().is_some_and(|(message, _)| message.is_announced());
+                let announced = self.messages.front().is_some_and(|(message, _)| message.attachment_is_next());
                 let next = self.controls.iter().position(|control| match control {
                     ControlFrame::Ping => no_message,
                     ControlFrame::Pong(_) => true,
