@@ -51,7 +51,7 @@ pub use io::listener::{Listener, ListenerOptions};
 pub use io::log::LogLevel;
 pub use io::session::{Handle, Session};
 pub use io::stats::Stats;
-pub use io::tls::TlsOptions;
+pub use io::tls::{TlsIdentity, TlsOptions};
 pub use session::calls::CallId;
 pub use session::core::{Peer, State, StateChange};
 pub use session::options::Options;

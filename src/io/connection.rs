@@ -1,6 +1,7 @@
 //! An open connection: reads it, passes messages on, counts, and reports progress. Belongs to the I/O thread.
 
 use super::config::Delivery;
+use super::connect::establish::Established;
 use super::delivery::queue::Event;
 use super::delivery::subscription::Subscription;
 use super::listener::Lease;
@@ -12,7 +13,7 @@ use super::transport::receiver::{Ended, Receiver, failed, lost};
 use super::transport::socket::Socket;
 use super::transport::websocket::closed_by_server;
 use super::transport::websocket::reader::Incoming;
-use super::transport::websocket::writer::ControlFrame;
+use super::transport::websocket::writer::{ControlFrame, Writer};
 use crate::error::{Error, Result};
 use crate::session::core::State;
 use crate::session::inbound::{Inbound, Received};
@@ -50,19 +51,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just opened. `tail`: bytes of frames that arrived with the handshake.
-    pub fn new(
-        shared: &Shared,
-        socket: Arc<Socket>,
-        tail: &[u8],
-        lease: Option<Lease>,
-        pool: BufferPool,
-        now: Instant,
-    ) -> Connection {
+    /// A connection that was just opened.
+    pub fn new(shared: &Shared, opened: Established, pool: BufferPool, now: Instant) -> Connection {
+        let role = opened.role();
+        let Established { socket, tail, lease } = opened;
+        let socket = Arc::new(socket);
+        drop(shared.sending.attach(Arc::clone(&socket), Writer::new(role)));
         let mut inbound = Inbound::new(shared.config.session.limits, pool);
         inbound.set_topics(shared.inspect(|locked| locked.core.topics().directory()));
         Connection {
-            receiver: Receiver::new(Arc::clone(&socket), tail, inbound, now),
+            receiver: Receiver::new(Arc::clone(&socket), role, &tail, inbound, now),
             socket,
             protocol_known: false,
             progress: IncomingProgress::default(),

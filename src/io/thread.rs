@@ -5,7 +5,7 @@ use super::config::Delivery;
 use super::connect::attempt::{Attempt, is_refusal, not_wanted};
 use super::connect::deadline::ConnectDeadline;
 use super::connect::endpoint::Endpoint;
-use super::connect::establish::{Established, establish};
+use super::connect::establish::establish;
 use super::connection::Connection;
 use super::delivery::subscription::Subscription;
 use super::log::LogLevel;
@@ -234,11 +234,9 @@ impl IoThread {
         let outcome = establish(config, endpoint, &mut deadline);
         let now = Instant::now();
         match outcome {
-            Ok(Established { socket, tail, lease }) => {
-                let socket = Arc::new(socket);
-                *self.shared.peer_addr.lock() = socket.peer_addr();
-                drop(self.shared.sending.attach(Arc::clone(&socket)));
-                self.connection = Some(Connection::new(&self.shared, socket, &tail, lease, self.pool.clone(), now));
+            Ok(established) => {
+                *self.shared.peer_addr.lock() = established.socket.peer_addr();
+                self.connection = Some(Connection::new(&self.shared, established, self.pool.clone(), now));
                 self.unless_cancelled(|core| core.opened(now));
             }
             Err(error) => {

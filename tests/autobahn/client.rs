@@ -163,6 +163,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 use tungstenite::handshake::client::generate_key;
+use tungstenite::protocol::Role;
 use websocket::reader::{Incoming, Reader};
 use websocket::writer::{ControlFrame, Writer};
 use wire::outgoing::Outgoing;
@@ -194,7 +195,8 @@ fn open(port: u16, path: &str) -> Fallible<TcpStream> {
 /// Echoes until the connection ends, and handles its end like the I/O thread of a session.
 fn converse(port: u16, path: &str) -> Fallible<()> {
     let mut stream = open(port, path)?;
-    let (mut reader, mut writer, mut inbound) = (Reader::new(&[]), Writer::new(), Inbound::<()>::default());
+    let (mut reader, mut writer, mut inbound) =
+        (Reader::new(Role::Client, &[]), Writer::new(Role::Client), Inbound::<()>::default());
     loop {
         let mut over = false;
         loop {

@@ -84,6 +84,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -8,7 +8,7 @@ use wslink_loom::send_queue::{Report, SendQueue};
 use wslink_loom::socket::Socket;
 use wslink_loom::sync::Mutex;
 use wslink_loom::wake::WakeFlag;
-use wslink_loom::websocket::writer::{ControlFrame, Message, Queued};
+use wslink_loom::websocket::writer::{ControlFrame, Message, Queued, Writer};
 
 const MOST: usize = 1000;
 
@@ -19,7 +19,7 @@ fn message(byte: u8, size: usize) -> Queued {
 /// A send queue over a socket with room for `room` bytes.
 fn link(room: usize) -> (Arc<SendQueue>, Arc<Socket>) {
     let (link, socket) = (SendQueue::default(), Arc::new(Socket::new(room)));
-    assert!(link.attach(Arc::clone(&socket)).is_empty());
+    assert!(link.attach(Arc::clone(&socket), Writer::new()).is_empty());
     (Arc::new(link), socket)
 }
 
@@ -134,7 +134,7 @@ fn everything_arrives_if_nobody_writes_all_at_once() {
 fn the_io_thread_hears_of_every_failure() {
     model(2, || {
         let link = Arc::new(SendQueue::default());
-        drop(link.attach(Arc::new(Socket::broken())));
+        drop(link.attach(Arc::new(Socket::broken()), Writer::new()));
         let (flag, poll) = (Arc::new(WakeFlag::default()), Arc::new(Poll::new()));
         let callers = [1, 2].map(|caller| {
             let (link, flag, poll) = (Arc::clone(&link), Arc::clone(&flag), Arc::clone(&poll));
@@ -161,7 +161,7 @@ fn the_io_thread_hears_of_every_failure() {
 fn a_failure_is_told_although_more_was_written_since() {
     model(2, || {
         let link = Arc::new(SendQueue::default());
-        drop(link.attach(Arc::new(Socket::new(MOST).failing(1))));
+        drop(link.attach(Arc::new(Socket::new(MOST).failing(1)), Writer::new()));
         let other = {
             let link = Arc::clone(&link);
             thread::spawn(move || {
@@ -248,7 +248,7 @@ fn a_flush_that_ends_after_its_connection_does_not_count_for_the_next_one() {
             thread::spawn(move || drop(link.flush(MOST)))
         };
         // The next socket takes nothing.
-        let unsent = link.attach(Arc::new(Socket::new(0)));
+        let unsent = link.attach(Arc::new(Socket::new(0)), Writer::new());
         assert_eq!(socket.unread().len() + unsent.len() * 5, 5, "written or given back");
         link.push(message(2, 5));
         link.push(message(3, 7));

@@ -11,6 +11,7 @@ use crate::io::tls;
 use crate::io::transport::liveness;
 use crate::io::transport::socket::Socket;
 use mio::net::TcpStream;
+use tungstenite::protocol::Role;
 
 /// An open WebSocket connection.
 pub struct Established {
@@ -21,6 +22,13 @@ pub struct Established {
     pub tail: Vec<u8>,
     /// The use of a path of a listener, if the server has opened the connection.
     pub lease: Option<Lease>,
+}
+
+impl Established {
+    /// This end of the connection in the sense of RFC 6455.
+    pub fn role(&self) -> Role {
+        if self.lease.is_some() { Role::Server } else { Role::Client }
+    }
 }
 
 /// Connects to `endpoint`, or waits for the server to connect, with the options of `config`.

@@ -12,7 +12,7 @@ mod handshake;
 pub use arrivals::Lease;
 
 use super::connect::deadline::ConnectDeadline;
-use super::tls::{self, Identity};
+use super::tls::{self, TlsIdentity};
 use crate::error::{Code, Error, Result, Stage};
 use accept::AcceptThread;
 use arrivals::{Arrived, OpenPath, Paths};
@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 /// The options of a [`Listener`].
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ListenerOptions {
     /// The address to listen at. The default is 127.0.0.1, which only this machine reaches.
     pub address: IpAddr,
@@ -29,39 +29,13 @@ pub struct ListenerOptions {
     /// The host in the URL for servers: the name or address by which they reach this machine. `None` (the default): the
     /// address to listen at.
     pub host: Option<String>,
-    identity: Option<Arc<Identity>>,
+    /// Speaks TLS (`wss`) with this certificate. `None` (the default): no TLS (`ws`).
+    pub identity: Option<TlsIdentity>,
 }
 
 impl Default for ListenerOptions {
     fn default() -> ListenerOptions {
         ListenerOptions { address: Ipv4Addr::LOCALHOST.into(), port: 0, host: None, identity: None }
-    }
-}
-
-impl ListenerOptions {
-    /// Speaks TLS (`wss`), with this certificate: its chain in PEM, beginning with the certificate itself, and its key in PEM,
-    /// which must not be encrypted.
-    pub fn set_identity(&mut self, chain_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Result<()> {
-        self.identity = Some(Arc::new(tls::identity("listener certificate", chain_pem.as_ref(), key_pem.as_ref())?));
-        Ok(())
-    }
-
-    /// Like [`set_identity`](ListenerOptions::set_identity), with the content of a PKCS #12 file and its password.
-    pub fn set_identity_pkcs12(&mut self, content: &[u8], password: &str) -> Result<()> {
-        self.identity = Some(Arc::new(tls::identity_pkcs12("listener certificate", content, password)?));
-        Ok(())
-    }
-}
-
-/// Omits the key.
-impl std::fmt::Debug for ListenerOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListenerOptions")
-            .field("address", &self.address)
-            .field("port", &self.port)
-            .field("host", &self.host)
-            .field("tls", &self.identity.is_some())
-            .finish()
     }
 }
 
@@ -102,7 +76,7 @@ impl Listener {
             (None, IpAddr::V6(address)) => format!("[{address}]"),
             (None, IpAddr::V4(address)) => address.to_string(),
         };
-        let acceptor = options.identity.as_deref().map(tls::Acceptor::new).transpose()?;
+        let acceptor = options.identity.as_ref().map(tls::Acceptor::new).transpose()?;
         let listening = TcpListener::bind(wanted).map_err(|e| system(format!("cannot listen at {wanted}"), e))?;
         let address = listening.local_addr().map_err(|e| system("the listener has no address".into(), e))?;
         let scheme = if acceptor.is_some() { "wss" } else { "ws" };

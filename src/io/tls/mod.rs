@@ -10,8 +10,8 @@ use mio::net::TcpStream;
 use sha2::{Digest, Sha256};
 use std::io;
 
-pub use backend::{Attempt, Identity, Stream, resume};
-pub use options::{TlsOptions, identity, identity_pkcs12};
+pub use backend::{Attempt, Stream, resume};
+pub use options::{TlsIdentity, TlsOptions};
 
 /// Why there is no TLS connection.
 pub struct Failure {
@@ -79,8 +79,8 @@ pub struct Acceptor(backend::Acceptor);
 
 impl Acceptor {
     /// With this certificate.
-    pub fn new(identity: &Identity) -> Result<Acceptor> {
-        let acceptor = backend::acceptor(identity);
+    pub fn new(identity: &TlsIdentity) -> Result<Acceptor> {
+        let acceptor = backend::acceptor(&identity.0);
         acceptor.map(Acceptor).map_err(|e| Error::new(Code::Tls, format!("TLS cannot be set up: {e}")).at(Stage::Tls))
     }
 

@@ -62,7 +62,8 @@ impl TlsOptions {
     /// Sets the certificate of the client: its chain in PEM, beginning with the certificate itself, and its key in PEM. The
     /// key must not be encrypted.
     pub fn set_identity(&mut self, chain_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Result<()> {
-        self.identity = Some(Arc::new(identity("client certificate", chain_pem.as_ref(), key_pem.as_ref())?));
+        let identity = from_pem(chain_pem.as_ref(), key_pem.as_ref());
+        self.identity = Some(identity.map_err(|why| Error::new(Code::Argument, format!("client certificate: {why}")))?);
         Ok(())
     }
 
@@ -72,19 +73,37 @@ impl TlsOptions {
     }
 }
 
-/// A certificate chain and its key, both in PEM. `what` names them in errors.
-pub fn identity(what: &str, chain: &[u8], key: &[u8]) -> Result<Identity> {
-    let identity = if is_encrypted(key) {
-        Err("the key is encrypted; decrypt it: openssl pkey -in KEY -out DECRYPTED_KEY".to_owned())
-    } else {
-        readable(chain).and_then(|chain| backend::identity(chain, readable(key)?))
-    };
-    identity.map_err(|why| Error::new(Code::Argument, format!("{what}: {why}")))
+/// A certificate and its key, with which a [`Listener`](crate::Listener) speaks TLS.
+#[derive(Clone)]
+pub struct TlsIdentity(pub(super) Arc<Identity>);
+
+impl TlsIdentity {
+    /// The chain in PEM, beginning with the certificate itself, and its key in PEM, which must not be encrypted.
+    pub fn from_pem(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<TlsIdentity> {
+        let identity = from_pem(chain.as_ref(), key.as_ref());
+        identity.map(TlsIdentity).map_err(|why| Error::new(Code::Argument, format!("listener certificate: {why}")))
+    }
+
+    /// The content of a PKCS #12 file, and its password.
+    pub fn from_pkcs12(content: &[u8], password: &str) -> Result<TlsIdentity> {
+        let identity = backend::identity_pkcs12(content, password);
+        let identity = identity.map_err(|why| Error::new(Code::Argument, format!("listener certificate: {why}")))?;
+        Ok(TlsIdentity(Arc::new(identity)))
+    }
 }
 
-/// A certificate chain and its key, in the content of a PKCS #12 file. `what` names them in errors.
-pub fn identity_pkcs12(what: &str, content: &[u8], password: &str) -> Result<Identity> {
-    backend::identity_pkcs12(content, password).map_err(|why| Error::new(Code::Argument, format!("{what}: {why}")))
+/// Omits the key.
+impl std::fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsIdentity").finish_non_exhaustive()
+    }
+}
+
+fn from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Identity>, String> {
+    if is_encrypted(key) {
+        return Err("the key is encrypted; decrypt it: openssl pkey -in KEY -out DECRYPTED_KEY".into());
+    }
+    readable(chain).and_then(|chain| backend::identity(chain, readable(key)?)).map(Arc::new)
 }
 
 /// A text without byte order mark; an error for UTF-16.

@@ -8,6 +8,7 @@ use crate::session::inbound::Inbound;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
+use tungstenite::protocol::Role;
 
 /// Why a connection ends.
 pub struct Ended {
@@ -35,8 +36,8 @@ pub struct Receiver<S> {
 
 impl<S: Clone> Receiver<S> {
     /// For a new connection. `tail`: bytes of frames that arrived with the handshake.
-    pub fn new(socket: Arc<Socket>, tail: &[u8], inbound: Inbound<S>, now: Instant) -> Receiver<S> {
-        let (reader, buffered) = (Reader::new(tail), !tail.is_empty());
+    pub fn new(socket: Arc<Socket>, role: Role, tail: &[u8], inbound: Inbound<S>, now: Instant) -> Receiver<S> {
+        let (reader, buffered) = (Reader::new(role, tail), !tail.is_empty());
         Receiver { socket, reader, inbound, heard: now, readable: true, buffered, ending: true }
     }
 

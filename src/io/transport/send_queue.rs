@@ -104,9 +104,9 @@ impl SendQueue {
 
     /// A connection begins. Returns the messages that were queued since the previous one ended. Their calls have ended with it.
     /// Drop them without a lock.
-    pub fn attach(&self, socket: Arc<Socket>) -> Vec<Queued> {
+    pub fn attach(&self, socket: Arc<Socket>, writer: Writer) -> Vec<Queued> {
         let stale = self.detach();
-        *self.active.lock() = Some(Active { writer: Writer::new(), socket });
+        *self.active.lock() = Some(Active { writer, socket });
         self.pending.lock().attached = true;
         stale
     }

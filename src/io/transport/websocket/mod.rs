@@ -2,6 +2,7 @@
 //! are not used: the reader copies large messages twice, and the writer moves the remaining data after every partial write.
 
 mod http;
+mod mask;
 pub mod reader;
 mod scratch;
 pub mod writer;

@@ -1,12 +1,14 @@
 //! Reads frames. The payload of large frames goes from the socket straight to its place in the message.
 
 use super::http::{self, Detected};
+use super::mask::{self, Mask};
 use super::violation;
 use crate::error::{Code, Error, Result, Stage};
 use crate::session::inbound::{Inbound, Received};
 use crate::wire::buffer::{BEHIND, RoomFor};
 use std::io::Cursor;
 use tungstenite::error::ProtocolError;
+use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -40,6 +42,8 @@ pub enum Incoming<S> {
 
 /// The reading side of a connection.
 pub struct Reader {
+    /// This end of the connection: what it receives is masked if it is the server (RFC 6455 section 5.1).
+    role: Role,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -57,14 +61,26 @@ pub struct Reader {
 struct Frame {
     is_final: bool,
     remaining: u64,
+    /// The key for the next byte, unless what remains is not masked.
+    mask: Option<Mask>,
+}
+
+impl Frame {
+    /// Unmasks the next part of the payload.
+    fn unmask(&mut self, part: &mut [u8]) {
+        if let Some(mask) = &mut self.mask {
+            mask::apply(part, *mask);
+            *mask = mask::rotated(*mask, part.len());
+        }
+    }
 }
 
 impl Reader {
-    /// `tail`: bytes of frames that arrived with the handshake.
-    pub fn new(tail: &[u8]) -> Reader {
+    /// For this end of the connection. `tail`: bytes of frames that arrived with the handshake.
+    pub fn new(role: Role, tail: &[u8]) -> Reader {
         let mut buffer = vec![0; INITIAL_SIZE.max(tail.len())];
         buffer[..tail.len()].copy_from_slice(tail);
-        Reader { buffer, start: 0, end: tail.len(), frame: None, fragmented: false, peek: false, closed: false }
+        Reader { role, buffer, start: 0, end: tail.len(), frame: None, fragmented: false, peek: false, closed: false }
     }
 
     /// Payload of the arriving frame that is still to come, in bytes.
@@ -120,6 +136,7 @@ impl Reader {
                     let in_place = n.min(payload);
                     self.end = n - in_place;
                     rest[..self.end].copy_from_slice(&room[in_place..n]);
+                    frame.unmask(&mut room[..in_place]);
                     frame.remaining -= in_place as u64;
                     inbound.arrived(in_place)?;
                 }
@@ -146,7 +163,9 @@ impl Reader {
             };
             let have = (self.end - self.start).min(usize::try_from(frame.remaining).unwrap_or(usize::MAX));
             if have > 0 {
-                inbound.data(&self.buffer[self.start..self.start + have])?;
+                let part = &mut self.buffer[self.start..self.start + have];
+                frame.unmask(part);
+                inbound.data(part)?;
                 self.start += have;
                 frame.remaining -= have as u64;
             }
@@ -167,8 +186,9 @@ impl Reader {
     }
 
     fn begin_frame<S: Clone>(&mut self, inbound: &mut Inbound<S>) -> Result<Parsed<S>> {
-        // Most frames are small messages in one frame. Their header needs no general decoder.
-        if !self.fragmented
+        // Most frames of servers are small messages in one frame. Their header needs no general decoder.
+        if self.role == Role::Client
+            && !self.fragmented
             && let [head @ (0x81 | 0x82), len @ 0..=125, rest @ ..] = &self.buffer[self.start..self.end]
             && let Some(payload) = rest.get(..usize::from(*len))
             && let Some(received) = inbound.whole(*head == 0x81, payload)?
@@ -194,8 +214,14 @@ impl Reader {
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(violation("sent a frame with reserved bits set"));
         }
-        if header.mask.is_some() {
-            return Err(violation("sent a masked frame, and only clients mask theirs"));
+        match (self.role, header.mask) {
+            (Role::Client, None) | (Role::Server, Some(_)) => {}
+            (Role::Client, Some(_)) => return Err(violation("sent a masked frame, and only clients mask theirs")),
+            (Role::Server, None) => {
+                return Err(violation(
+                    "opened the connection and sent a frame that is not masked, as clients must mask theirs",
+                ));
+            }
         }
         if len > i64::MAX as u64 {
             return Err(violation(format!("sent a frame of the impossible length {len}")));
@@ -211,7 +237,10 @@ impl Reader {
                 let Some(payload) = bytes.get(head..head + len as usize) else {
                     return Ok(Parsed::Incomplete);
                 };
-                let payload = payload.to_vec();
+                let mut payload = payload.to_vec();
+                if let Some(mask) = header.mask {
+                    mask::apply(&mut payload, mask);
+                }
                 self.start += head + payload.len();
                 Ok(Parsed::Incoming(match control {
                     Control::Ping => Incoming::Ping(payload),
@@ -223,27 +252,32 @@ impl Reader {
                 }))
             }
             OpCode::Data(data) => {
+                self.start += head;
+                let mut frame = Frame { is_final: header.is_final, remaining: len, mask: header.mask };
+                let rest = &mut self.buffer[self.start..self.end];
                 if header.is_final
                     && !self.fragmented
                     && data != Data::Continue
-                    && let Some(payload) = usize::try_from(len).ok().and_then(|len| bytes[head..].get(..len))
-                    && let Some(received) = inbound.whole(data == Data::Text, payload)?
+                    && let Some(payload) = usize::try_from(len).ok().and_then(|len| rest.get_mut(..len))
                 {
-                    self.start += head + payload.len();
-                    self.peek = len >= LARGE_FRAME;
-                    return Ok(match received {
-                        Received::Nothing => Parsed::Frame,
-                        message => Parsed::Incoming(Incoming::Message(message)),
-                    });
+                    frame.unmask(payload);
+                    frame.mask = None;
+                    if let Some(received) = inbound.whole(data == Data::Text, payload)? {
+                        self.start += payload.len();
+                        self.peek = len >= LARGE_FRAME;
+                        return Ok(match received {
+                            Received::Nothing => Parsed::Frame,
+                            message => Parsed::Incoming(Incoming::Message(message)),
+                        });
+                    }
                 }
-                self.start += head;
                 match (data, self.fragmented) {
                     (Data::Continue, true) => inbound.frame(len)?,
                     (Data::Continue, false) => return Err(violation("continues a message that it did not begin")),
                     (_, true) => return Err(violation("begins a message inside another")),
                     (data, false) => inbound.begin(data == Data::Text, len)?,
                 }
-                self.frame = Some(Frame { is_final: header.is_final, remaining: len });
+                self.frame = Some(frame);
                 self.peek = len >= LARGE_FRAME;
                 Ok(Parsed::Frame)
             }
@@ -303,10 +337,12 @@ mod tests {
     use crate::wire::limits::Limits;
     use std::io::{ErrorKind, Read};
 
-    /// What a server sends, and what the client has to receive.
+    /// What the peer sends, and what has to be received.
     #[derive(Default)]
     struct Stream {
         bytes: Vec<u8>,
+        /// The peer masks its frames, because it is the client.
+        masked: bool,
         /// Where headers and payloads begin.
         boundaries: Vec<usize>,
         expected: Vec<Thing>,
@@ -327,10 +363,12 @@ mod tests {
     impl Stream {
         fn frame(&mut self, last: bool, opcode: OpCode, payload: &[u8]) {
             self.boundaries.push(self.bytes.len());
-            let header = FrameHeader { is_final: last, opcode, ..FrameHeader::default() };
+            let mask = self.masked.then(|| (self.bytes.len() as u32 ^ 0x9e37_79b9).to_be_bytes());
+            let header = FrameHeader { is_final: last, opcode, mask, ..FrameHeader::default() };
             header.format(payload.len() as u64, &mut self.bytes).unwrap();
             self.boundaries.push(self.bytes.len());
-            self.bytes.extend_from_slice(payload);
+            let mask = mask.unwrap_or_default();
+            self.bytes.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
         }
 
         /// A message in frames of these sizes, and a last one with the rest. A ping follows each frame but the last.
@@ -413,11 +451,13 @@ mod tests {
         step: usize,
     }
 
-    /// What the client receives, and the number of reads.
-    fn receive(stream: &[u8], protocol: Protocol, limits: Limits, socket: Socket) -> Result<(Vec<Thing>, usize)> {
+    /// What is received, and the number of reads.
+    fn receive(stream: &Stream, protocol: Protocol, limits: Limits, socket: Socket) -> Result<(Vec<Thing>, usize)> {
+        let role = if stream.masked { Role::Server } else { Role::Client };
+        let stream = &stream.bytes[..];
         let mut inbound = Inbound::<()>::new(limits, BufferPool::new(0));
         inbound.set_protocol(Some(protocol));
-        let (mut reader, mut things, mut reads, mut at) = (Reader::new(&[]), Vec::new(), 0, 0);
+        let (mut reader, mut things, mut reads, mut at) = (Reader::new(role, &[]), Vec::new(), 0, 0);
         let mut blocks = socket.cut < stream.len();
         loop {
             let mut given = 0;
@@ -459,7 +499,7 @@ mod tests {
         let steps =
             [1, 9, 1000, PEEK_SIZE - 1, PEEK_SIZE, PEEK_SIZE + 1, LARGE_FRAME as usize, 50_000, READ_SIZE, usize::MAX];
         for socket in cuts.chain(steps.map(|step| Socket { step, ..whole })) {
-            let (things, _) = receive(&stream.bytes, protocol, Limits::default(), socket).unwrap();
+            let (things, _) = receive(stream, protocol, Limits::default(), socket).unwrap();
             let Socket { cut, step } = socket;
             assert!(things == stream.expected, "cut at {cut}, steps of {step}");
         }
@@ -468,6 +508,32 @@ mod tests {
     #[test]
     fn large_and_small_messages_arrive_however_the_stream_is_cut() {
         let mut stream = Stream::default();
+        large_and_small(&mut stream);
+        arrives_however_it_is_cut(Protocol::V2, &stream);
+    }
+
+    #[test]
+    fn masked_messages_arrive_however_the_stream_is_cut() {
+        let mut stream = Stream { masked: true, ..Stream::default() };
+        large_and_small(&mut stream);
+        arrives_however_it_is_cut(Protocol::V2, &stream);
+    }
+
+    #[test]
+    fn frames_are_masked_by_clients_only() {
+        for masked in [false, true] {
+            let mut stream = Stream { masked, ..Stream::default() };
+            stream.blob("small", 20, &[], &[]);
+            // The peer is taken for the other end.
+            stream.masked = !masked;
+            let socket = Socket { cut: usize::MAX, step: usize::MAX };
+            let error = receive(&stream, Protocol::V2, Limits::default(), socket).unwrap_err();
+            assert_eq!(error.code(), Code::Protocol);
+            assert!(error.message().contains("mask"), "{error}");
+        }
+    }
+
+    fn large_and_small(stream: &mut Stream) {
         stream.blob("small", 20, &[], &[]);
         stream.blob("large", 70_000, &[], &[]);
         stream.blob("in frames", 80_000, &[], &[40_000, 0, 33_000, 20]);
@@ -479,7 +545,6 @@ mod tests {
         stream.blob("in chunks in frames", 70_000, &[34_000], &[5, 33_000]);
         stream.blob("larger than one read", 180_000, &[], &[]);
         stream.close();
-        arrives_however_it_is_cut(Protocol::V2, &stream);
     }
 
     #[test]
@@ -503,7 +568,7 @@ mod tests {
             let mut stream = Stream::default();
             (0..COUNT).for_each(|i| stream.blob(&i.to_string(), size, &[], &[]));
             let socket = Socket { cut: usize::MAX, step: usize::MAX };
-            let (_, reads) = receive(&stream.bytes, Protocol::V2, Limits::default(), socket).unwrap();
+            let (_, reads) = receive(&stream, Protocol::V2, Limits::default(), socket).unwrap();
             // The first read is small.
             assert!(reads <= COUNT + 2, "{reads} reads for {COUNT} messages of {size} bytes");
         }
@@ -515,7 +580,7 @@ mod tests {
         let mut stream = Stream::default();
         (0..COUNT).for_each(|i| stream.blob(&i.to_string(), 60, &[], &[]));
         let socket = Socket { cut: usize::MAX, step: usize::MAX };
-        let (things, reads) = receive(&stream.bytes, Protocol::V2, Limits::default(), socket).unwrap();
+        let (things, reads) = receive(&stream, Protocol::V2, Limits::default(), socket).unwrap();
         assert_eq!(things.len(), COUNT);
         // The first read is small, and the last one reports the end.
         assert!(reads <= stream.bytes.len().div_ceil(READ_SIZE) + 2, "{reads} reads for {} bytes", stream.bytes.len());
@@ -527,7 +592,7 @@ mod tests {
         // An attachment that was not announced.
         stream.message(false, &pattern(5_000_000), &[]);
         let socket = Socket { cut: usize::MAX, step: usize::MAX };
-        let (things, reads) = receive(&stream.bytes, Protocol::V1, Limits::default(), socket).unwrap();
+        let (things, reads) = receive(&stream, Protocol::V1, Limits::default(), socket).unwrap();
         assert_eq!(things, [Thing::Malformed]);
         assert!(reads <= 5_000_000usize.div_ceil(READ_SIZE) + 3, "{reads} reads");
     }
@@ -546,7 +611,7 @@ mod tests {
             stream.close();
             for step in [1000, 50_000, usize::MAX] {
                 let socket = Socket { cut: usize::MAX, step };
-                let e = receive(&stream.bytes, protocol, small, socket).unwrap_err();
+                let e = receive(&stream, protocol, small, socket).unwrap_err();
                 assert_eq!(e.code(), code, "steps of {step}: {e}");
             }
         }
@@ -557,7 +622,8 @@ mod tests {
         let frame = [0x89, 3, b'a', b'b', b'c'];
         let sent = frame.repeat(60_000);
         let mut remaining = &sent[..];
-        let (mut reader, mut inbound) = (Reader::new(&[]), Inbound::<()>::new(Limits::default(), BufferPool::new(0)));
+        let (mut reader, mut inbound) =
+            (Reader::new(Role::Client, &[]), Inbound::<()>::new(Limits::default(), BufferPool::new(0)));
         let (mut reads, mut pings) = (0, 0);
         while !remaining.is_empty() {
             let read = |into: &mut [u8]| {

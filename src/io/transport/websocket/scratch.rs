@@ -1,6 +1,7 @@
 //! The buffer between messages and the socket. Data is masked (RFC 6455 section 5.3) while it is copied into this buffer, and
 //! written to the socket while it is in the processor's caches.
 
+use super::mask::{self, Mask};
 use std::io::{self, Write};
 use zeroize::Zeroize;
 
@@ -81,18 +82,9 @@ impl Scratch {
         wanted.min(self.bytes.len() - self.filled)
     }
 
-    /// Appends `data`, masked. There must be room for it. `mask`: the key, rotated so that its first byte is for the first byte
-    /// of `data`.
-    pub fn put_masked(&mut self, data: &[u8], mask: [u8; 4]) {
-        let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
-        let (from, rest) = data.as_chunks::<8>();
-        let (to, last) = self.append(data.len()).as_chunks_mut::<8>();
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = (u64::from_ne_bytes(*from) ^ word).to_ne_bytes();
-        }
-        for (i, (to, from)) in last.iter_mut().zip(rest).enumerate() {
-            *to = from ^ mask[i % 4];
-        }
+    /// Appends `data`, masked. There must be room for it.
+    pub fn put_masked(&mut self, data: &[u8], mask: Mask) {
+        mask::copy(data, self.append(data.len()), mask);
     }
 
     /// Appends `n` bytes, for the caller to fill.
@@ -115,34 +107,9 @@ impl Write for Scratch {
     }
 }
 
-/// The key for the byte after `n` bytes.
-pub fn rotated(mask: [u8; 4], n: usize) -> [u8; 4] {
-    u32::from_le_bytes(mask).rotate_right(8 * (n % 4) as u32).to_le_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn data_in_pieces_is_masked_like_the_whole() {
-        let data: Vec<u8> = (0..3000u32).map(|i| (i * 7 + i / 251) as u8).collect();
-        let key = [0x12, 0x9f, 0x03, 0xc4];
-        let masked: Vec<u8> = data.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
-        for size in 1..40 {
-            let mut scratch = Scratch::default();
-            let mut mask = key;
-            for piece in data.chunks(size) {
-                assert_eq!(scratch.room(piece.len()), piece.len());
-                scratch.put_masked(piece, mask);
-                mask = rotated(mask, piece.len());
-            }
-            assert_eq!(scratch.unwritten(), masked, "in pieces of {size}");
-            scratch.advance(1000);
-            assert_eq!(scratch.unwritten(), &masked[1000..]);
-            assert_eq!(scratch.room(usize::MAX), SCRATCH_SIZE - data.len());
-        }
-    }
 
     #[test]
     fn a_secret_is_wiped_and_does_not_move() {

@@ -1,13 +1,15 @@
 //! Writes frames. Data is masked while it passes through one scratch buffer, so large data is never held twice, and a partial
 //! write moves no data.
 
-use super::scratch::{SCRATCH_SIZE, Scratch, rotated};
+use super::mask::{Mask, rotated};
+use super::scratch::{SCRATCH_SIZE, Scratch};
 pub use crate::session::calls::CallId;
 use crate::wire::outgoing::Outgoing;
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;
 use std::io;
+use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -78,12 +80,14 @@ pub struct Writer {
     masked: VecDeque<(Queued, usize)>,
     controls: VecDeque<ControlFrame>,
     /// The frame that is being masked: its key, rotated to the next byte, and the payload that remains.
-    frame: Option<([u8; 4], u64)>,
+    frame: Option<(Mask, u64)>,
     closing: bool,
     bytes_out: u64,
     written: Written,
     done: Vec<Queued>,
     withdrawn: Vec<Queued>,
+    /// This end of the connection: only clients mask what they send.
+    role: Role,
     /// Not the generator of the thread, which does not exist any more if a session is freed at the exit of the process.
     masks: StdRng,
 }
@@ -100,9 +104,10 @@ pub enum Flushed {
 }
 
 impl Writer {
-    /// A writer with empty queues.
-    pub fn new() -> Writer {
+    /// A writer with empty queues, for this end of the connection.
+    pub fn new(role: Role) -> Writer {
         Writer {
+            role,
             scratch: Scratch::default(),
             messages: VecDeque::new(),
             masked: VecDeque::new(),
@@ -325,13 +330,16 @@ impl Writer {
         self.scratch.put_masked(&payload, mask);
     }
 
-    /// Appends a frame header, and returns the new masking key.
-    fn put_header(&mut self, opcode: OpCode, len: u64) -> [u8; 4] {
-        let mask = self.masks.next_u32().to_ne_bytes();
-        let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
+    /// Appends a frame header, and returns the new masking key. A key of zeros masks nothing.
+    fn put_header(&mut self, opcode: OpCode, len: u64) -> Mask {
+        let mask = match self.role {
+            Role::Client => Some(self.masks.next_u32().to_ne_bytes()),
+            Role::Server => None,
+        };
+        let header = FrameHeader { opcode, mask, ..FrameHeader::default() };
         // Cannot fail: there is room.
         let _ = header.format(len, &mut self.scratch);
-        mask
+        mask.unwrap_or_default()
     }
 }
 
@@ -387,7 +395,7 @@ mod tests {
             (300_000, Some(100_000), 4099),
             (700_001, None, 1 << 20),
         ] {
-            let mut writer = Writer::new();
+            let mut writer = Writer::new(Role::Client);
             let (message, data) = upload(size, chunk, Protocol::V2);
             writer.push([(message, Some(1))], [ControlFrame::Ping, ControlFrame::Pong(vec![])]);
             let mut out = Vec::new();
@@ -407,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_flush_with_a_budget_pauses_and_goes_on() {
-        let mut writer = Writer::new();
+        let mut writer = Writer::new(Role::Client);
         let (message, data) = upload(3_000_000, None, Protocol::V1);
         writer.push([(message, None)], []);
         let mut out = Vec::new();
@@ -429,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_message_counts_as_sent_when_its_last_byte_is_written() {
-        let mut writer = Writer::new();
+        let mut writer = Writer::new(Role::Client);
         let (first, _) = upload(300_000, None, Protocol::V2);
         let (second, _) = upload(10, None, Protocol::V2);
         let (size, small) = (first.total(), second.total());
@@ -462,7 +470,7 @@ mod tests {
     fn a_message_that_fills_the_scratch_buffer_counts_as_sent_when_it_is_written() {
         for protocol in [Protocol::V1, Protocol::V2] {
             for size in (SCRATCH_SIZE - 500..SCRATCH_SIZE + 20).step_by(5) {
-                let mut writer = Writer::new();
+                let mut writer = Writer::new(Role::Client);
                 let (message, _) = upload(size, None, protocol);
                 let total = message.total();
                 writer.push([(message, Some(1))], []);
@@ -478,7 +486,7 @@ mod tests {
     fn data_of_a_round_size_takes_no_extra_write() {
         for protocol in [Protocol::V1, Protocol::V2] {
             for (mib, most) in [(1, 2), (2, 4), (4, 8)] {
-                let mut writer = Writer::new();
+                let mut writer = Writer::new(Role::Client);
                 writer.push([(upload(mib << 20, Some(4 << 20), protocol).0, None)], []);
                 let mut writes = Vec::new();
                 let mut write = |bytes: &[u8]| {
@@ -495,7 +503,7 @@ mod tests {
     fn a_queued_message_is_withdrawn_and_one_that_was_begun_ends_with_its_chunk() {
         const CHUNK: u32 = 600_000;
         for protocol in [Protocol::V1, Protocol::V2] {
-            let mut writer = Writer::new();
+            let mut writer = Writer::new(Role::Client);
             let messages = [2_000_000, 10, 30, 2_000_000].map(|size| upload(size, Some(CHUNK), protocol).0);
             let sizes = messages.each_ref().map(Outgoing::total);
             writer.push(messages.into_iter().zip([4, 2, 9, 3].map(Some)), [ControlFrame::Ping]);
@@ -544,7 +552,7 @@ mod tests {
 
     #[test]
     fn a_message_whose_last_frame_was_begun_counts_as_sent() {
-        let mut writer = Writer::new();
+        let mut writer = Writer::new(Role::Client);
         let (message, _) = upload(600_000, None, Protocol::V2);
         let total = message.total();
         writer.push([(message, Some(1))], []);
@@ -560,7 +568,7 @@ mod tests {
     fn a_close_frame_does_not_come_between_an_announcement_and_its_attachment() {
         // Over all sizes, the scratch buffer is full once after each part of the upload.
         for size in SCRATCH_SIZE - 400..SCRATCH_SIZE {
-            let mut writer = Writer::new();
+            let mut writer = Writer::new(Role::Client);
             writer.push([(Outgoing::text(vec![b'x'; size]), None), (upload(5000, None, Protocol::V1).0, Some(1))], []);
             let mut once = true;
             let mut out = Vec::new();
@@ -589,7 +597,7 @@ mod tests {
 
     #[test]
     fn nothing_follows_a_close_frame() {
-        let mut writer = Writer::new();
+        let mut writer = Writer::new(Role::Client);
         writer.push([], [ControlFrame::Pong(b"x".to_vec()), ControlFrame::Close(1000), ControlFrame::Ping]);
         writer.push([(upload(5, None, Protocol::V2).0, None)], []);
         let mut out = Vec::new();
