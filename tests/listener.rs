@@ -398,6 +398,7 @@ fn nothing_is_left_of_a_listener() {
         drop(listener);
         assert!(TcpStream::connect(address).is_ok());
         drop(session);
-        assert!(closed(address));
+        // The system may end a socket that listens shortly after it was closed.
+        eventually(|| closed(address));
     }
 }
