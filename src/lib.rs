@@ -49,6 +49,7 @@ pub use io::connect::attempt::Attempt;
 pub use io::delivery::subscription::{Outcome, Policy, Publication};
 pub use io::listener::{Listener, ListenerOptions};
 pub use io::log::LogLevel;
+pub use io::process::{Process, ProcessOptions, Reach};
 pub use io::session::{Handle, Session};
 pub use io::stats::Stats;
 pub use io::tls::{TlsIdentity, TlsOptions};

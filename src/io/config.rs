@@ -5,6 +5,7 @@ use super::connect::endpoint::Endpoint;
 use super::connect::url::Target;
 use super::listener::{Arrivals, Listener};
 use super::log::{Log, LogLevel};
+use super::process::Process;
 use super::tls::TlsOptions;
 use crate::error::{Code, Error, Result};
 use crate::session::core::StateChange;
@@ -57,6 +58,8 @@ pub struct Config {
     pub(crate) endpoint: Endpoint,
     /// Where the server connects to, if the server opens the connection.
     pub(crate) arrivals: Option<Arc<Arrivals>>,
+    /// The server that the session starts.
+    pub(crate) process: Option<Process>,
     /// The options of the wslink protocol.
     pub session: Options,
     /// Whether TCP sends small messages at once (TCP_NODELAY).
@@ -91,6 +94,7 @@ impl Config {
         Ok(Config {
             endpoint: Endpoint::new(url)?,
             arrivals: None,
+            process: None,
             session: Options::default(),
             nodelay: true,
             proxy: None,
@@ -119,6 +123,15 @@ impl Config {
         let arrivals = listener.open_path();
         let mut config = Config::new(&arrivals.url())?;
         config.arrivals = Some(Arc::new(arrivals));
+        Ok(config)
+    }
+
+    /// The default options, for a server that the session starts. Options that concern the way to a server (proxy, headers) do
+    /// nothing with [`Reach::Reverse`](crate::Reach::Reverse).
+    pub fn starting(process: &Process) -> Result<Config> {
+        let mut config = Config::new("ws://127.0.0.1/")?;
+        config.arrivals = process.arrivals();
+        config.process = Some(process.clone());
         Ok(config)
     }
 

@@ -9,6 +9,7 @@
 //! * [`tls`]: TLS by the platform's library;
 //! * `transport`: bytes and frames of an open connection;
 //! * [`listener`]: connections that servers open themselves;
+//! * [`process`]: servers that are started as child processes;
 //! * [`delivery`]: event queue, subscriptions and callbacks;
 //! * [`stats`], `progress`, [`log`]: statistics, progress of large messages, log;
 //! * `sync`: the locks and atomics that `tests/loom` replaces.
@@ -20,6 +21,7 @@ pub mod delivery;
 pub mod listener;
 pub mod log;
 mod orders;
+pub mod process;
 mod progress;
 pub mod session;
 mod shared;

@@ -231,13 +231,21 @@ impl IoThread {
         let woken = || shared.woken();
         let mut deadline =
             ConnectDeadline::new(&mut self.poll, &mut self.events, &mut self.orders, &woken, deadline, timeout);
-        let outcome = establish(config, endpoint, &mut deadline);
+        let outcome = match &config.process {
+            Some(process) => process.connect(config, &mut deadline),
+            None => establish(config, endpoint, &mut deadline).map(|established| (established, None)),
+        };
         let now = Instant::now();
         match outcome {
-            Ok(established) => {
+            Ok((established, secret)) => {
                 *self.shared.peer_addr.lock() = established.socket.peer_addr();
                 self.connection = Some(Connection::new(&self.shared, established, self.pool.clone(), now));
-                self.unless_cancelled(|core| core.opened(now));
+                self.unless_cancelled(|core| {
+                    if let Some(secret) = secret {
+                        core.set_secret(secret);
+                    }
+                    core.opened(now);
+                });
             }
             Err(error) => {
                 self.shared.log(LogLevel::Info, || format!("no connection: {error}"));

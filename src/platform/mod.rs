@@ -2,12 +2,14 @@
 //! of the C interface is here.
 //!
 //! * `tcp_info`: the state of a TCP connection (Linux).
+//! * `child`: what a child process does before it runs its program.
 //! * `threads`: threads that receive no signals of the application.
 //! * `cancelling`: deferring `pthread_cancel`.
 //! * `rounding`: the rounding mode of floating-point arithmetic.
 #![allow(unsafe_code)]
 
 pub mod cancelling;
+pub mod child;
 pub mod rounding;
 #[cfg(target_os = "linux")]
 pub mod tcp_info;

@@ -3,7 +3,7 @@
     python app.py [--port 0] [--secret S] [--heartbeat N] [--max-msg-size N] [--ssl adhoc] ...
 
 It listens on 127.0.0.1, by default on a port that the system chooses, prints the line `READY <port>`
-on stdout when it accepts connections, and ends when its stdin reaches EOF or on SIGTERM.
+on stdout when it accepts connections, and ends when its stdin reaches EOF (unless --ignore-stdin) or on SIGTERM.
 It accepts all options of wslink (`--help`), including `--reverse-url` (then it prints `READY 0`).
 """
 
@@ -46,6 +46,7 @@ def parse_arguments():
     parser.add_argument("--ssl-cert", help="certificate file (PEM), with --ssl-key")
     parser.add_argument("--ssl-key", help="key file (PEM), with --ssl-cert")
     parser.add_argument("--interval", type=float, default=0.05, help="seconds between two publishes of the examples")
+    parser.add_argument("--ignore-stdin", action="store_true", help="run on when stdin ends")
     parser.add_argument("--talk", action="store_true", help="let the chat example talk from the start")
     parser.set_defaults(host="127.0.0.1", port=0, timeout=0, authKey="wslink-secret")
     options = parser.parse_args()
@@ -66,7 +67,8 @@ def main():
     if options.max_msg_size is not None:
         os.environ["WSLINK_MAX_MSG_SIZE"] = str(options.max_msg_size)
 
-    exit_with_stdin()
+    if not options.ignore_stdin:
+        exit_with_stdin()
     asyncio.set_event_loop(asyncio.new_event_loop())  # wslink 1 and 2.2 need an existing event loop
     TestServer.options = options
     server.start_webserver(options, TestServer)

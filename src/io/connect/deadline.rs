@@ -3,9 +3,10 @@
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::io::orders::{CONNECTION, Orders};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll};
+use std::convert::Infallible;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -68,12 +69,25 @@ impl<'a> ConnectDeadline<'a> {
 
     /// Waits for the result of another thread.
     pub fn receive<T>(&mut self, answer: &Receiver<T>, stage: Stage) -> Result<T> {
+        match self.receive_either(answer, &never::<Infallible>(), stage)? {
+            Ok(answer) => Ok(answer),
+            Err(impossible) => match impossible {},
+        }
+    }
+
+    /// Waits for the first of two results of other threads.
+    pub fn receive_either<A, B>(
+        &mut self,
+        one: &Receiver<A>,
+        other: &Receiver<B>,
+        stage: Stage,
+    ) -> Result<std::result::Result<A, B>> {
+        let gone = |_| Error::new(Code::System, "a helper thread ended without an answer").at(stage);
         loop {
             self.check_orders(stage)?;
             select! {
-                recv(answer) -> answer => return answer.map_err(|_| {
-                    Error::new(Code::System, "a helper thread ended without an answer").at(stage)
-                }),
+                recv(one) -> answer => return answer.map(Ok).map_err(gone),
+                recv(other) -> answer => return answer.map(Err).map_err(gone),
                 recv(self.orders.receiver()) -> order => self.orders.keep(order),
                 default(self.at.saturating_duration_since(Instant::now())) => return Err(timed_out(stage, self.timeout)),
             }
@@ -109,6 +123,12 @@ impl<'a> ConnectDeadline<'a> {
     pub fn wait_before(&mut self, until: Instant, stage: Stage) -> Result<()> {
         self.wait_until(until, stage)?;
         if Instant::now() >= until { Err(timed_out(stage, self.timeout)) } else { Ok(()) }
+    }
+
+    /// Waits for some time; an error at the deadline.
+    pub fn pause(&mut self, time: Duration, stage: Stage) -> Result<()> {
+        self.wait_until(Instant::now() + time, stage)?;
+        if Instant::now() >= self.at { Err(timed_out(stage, self.timeout)) } else { Ok(()) }
     }
 
     /// Waits for an event of the socket, at most until `until`. It is no error if none comes.

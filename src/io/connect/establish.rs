@@ -5,7 +5,7 @@ use super::endpoint::Endpoint;
 use super::{proxy, resolve, tcp, upgrade};
 use crate::error::{Code, Error, Result, Stage};
 use crate::io::config::Config;
-use crate::io::listener::{Arrivals, Lease};
+use crate::io::listener::{Arrived, Lease};
 use crate::io::log::LogLevel;
 use crate::io::tls;
 use crate::io::transport::liveness;
@@ -31,11 +31,21 @@ impl Established {
     }
 }
 
-/// Connects to `endpoint`, or waits for the server to connect, with the options of `config`.
+/// Waits for a connection that the server opens if `config` says so, otherwise connects to `endpoint`.
 pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
-    if let Some(arrivals) = &config.arrivals {
-        return accept(config, arrivals, deadline);
+    match &config.arrivals {
+        Some(arrivals) => {
+            config
+                .log
+                .write(LogLevel::Debug, || format!("waiting for a server to connect to {}", arrivals.shown_url()));
+            take_over(config, arrivals.next(deadline)?, deadline)
+        }
+        None => connect(config, endpoint, deadline),
     }
+}
+
+/// Connects to `endpoint`, with the options of `config`.
+pub fn connect(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
     let target = &endpoint.target;
     let first_hop = config.proxy.as_ref().unwrap_or(target);
     let log = |line: &dyn Fn() -> String| config.log.write(LogLevel::Debug, line);
@@ -59,10 +69,9 @@ pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDea
     Ok(Established { socket, tail, lease: None })
 }
 
-/// Waits for a connection that a server opens.
-fn accept(config: &Config, arrivals: &Arrivals, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
-    config.log.write(LogLevel::Debug, || format!("waiting for a server to connect to {}", arrivals.shown_url()));
-    let (mut socket, lease) = arrivals.next(deadline)?;
+/// Takes a connection that the server has opened.
+pub fn take_over(config: &Config, arrived: Arrived, deadline: &ConnectDeadline<'_>) -> Result<Established> {
+    let Arrived { mut socket, lease } = arrived;
     let registered = deadline.register(socket.tcp_mut());
     registered.map_err(|e| Error::new(Code::System, format!("the socket cannot be polled: {e}")).at(Stage::Connect))?;
     socket.with_tcp(|stream| set_options(config, stream));

@@ -9,13 +9,14 @@ mod accept;
 mod arrivals;
 mod handshake;
 
-pub use arrivals::Lease;
+pub use arrivals::{Arrived, Lease};
 
 use super::connect::deadline::ConnectDeadline;
 use super::tls::{self, TlsIdentity};
 use crate::error::{Code, Error, Result, Stage};
 use accept::AcceptThread;
-use arrivals::{Arrived, OpenPath, Paths};
+use arrivals::{OpenPath, Paths};
+use crossbeam_channel::Receiver;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -123,13 +124,20 @@ impl Arrivals {
     }
 
     /// Waits for the next connection.
-    pub fn next(&self, deadline: &mut ConnectDeadline<'_>) -> Result<(super::transport::socket::Socket, Lease)> {
-        let waited = deadline.receive(&self.path.arrivals, Stage::Connect);
-        let Arrived { socket, lease } = waited.map_err(|e| match e.code() {
+    pub fn next(&self, deadline: &mut ConnectDeadline<'_>) -> Result<Arrived> {
+        deadline.receive(&self.path.arrivals, Stage::Connect).map_err(|e| match e.code() {
             Code::Timeout => self.nobody(deadline),
             _ => e,
-        })?;
-        Ok((socket, lease))
+        })
+    }
+
+    /// Waits for the next connection, or for news of another kind.
+    pub fn next_or<T>(
+        &self,
+        news: &Receiver<T>,
+        deadline: &mut ConnectDeadline<'_>,
+    ) -> Result<std::result::Result<Arrived, T>> {
+        deadline.receive_either(&self.path.arrivals, news, Stage::Connect)
     }
 
     fn nobody(&self, deadline: &ConnectDeadline<'_>) -> Error {

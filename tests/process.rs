@@ -1,0 +1,272 @@
+//! Sessions that start their server, with real servers of both generations and with programs that are none.
+
+mod common;
+
+use common::{PATIENCE, VERSIONS, eventually, python};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use wslink::{
+    Args, Code, Config, Policy, Process, ProcessOptions, Protocol, Reach, Reconnect, Session, Stage, State, result,
+};
+
+const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/app.py");
+
+/// The test application with the wslink of this version. It ends at the end of its standard input, unless it is told otherwise.
+fn app(version: &str, reach: Reach) -> ProcessOptions {
+    let mut options = ProcessOptions::new(python(version)).args(["-B", APP, "--ignore-stdin", "--secret", "{secret}"]);
+    options.reach = reach;
+    options
+}
+
+fn ways() -> [Reach; 3] {
+    [Reach::Reverse, Reach::PrintedPort { before: Some("READY".into()) }, Reach::ChosenPort]
+}
+
+fn config(process: &Process) -> Config {
+    let mut config = Config::starting(process).unwrap();
+    config.set_connect_timeout(PATIENCE).unwrap();
+    config
+}
+
+/// A program of the shell.
+fn shell(script: &str) -> ProcessOptions {
+    let mut options = ProcessOptions::new("sh").args(["-c", script, "sh", "{url}"]);
+    options.reach = Reach::Reverse;
+    options
+}
+
+fn failure(options: ProcessOptions, timeout: Duration) -> wslink::Error {
+    let mut config = Config::starting(&Process::new(options).unwrap()).unwrap();
+    config.set_connect_timeout(timeout).unwrap();
+    Session::new(config).unwrap().connect_wait().unwrap_err()
+}
+
+fn is_alive(process: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{process}")).exists()
+}
+
+fn add(session: &Session) -> Option<i64> {
+    let sum = session.call_wait("myprotocol.add", Args::from_json("[[1, 2, 3]]").unwrap(), Some(PATIENCE)).unwrap();
+    result(&sum).as_i64()
+}
+
+#[test]
+fn a_session_starts_its_server_in_every_way() {
+    for version in VERSIONS {
+        for reach in ways() {
+            let process = Process::new(app(version, reach.clone())).unwrap();
+            assert_eq!(process.id(), None);
+            let session = Session::new(config(&process)).unwrap();
+            session.connect_wait().unwrap_or_else(|e| panic!("{version}, {reach:?}: {e}"));
+            assert_eq!(session.peer().protocol == Some(Protocol::V1), version == "v1");
+            assert_eq!(add(&session), Some(6));
+            let id = process.id().expect("it runs");
+            // The last of them ends the server.
+            drop(process);
+            assert!(is_alive(id));
+            drop(session);
+            assert!(!is_alive(id), "{version}, {reach:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_dies_is_started_again_by_a_session_that_reconnects() {
+    for reach in ways() {
+        let process = Process::new(app("v2", reach.clone())).unwrap();
+        let mut config = config(&process);
+        let quick = Duration::from_millis(1);
+        config
+            .set_reconnect(Some(Reconnect { first_delay: quick, longest_delay: quick, ..Reconnect::default() }))
+            .unwrap();
+        let session = Session::new(config).unwrap();
+        let seen = Arc::new(AtomicU32::new(0));
+        let see = Arc::clone(&seen);
+        session.subscribe("topic", Policy::default(), move |_| {
+            see.fetch_add(1, SeqCst);
+        });
+        session.connect_wait().unwrap();
+        let first = process.id().unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(first as i32).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        eventually(|| session.state() == State::Ready && process.id().is_some_and(|id| id != first));
+        session
+            .call_wait("test.publish", Args::new().with("topic").unwrap().with(3i64).unwrap(), Some(PATIENCE))
+            .unwrap();
+        eventually(|| session.dispatch(100, Some(Duration::ZERO)).is_ok() && seen.load(SeqCst) == 3);
+    }
+}
+
+#[test]
+fn a_session_that_is_connected_again_starts_the_server_again() {
+    let process = Process::new(app("v1", Reach::Reverse)).unwrap();
+    let session = Session::new(config(&process)).unwrap();
+    for _ in 0..3 {
+        session.connect_wait().unwrap();
+        assert_eq!(add(&session), Some(6));
+        // A server that connects by itself ends with its connection.
+        session.close_wait(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn the_secret_goes_by_file_or_environment_and_is_removed() {
+    let script = r#"echo "$SECRET"; cat "$FILE"; ls -l "$FILE"; echo "$FILE"; echo done; exit 3"#;
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let seen = Arc::clone(&lines);
+    let mut options = shell(script).on_line(move |line, on_error| {
+        assert!(!on_error);
+        seen.lock().unwrap().push(line.to_owned());
+    });
+    options.environment = vec![("SECRET".into(), "{secret}".into()), ("FILE".into(), "{secret_file}".into())];
+    let error = failure(options, PATIENCE);
+    assert!(error.message().contains("(exit status: 3)"), "{error}");
+    let lines = lines.lock().unwrap();
+    let secret = &lines[0];
+    assert_eq!(secret.len(), 32);
+    // The file has no line break after the secret.
+    let (in_file, list) = lines[1].split_at(32);
+    assert_eq!(in_file, secret);
+    assert!(list.starts_with("-rw-------"), "{list}");
+    assert!(!std::path::Path::new(&lines[2]).exists());
+}
+
+#[test]
+fn a_server_that_ends_early_is_told_with_its_last_words() {
+    for (script, texts) in [
+        (
+            "echo starting; echo 'OSError: [Errno 98] address already in use' >&2; exit 1",
+            &["exit status: 1", "[Errno 98]"][..],
+        ),
+        ("printf 'no newline'; exit 0", &["exit status: 0", "its last words: no newline"]),
+        ("exit 5", &["exit status: 5", "it has printed nothing"]),
+        ("kill -9 $$", &["signal: 9"]),
+        ("yes | head -c 3000000; echo the end", &["the end"]),
+        ("head -c 100000 /dev/zero; echo; echo the end", &["the end"]),
+    ] {
+        let error = failure(shell(script), PATIENCE);
+        assert_eq!((error.code(), error.stage()), (Code::Connect, Stage::Connect), "{error}");
+        assert!(error.message().contains("the server that was started has ended"), "{error}");
+        for text in texts {
+            assert!(error.message().contains(text), "{text}: {error}");
+        }
+        assert!(error.message().len() < 1000);
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_told() {
+    let mut folder = shell("exit");
+    folder.folder = Some("/no/such/folder".into());
+    for (options, text) in [
+        (ProcessOptions::new("no-such-program"), "is the path right"),
+        (ProcessOptions::new(APP), "is it executable"),
+        (folder, "the folder in which it should run does not exist"),
+    ] {
+        let error = failure(options, PATIENCE);
+        assert_eq!((error.code(), error.is_retriable()), (Code::Argument, false), "{error}");
+        assert!(error.message().contains("cannot be started") && error.message().contains(text), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_never_gets_ready_is_told_and_ended() {
+    let soon = Duration::from_millis(300);
+    for (reach, text) in [
+        (Reach::Reverse, "has not connected within"),
+        (Reach::PrintedPort { before: None }, "has not printed its address within"),
+        (Reach::ChosenPort, "does not listen within"),
+    ] {
+        let mut options = shell("echo waiting; exec sleep 1000");
+        options.reach = reach;
+        let process = Process::new(options).unwrap();
+        let mut config = Config::starting(&process).unwrap();
+        config.set_connect_timeout(soon).unwrap();
+        let session = Session::new(config).unwrap();
+        let error = session.connect_wait().unwrap_err();
+        assert_eq!(error.code(), Code::Timeout, "{error}");
+        assert!(error.message().contains(text) && error.message().contains("waiting"), "{error}");
+        let id = process.id().unwrap();
+        drop((process, session));
+        assert!(!is_alive(id));
+    }
+}
+
+#[test]
+fn nothing_of_a_group_is_left() {
+    for (script, ignores) in [
+        // As `xvfb-run` does.
+        ("sleep 1000 & echo $!; wait", false),
+        ("trap '' TERM; sleep 1000 & echo $!; while :; do sleep 0.01; done", true),
+    ] {
+        let (send, children) = std::sync::mpsc::channel();
+        let mut options = shell(script).on_line(move |line, _| {
+            let _ = send.send(line.parse::<u32>().unwrap());
+        });
+        options.end_timeout = if ignores { Duration::from_millis(50) } else { PATIENCE };
+        let process = Process::new(options).unwrap();
+        let session = Session::new(config(&process)).unwrap();
+        session.connect().unwrap();
+        let child = children.recv_timeout(PATIENCE).unwrap();
+        let id = process.id().unwrap();
+        assert!(is_alive(child));
+        process.end();
+        assert!(!is_alive(id));
+        // The kernel may reap an orphan a moment later.
+        eventually(|| !is_alive(child));
+        drop(session);
+    }
+    // The program forks and ends.
+    let (send, children) = std::sync::mpsc::channel();
+    let options = shell("sleep 1000 & echo $!").on_line(move |line, _| {
+        let _ = send.send(line.parse::<u32>().unwrap());
+    });
+    assert!(failure(options, PATIENCE).message().contains("has ended (exit status: 0)"));
+    let child = children.recv_timeout(PATIENCE).unwrap();
+    eventually(|| !is_alive(child));
+}
+
+#[test]
+fn a_url_that_is_printed_without_a_line_break_is_found() {
+    let script = "import sys, os; os.write(1, b'App running at:\\n - Local:   http://127.0.0.1:9/'); sys.stdin.read(); import time; time.sleep(1000)";
+    let mut options = ProcessOptions::new(python("v2")).args(["-c", script]);
+    options.reach = Reach::PrintedPort { before: None };
+    // Nothing listens at that port: the address was found.
+    let error = failure(options, PATIENCE);
+    assert!(error.message().contains("127.0.0.1:9"), "{error}");
+}
+
+#[test]
+fn a_session_can_be_freed_while_its_server_starts() {
+    for reach in ways() {
+        let mut options = shell("exec sleep 1000");
+        options.reach = reach;
+        let process = Process::new(options).unwrap();
+        let session = Session::new(config(&process)).unwrap();
+        session.connect().unwrap();
+        eventually(|| process.id().is_some());
+        let id = process.id().unwrap();
+        drop((session, process));
+        assert!(!is_alive(id));
+    }
+}
+
+#[test]
+fn placeholders_are_filled() {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let seen = Arc::clone(&lines);
+    let mut options =
+        ProcessOptions::new("sh").args(["-c", "echo \"$@\" $V $PYTHONUNBUFFERED", "sh", "a{port}b", "{other}"]);
+    options = options.on_line(move |line, _| seen.lock().unwrap().push(line.to_owned()));
+    options.environment = vec![("V".into(), "{port}".into())];
+    options.reach = Reach::ChosenPort;
+    failure(options, PATIENCE);
+    let lines = lines.lock().unwrap();
+    let words: Vec<_> = lines[0].split(' ').collect();
+    let port: u16 = words[2].parse().unwrap();
+    assert_eq!(words, [&format!("a{port}b"), "{other}", &port.to_string(), "1"]);
+}
