@@ -3,6 +3,7 @@
 mod common;
 
 use common::{PATIENCE, VERSIONS, eventually, python};
+use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -285,4 +286,66 @@ fn placeholders_are_filled() {
     let words: Vec<_> = lines[0].split(' ').collect();
     let port: u16 = words[2].parse().unwrap();
     assert_eq!(words, [&format!("a{port}b"), "{other}", &port.to_string(), "1"]);
+}
+
+/// Runs a test of this file that is ignored, in a process of its own.
+fn in_its_own_process(test: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads", "1"]);
+    command
+}
+
+#[test]
+fn a_server_ends_with_a_program_that_is_killed() {
+    let mut program = in_its_own_process("a_program_that_waits_to_be_killed");
+    let mut program = program.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(program.stdout.take().unwrap());
+    let server = output.lines().find_map(|line| line.unwrap().strip_prefix("SERVER ")?.parse::<u32>().ok());
+    let server = server.expect("the program starts a server");
+    assert!(is_alive(server));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    eventually(|| !is_alive(server));
+}
+
+#[test]
+#[ignore = "run by a_server_ends_with_a_program_that_is_killed"]
+fn a_program_that_waits_to_be_killed() {
+    let process = Process::new(app("v2", Reach::Reverse)).unwrap();
+    let session = Session::new(config(&process)).unwrap();
+    session.connect_wait().unwrap();
+    println!("\nSERVER {}", process.id().unwrap());
+    std::thread::sleep(PATIENCE);
+}
+
+#[test]
+fn a_thousand_servers_leave_nothing() {
+    let status = in_its_own_process("a_thousand_servers_are_started_and_ended").status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+#[ignore = "run by a_thousand_servers_leave_nothing"]
+fn a_thousand_servers_are_started_and_ended() {
+    let folder = std::env::temp_dir().join(format!("wslink-process-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // The files with secrets go there. There is only one thread besides that of the test harness.
+    unsafe { std::env::set_var("TMPDIR", &folder) };
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    let mut options = shell("exit 1");
+    options.environment = vec![("FILE".into(), "{secret_file}".into())];
+    let start = || {
+        let process = Process::new(options.clone()).unwrap();
+        let session = Session::new(config(&process)).unwrap();
+        session.connect_wait().unwrap_err();
+    };
+    start();
+    let before = (count("fd"), count("task"));
+    (0..1000).for_each(|_| start());
+    assert_eq!((count("fd"), count("task")), before);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    std::fs::remove_dir(&folder).unwrap();
+    // No child is left, not even a zombie.
+    let none = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
+    assert_eq!(none.unwrap_err(), rustix::io::Errno::CHILD);
 }

@@ -213,18 +213,21 @@ impl Process {
 
     /// Starts the server. `false`: it is running already.
     fn start(&self) -> Result<bool> {
-        let _alone = self.0.starting.lock();
-        if self.id().is_some() {
-            return Ok(false);
-        }
-        // Without the lock of the state: a callback for the last lines may ask for it.
-        let old = std::mem::take(&mut *self.0.state.lock());
-        if let Some(child) = old.child {
+        loop {
+            let alone = self.0.starting.lock();
+            if self.id().is_some() {
+                return Ok(false);
+            }
+            let old = std::mem::take(&mut *self.0.state.lock());
+            let Some(child) = old.child else {
+                let started = self.0.start()?;
+                *self.0.state.lock() = started;
+                return Ok(true);
+            };
+            // Without a lock: a callback for its last lines may use this process.
+            drop(alone);
             child.end(Duration::ZERO);
         }
-        let started = self.0.start()?;
-        *self.0.state.lock() = started;
-        Ok(true)
     }
 
     fn reach(&self, config: &Config, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
@@ -381,7 +384,11 @@ impl Inner {
     }
 
     fn end(&self) {
-        let child = self.state.lock().child.take();
+        let child = {
+            // A child that is just being started counts.
+            let _alone = self.starting.lock();
+            self.state.lock().child.take()
+        };
         if let Some(child) = child {
             child.end(self.options.end_timeout);
         }
