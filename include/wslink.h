@@ -47,6 +47,8 @@
 #define WSLINK_SUBSCRIBE_OPTIONS_INIT { sizeof(wslink_subscribe_options), 0, 0 }
 /** Initialises the options of reconnecting. */
 #define WSLINK_RECONNECT_OPTIONS_INIT { sizeof(wslink_reconnect_options), 0, 500, 30000, 0, 0 }
+/** Initialises the options of a listener. */
+#define WSLINK_LISTENER_OPTIONS_INIT { sizeof(wslink_listener_options), NULL, NULL, 0, NULL, NULL }
 /** Initialises the counters of a session. */
 #define WSLINK_STATS_INIT { sizeof(wslink_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -432,6 +434,23 @@
  * run.
  */
 #define WSLINK_DELIVERY_IO_THREAD 1
+
+/**
+ * The server connects to the session, by `--reverse-url`. The default, because it needs no free port and no ready line.
+ * If no argument has `{url}`, the arguments `--reverse-url {url}` are added.
+ */
+#define WSLINK_REACH_REVERSE 0
+
+/**
+ * The server chooses a port and prints a URL or the port. The line may lack its line break.
+ */
+#define WSLINK_REACH_PRINTED_PORT 1
+
+/**
+ * A free port is chosen for the server, and connecting is tried until the server listens. If no argument has `{port}`,
+ * the arguments `--port {port}` are added. If another program takes the port first, the server ends with an error.
+ */
+#define WSLINK_REACH_CHOSEN_PORT 2
 
 /**
  * Failures.
@@ -1871,7 +1890,8 @@ int32_t wslink_session_failure(const struct wslink_session *session,
  * The detected protocol: `WSLINK_PROTOCOL_V1` or `_V2`; 0 before the session was ready for the first time. When a
  * connection ends, the value stays until the next one is ready.
  */
-WSLINK_API int32_t wslink_session_protocol(const struct wslink_session *session);
+WSLINK_API
+int32_t wslink_session_protocol(const struct wslink_session *session);
 
 /**
  * The largest chunk size that a protocol 2 server announced (`maxMsgSize`), in bytes; 0 if it announced none.
@@ -1883,7 +1903,10 @@ WSLINK_API uint64_t wslink_session_max_msg_size(const struct wslink_session *ses
  * NUL-terminated. Returns the length of the whole id. Empty before the session was ready for the first time. When a
  * connection ends, the id stays until the next one is ready.
  */
-WSLINK_API size_t wslink_session_client_id(const struct wslink_session *session, char *buffer, size_t size);
+WSLINK_API
+size_t wslink_session_client_id(const struct wslink_session *session,
+                                char *buffer,
+                                size_t size);
 
 /**
  * Copies the address of the server or proxy, such as "127.0.0.1:8080", to `buffer`, as `wslink_session_client_id`

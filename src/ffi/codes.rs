@@ -164,6 +164,15 @@ pub const WSLINK_DELIVERY_QUEUED: i32 = 0;
 /// run.
 pub const WSLINK_DELIVERY_IO_THREAD: i32 = 1;
 
+/// The server connects to the session, by `--reverse-url`. The default, because it needs no free port and no ready line.
+/// If no argument has `{url}`, the arguments `--reverse-url {url}` are added.
+pub const WSLINK_REACH_REVERSE: i32 = 0;
+/// The server chooses a port and prints a URL or the port. The line may lack its line break.
+pub const WSLINK_REACH_PRINTED_PORT: i32 = 1;
+/// A free port is chosen for the server, and connecting is tried until the server listens. If no argument has `{port}`,
+/// the arguments `--port {port}` are added. If another program takes the port first, the server ends with an error.
+pub const WSLINK_REACH_CHOSEN_PORT: i32 = 2;
+
 /// Failures.
 pub const WSLINK_LOG_ERROR: i32 = 1;
 /// Unexpected events that are not failures.

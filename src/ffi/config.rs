@@ -124,6 +124,13 @@ pub type wslink_log_fn = Option<extern "C" fn(user: *mut c_void, level: i32, lin
 /// the I/O thread: it must only wake the event loop of the application (post an event, set a flag) and return.
 pub type wslink_wakeup_fn = Option<extern "C" fn(user: *mut c_void)>;
 
+impl wslink_config {
+    /// With these options.
+    pub(super) fn new(config: Config) -> wslink_config {
+        wslink_config { config, members: Vec::new() }
+    }
+}
+
 fn change(
     config: *mut wslink_config,
     err: *mut *mut wslink_error,
@@ -149,7 +156,7 @@ pub unsafe extern "C" fn wslink_config_new(
     fallible(err, || {
         pointer::required(config, "config")?;
         let made = Config::new(pointer::text(url, "url")?)?;
-        pointer::store(config, pointer::give(wslink_config { config: made, members: Vec::new() }), "config")?;
+        pointer::store(config, pointer::give(wslink_config::new(made)), "config")?;
         Ok(WSLINK_OK)
     })
 }

@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 pub mod cancelling;
+#[cfg(unix)]
 pub mod child;
 pub mod rounding;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! A child process with its process group, from its start to its end.
 
-use super::output::{LastWords, LineCallback, OutputReader, ReadyLine};
+use super::lines::{LastWords, LineCallback, ReadyLine};
+use super::output::OutputReader;
 use super::secret_file::SecretFile;
 use crate::platform::{child::isolate, threads};
 use mio::unix::pipe::Receiver as PipeReceiver;

@@ -1,11 +1,17 @@
 //! Starts a wslink server as a child process, and tells sessions where it is.
 //!
 //! * `child`: a child process with its process group, from its start to its end;
-//! * `output`: reads what it prints; `address`: finds the address in it;
+//! * `output`: reads what it prints; `lines`: who gets the lines; `address`: finds the address in them;
 //! * `secret_file`: a file that holds the secret for it.
 
 mod address;
+#[cfg(unix)]
 mod child;
+#[cfg(not(unix))]
+#[path = "unsupported.rs"]
+mod child;
+mod lines;
+#[cfg(unix)]
 mod output;
 mod secret_file;
 
@@ -19,7 +25,7 @@ use crate::wire::secret::Secret;
 use address::Found;
 use child::{Child, OnEnd, Plan};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use output::{LastWords, LineCallback, ReadyLine};
+use lines::{LastWords, LineCallback, ReadyLine};
 use parking_lot::Mutex;
 use secret_file::SecretFile;
 use std::ffi::OsString;
@@ -123,7 +129,7 @@ impl std::fmt::Debug for ProcessOptions {
 ///
 /// The server is ended when the last `Process`, configuration and session that use it are dropped: SIGTERM to its whole process
 /// group, and SIGKILL after [`end_timeout`](ProcessOptions::end_timeout). The drop waits for the end. If this program is killed,
-/// the server gets SIGTERM on Linux (its own children do not). Not on Windows yet.
+/// the server gets SIGTERM on Linux (its own children do not). On Windows, starting fails: it is not supported there yet.
 ///
 /// A handle, cheap to clone.
 #[derive(Clone)]
