@@ -555,6 +555,33 @@ typedef struct wslink_error wslink_error;
 typedef struct wslink_json wslink_json;
 
 /**
+ * Listens for wslink servers that open the connection themselves (option `--reverse-url` of servers), because they
+ * cannot be reached. One listener may serve several sessions: each configuration of `wslink_config_new_accepting` has
+ * a URL with a random token of its own.
+ *
+ * Requests to other paths (404), with an Origin header, as web pages send it (403), to a path with a connection (409),
+ * that are no upgrade to a WebSocket (400, 405, 426), too long (more than 16 KiB: 431) or too slow (10 s: 408) are
+ * refused. Any thread may use it.
+ */
+typedef struct wslink_listener wslink_listener;
+
+/**
+ * A wslink server that sessions start as a child process. Each attempt to connect of a session whose configuration
+ * comes from `wslink_config_new_starting` starts the server if it does not run. So a session that reconnects
+ * (`wslink_config_set_reconnect`) also restarts a server that has ended, within its limits.
+ *
+ * What the server prints is always read; its last lines are in the error if it ends before a session has reached it.
+ *
+ * The server is ended when the last handle, configuration and session that use it are freed: SIGTERM to its whole
+ * process group, and SIGKILL after `wslink_process_set_end_timeout`. That function waits for the end. If the
+ * application is killed, the server gets SIGTERM on Linux (children of the server do not). Windows is not supported
+ * yet: starting fails there with `WSLINK_ERR_SYSTEM`.
+ *
+ * One thread at a time may use a handle, except for `wslink_process_id` and `wslink_process_end`.
+ */
+typedef struct wslink_process wslink_process;
+
+/**
  * A connection to one server, and its I/O thread. Any thread may use it, also inside callbacks.
  */
 typedef struct wslink_session wslink_session;
@@ -762,6 +789,45 @@ typedef void (*wslink_progress_fn)(void *user, const struct wslink_progress *pro
  * the I/O thread: it must only wake the event loop of the application (post an event, set a flag) and return.
  */
 typedef void (*wslink_wakeup_fn)(void *user);
+
+/**
+ * Where to listen. Initialise with `WSLINK_LISTENER_OPTIONS_INIT`, so that members of later versions have their
+ * defaults. All texts are NUL-terminated, and used during the call only.
+ */
+typedef struct wslink_listener_options {
+  /**
+   * `sizeof(wslink_listener_options)`.
+   */
+  size_t size;
+  /**
+   * The IP address to listen at. NULL (default): 127.0.0.1, which only this machine reaches.
+   */
+  const char *address;
+  /**
+   * The host in the URL: the name or address by which servers reach this machine. NULL (default): the address. Needed
+   * for the addresses 0.0.0.0 and ::, which mean all.
+   */
+  const char *host;
+  /**
+   * The port. 0 (default): one that the system picks.
+   */
+  uint16_t port;
+  /**
+   * A certificate, in PEM, followed by its issuers: the listener speaks TLS (`wss`). NULL (default): no TLS.
+   */
+  const char *certificate_pem;
+  /**
+   * The key of the certificate, in PEM, not encrypted.
+   */
+  const char *key_pem;
+} wslink_listener_options;
+
+/**
+ * Receives each line that the server prints, NUL-terminated, without its line break, borrowed. `on_error`: the line is
+ * from standard error. A line of more than 8 KiB comes in parts; text that is not UTF-8 is replaced. Runs on a thread
+ * of the library, which reads nothing meanwhile; it must not free the process or a session that uses it.
+ */
+typedef void (*wslink_line_fn)(void *user, const char *line, bool on_error);
 
 /**
  * Counters of a session. Set `size` to `sizeof(wslink_stats)`, or initialise with `WSLINK_STATS_INIT`.
@@ -1834,6 +1900,153 @@ int32_t wslink_config_on_wakeup(struct wslink_config *config,
                                 void *user,
                                 wslink_drop_fn drop,
                                 struct wslink_error **err);
+
+/**
+ * Begins to listen, with the defaults if `options` is NULL. Starts a thread. On success `*listener` belongs to the
+ * caller, who frees it.
+ */
+WSLINK_API
+int32_t wslink_listener_new(const struct wslink_listener_options *options,
+                            struct wslink_listener **listener,
+                            struct wslink_error **err);
+
+/**
+ * Frees a handle. NULL is ignored. The socket is closed when no configuration and no session uses it any more.
+ */
+WSLINK_API
+void wslink_listener_free(struct wslink_listener *listener);
+
+/**
+ * The port at which it listens; 0 for NULL.
+ */
+WSLINK_API uint16_t wslink_listener_port(const struct wslink_listener *listener);
+
+/**
+ * How many connections were refused so far.
+ */
+WSLINK_API uint64_t wslink_listener_refused(const struct wslink_listener *listener);
+
+/**
+ * Creates a configuration with the defaults, for a server that opens the connection itself: start it with
+ * `--reverse-url` and the URL of `wslink_config_reverse_url`. Connecting then means to wait for the server's next
+ * connection, at most for the connect timeout; reconnecting, too. The server's protocol is detected without harm to
+ * it. Options about the way to a server (proxy, headers, certificates) have no effect, and
+ * `wslink_attempt_set_url` and `wslink_attempt_set_header` fail. Use one configuration for one session, because the
+ * URL takes one connection at a time. On success `*config` belongs to the caller.
+ */
+WSLINK_API
+int32_t wslink_config_new_accepting(const struct wslink_listener *listener,
+                                    struct wslink_config **config,
+                                    struct wslink_error **err);
+
+/**
+ * Copies the URL for the option `--reverse-url` of a server to `buffer`, as `snprintf` does: truncated to `size` and
+ * NUL-terminated. Returns the length of the whole URL; 0 if the session connects to the server. The URL has a secret
+ * token: who knows it may connect in the place of the server.
+ */
+WSLINK_API
+size_t wslink_config_reverse_url(const struct wslink_config *config,
+                                 char *buffer,
+                                 size_t size);
+
+/**
+ * Describes a server: `words` are the program (a path, or a name that is searched in PATH) and its arguments, `count`
+ * in all. Nothing is started yet. On success `*process` belongs to the caller, who frees it.
+ *
+ * In arguments, and in values set by `wslink_process_set_environment`, these placeholders are replaced: `{url}` (the
+ * URL for `--reverse-url`), `{port}` (see `wslink_process_set_reach`), `{secret}`, and `{secret_file}`, the path of a
+ * file with the secret that only the user can read, removed when the server ends. The secret is random for each start,
+ * and sessions use it, if one of these two placeholders occurs. Anybody on the machine can read arguments, so
+ * `{secret}` is for the environment.
+ */
+WSLINK_API
+int32_t wslink_process_new(const char *const *words,
+                           size_t count,
+                           struct wslink_process **process,
+                           struct wslink_error **err);
+
+/**
+ * Frees a handle. NULL is ignored. The server is ended if nothing else uses it, see `wslink_process`.
+ */
+WSLINK_API void wslink_process_free(struct wslink_process *process);
+
+/**
+ * Adds a variable to the environment that the server inherits from the application. `PYTHONUNBUFFERED=1` is added by
+ * itself, so that lines of Python come at once.
+ */
+WSLINK_API
+int32_t wslink_process_set_environment(struct wslink_process *process,
+                                       const char *name,
+                                       const char *value,
+                                       struct wslink_error **err);
+
+/**
+ * Sets the folder in which the server runs. Default: the current folder of the application when it starts.
+ */
+WSLINK_API
+int32_t wslink_process_set_folder(struct wslink_process *process,
+                                  const char *path,
+                                  struct wslink_error **err);
+
+/**
+ * Sets how sessions reach the server: one of `WSLINK_REACH_...`. `before_port`: for `WSLINK_REACH_PRINTED_PORT` the
+ * text before the port in what the server prints, such as "READY "; NULL: it prints a URL, as trame does. Otherwise
+ * ignored.
+ */
+WSLINK_API
+int32_t wslink_process_set_reach(struct wslink_process *process,
+                                 int32_t reach,
+                                 const char *before_port,
+                                 struct wslink_error **err);
+
+/**
+ * Sets the path of the server's WebSocket. Default: "/ws". Not used with `WSLINK_REACH_REVERSE`.
+ */
+WSLINK_API
+int32_t wslink_process_set_path(struct wslink_process *process,
+                                const char *path,
+                                struct wslink_error **err);
+
+/**
+ * Sets how long the server may take to end after SIGTERM, in milliseconds; then it is killed. Default: 5000.
+ */
+WSLINK_API
+int32_t wslink_process_set_end_timeout(struct wslink_process *process,
+                                       uint32_t milliseconds,
+                                       struct wslink_error **err);
+
+/**
+ * Sets the callback for each line that the server prints, see `wslink_line_fn`. `drop` is called as for all callbacks,
+ * see `wslink_drop_fn`.
+ */
+WSLINK_API
+int32_t wslink_process_on_line(struct wslink_process *process,
+                               wslink_line_fn callback,
+                               void *user,
+                               wslink_drop_fn drop,
+                               struct wslink_error **err);
+
+/**
+ * Creates a configuration with the defaults, whose sessions start the server. It keeps the server alive like the
+ * handle does. After the first one, the options of the process cannot be changed. With `WSLINK_REACH_REVERSE` use one
+ * configuration for one session, because the server has one connection. On success `*config` belongs to the caller.
+ */
+WSLINK_API
+int32_t wslink_config_new_starting(struct wslink_process *process,
+                                   struct wslink_config **config,
+                                   struct wslink_error **err);
+
+/**
+ * The id of the server's process while it runs; otherwise 0.
+ */
+WSLINK_API uint32_t wslink_process_id(const struct wslink_process *process);
+
+/**
+ * Ends the server, if it runs, and waits for its end, at most for the time of `wslink_process_set_end_timeout` and a
+ * second. A session that reconnects starts it again. Any thread may call this. NULL is ignored.
+ */
+WSLINK_API
+void wslink_process_end(const struct wslink_process *process);
 
 /**
  * Creates a session that is not connected, and starts its I/O thread. The configuration is copied. On

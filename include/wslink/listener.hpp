@@ -34,8 +34,10 @@ public:
   /// Begins to listen. Empty after a failure that `err` received.
   explicit listener(const listener_options &options = {}, error *err = nullptr) {
     for (const std::string *text : {&options.address, &options.host, &options.certificate_pem, &options.key_pem})
-      if (text->find('\0') != text->npos)
-        return detail::fail(error(code::argument, "the text of an option contains a NUL character"), err);
+      if (text->find('\0') != text->npos) {
+        detail::fail(error(code::argument, "the text of an option contains a NUL character"), err);
+        return;
+      }
     const auto given = [](const std::string &text) { return text.empty() ? nullptr : text.c_str(); };
     wslink_listener_options c_options = WSLINK_LISTENER_OPTIONS_INIT;
     c_options.address = given(options.address);

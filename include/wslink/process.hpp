@@ -32,8 +32,10 @@ public:
   explicit process(const std::vector<std::string> &command, error *err = nullptr) {
     std::vector<const char *> words;
     for (const std::string &word : command) {
-      if (word.find('\0') != word.npos)
-        return detail::fail(error(code::argument, "a word of the command contains a NUL character"), err);
+      if (word.find('\0') != word.npos) {
+        detail::fail(error(code::argument, "a word of the command contains a NUL character"), err);
+        return;
+      }
       words.push_back(word.c_str());
     }
     set(err, [&](wslink_error **e) { return wslink_process_new(words.data(), words.size(), &handle_, e); });
