@@ -8,7 +8,8 @@ fn the_header_is_up_to_date() {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
     // In an order that suits readers.
     let chapters = [
-        "version", "codes", "pointer", "callback", "error", "buffer", "document", "value", "args", "config", "session",
+        "version", "codes", "pointer", "callback", "error", "buffer", "document", "value", "args", "config",
+        "listener", "session",
     ];
     let builder = chapters.iter().fold(cbindgen::Builder::new().with_config(config), |builder, chapter| {
         builder.with_src(root.join("src/ffi").join(chapter).with_extension("rs"))

@@ -30,6 +30,13 @@ pub struct wslink_config {
     members: Vec<(String, Secret)>,
 }
 
+impl wslink_config {
+    /// Without further members of the hello.
+    pub(super) fn new(config: Config) -> wslink_config {
+        wslink_config { config, members: Vec::new() }
+    }
+}
+
 /// The progress of a large message. If the call of an outgoing message ends before the message is sent, and sending
 /// stops, there are no further reports.
 #[repr(C)]
@@ -149,7 +156,7 @@ pub unsafe extern "C" fn wslink_config_new(
     fallible(err, || {
         pointer::required(config, "config")?;
         let made = Config::new(pointer::text(url, "url")?)?;
-        pointer::store(config, pointer::give(wslink_config { config: made, members: Vec::new() }), "config")?;
+        pointer::store(config, pointer::give(wslink_config::new(made)), "config")?;
         Ok(WSLINK_OK)
     })
 }
@@ -174,6 +181,8 @@ pub unsafe extern "C" fn wslink_config_clone(
 /// Frees a configuration. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_free(config: *mut wslink_config) {
+    // The end of a listener waits for its thread.
+    let _uncancelled = Uncancelled::new();
     infallible((), || pointer::release(config));
 }
 

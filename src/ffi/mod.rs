@@ -13,6 +13,7 @@ pub mod config;
 pub mod document;
 pub mod error;
 mod guard;
+pub mod listener;
 mod pointer;
 pub mod session;
 pub mod value;
