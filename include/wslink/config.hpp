@@ -161,6 +161,14 @@ public:
   /// The C configuration, borrowed.
   wslink_config *c_ptr() const noexcept { return handle_; }
 
+  /// The URL for the option `--reverse-url` of a server, if this is a config of listener::accept(); otherwise empty. It
+  /// contains a secret token: whoever knows it may connect in the place of the server.
+  std::string reverse_url() const {
+    std::string url(wslink_config_reverse_url(handle_, nullptr, 0), '\0');
+    wslink_config_reverse_url(handle_, url.data(), url.size() + 1);
+    return url;
+  }
+
   /// Sets the secret of the hello. Default: "wslink-secret".
   config &secret(std::string_view text, error *err = nullptr) {
     return set(err, text, [this](auto *t, auto **e) { return wslink_config_set_secret(handle_, t, e); });

@@ -4,7 +4,8 @@
     with_servers.py [--venvs DIR] [--only v1|v2] [--each PLACEHOLDER] -- command argument...
 
 One server of each protocol runs while the command does; it finds them in the environment variables
-WSLINK_TEST_URL_V1 and WSLINK_TEST_URL_V2. With --each the command runs once for each of them, with
+WSLINK_TEST_URL_V1 and WSLINK_TEST_URL_V2. It can start further ones: with the interpreters
+WSLINK_TEST_PYTHON_V1 and WSLINK_TEST_PYTHON_V2, and the program WSLINK_TEST_APP. With --each the command runs once for each of them, with
 the placeholder replaced by the URL. The exit status is that of the (first failed) command.
 """
 
@@ -25,7 +26,7 @@ class Server:
 
     def __init__(self, venvs, name):
         self.name = name
-        python = venvs / name / "bin" / "python"
+        self.python = python = venvs / name / "bin" / "python"
         if not python.exists():
             sys.exit(f"with_servers: {python} is missing; run scripts/setup-servers")
         # The tests provoke errors in the server, so its output is shown only if a test fails.
@@ -75,7 +76,10 @@ def main():
     try:
         for name in [options.only] if options.only else ["v1", "v2"]:
             servers.append(Server(options.venvs, name))
-        env = dict(os.environ, **{f"WSLINK_TEST_URL_{s.name.upper()}": s.url for s in servers})
+        env = dict(os.environ, WSLINK_TEST_APP=str(APP))
+        for server in servers:
+            env[f"WSLINK_TEST_URL_{server.name.upper()}"] = server.url
+            env[f"WSLINK_TEST_PYTHON_{server.name.upper()}"] = str(server.python.absolute())
         for server in servers if options.each else servers[:1]:
             command = [server.url if part == options.each else part for part in options.command]
             if options.each and not options.only:
