@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static wslink_listener *listening(void) {
@@ -304,7 +305,8 @@ static void freed_in_any_order(void) {
       }
       /* The system may end a socket that listens shortly after it was closed. */
       for (int ms = 0; ms < 5000 && listens(port); ms += 10) {
-        usleep(10000);
+        const struct timespec pause = {0, 10000000};
+        nanosleep(&pause, NULL);
       }
       CHECK(!listens(port));
       close(half_open);
