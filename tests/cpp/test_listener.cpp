@@ -1,5 +1,7 @@
 // Listeners: sessions whose connections real servers of both protocols open, wrong options, and lifetimes.
 
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <type_traits>
 #include <vector>
@@ -140,6 +142,43 @@ TEST(one_listener_serves_servers_of_both_protocols_at_once) {
   CHECK(one.protocol() == wslink::protocol::v1 && two.protocol() == wslink::protocol::v2);
   for (const wslink::session *session : {&one, &two})
     CHECK_EQ(session->call("myprotocol.add", {1, 2, 3}).get<int>(), 6);
+}
+
+std::string content_of(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+SERVER_TEST(a_listener_with_a_certificate_speaks_tls) {
+  char folder[] = "/tmp/wslink-listener-XXXXXX";
+  MUST(mkdtemp(folder) != nullptr);
+  const std::string files = folder;
+  const std::string make = "cd " + files +
+                           " && openssl req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=localhost -addext "
+                           "subjectAltName=DNS:localhost -keyout key.pem -out chain.pem 2>/dev/null"
+                           " && openssl pkcs12 -export -passout pass:word -inkey key.pem -in chain.pem -out both.p12";
+  MUST(std::system(make.c_str()) == 0);
+  wslink::listener_options pem, pkcs12;
+  pem.host = pkcs12.host = "localhost";
+  pem.certificate_pem = content_of(files + "/chain.pem");
+  pem.key_pem = content_of(files + "/key.pem");
+  pkcs12.pkcs12 = content_of(files + "/both.p12");
+  pkcs12.pkcs12_password = "another word";
+  FAILS(argument, wslink::listener bad(pkcs12, &err); CHECK(!bad));
+  pkcs12.pkcs12_password = "word";
+  setenv("SSL_CERT_FILE", (files + "/chain.pem").c_str(), 1); // for the server
+  for (const wslink::listener_options *options : {&pem, &pkcs12}) {
+    const wslink::listener listener(*options);
+    wslink::config config = listener.accept();
+    CHECK_EQ(config.reverse_url().find("wss://localhost:"), 0u);
+    const wslink::session session(config.connect_timeout(60s));
+    const reverse_server server(url.protocol, config.reverse_url());
+    session.connect();
+    CHECK_EQ(session.call("myprotocol.add", {1, 2, 3}).get<int>(), 6);
+  }
+  unsetenv("SSL_CERT_FILE");
+  for (const char *name : {"/key.pem", "/chain.pem", "/both.p12", ""})
+    std::remove((files + name).c_str());
 }
 
 TEST(wrong_options_are_refused) {
