@@ -1,25 +1,29 @@
-// Waits for a wslink server that opens the connection itself, and calls it.
+// Lets a server open the connection: prints the option with which it has to be started, waits for it, and makes a call.
 //
-//   listen [port]
+//     listen [SECONDS TO WAIT]
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
 #include <wslink.hpp>
 
-#include <cstdlib>
-#include <iostream>
-
 int main(int argc, char **argv) {
-  using namespace std::chrono_literals;
   try {
-    wslink::listener_options options;
-    options.port = static_cast<std::uint16_t>(argc > 1 ? std::atoi(argv[1]) : 0);
-    wslink::listener listener(options);
-    wslink::config config = listener.config();
-    config.connect_timeout(10min);
-    std::cout << "start a server with: --reverse-url " << config.reverse_url() << std::endl;
-    wslink::session session(config);
+    const wslink::listener listener; // at 127.0.0.1; listener_options has other addresses, and TLS
+    wslink::config config = listener.accept();
+    config.connect_timeout(std::chrono::seconds(argc > 1 ? std::atoi(argv[1]) : 600));
+    std::printf("start the server: python3 server.py --reverse-url %s\n", config.reverse_url().c_str());
+    std::fflush(stdout);
+
+    const wslink::session session(config);
     session.connect(); // waits for the server
-    std::cout << "1 + 2 + 3 = " << session.call("myprotocol.add", wslink::list(1, 2, 3)).get<int>() << "\n";
+    const int sum = session.call("myprotocol.add", {1, 2, 3}).get<int>();
+    std::printf("1 + 2 + 3 = %d\n", sum);
+    session.close();
+    return 0;
   } catch (const wslink::exception &e) {
-    std::cerr << "listen: " << e.what() << "\n";
+    std::fprintf(stderr, "listen: %s\n", e.what());
     return 1;
   }
 }

@@ -7,14 +7,14 @@
  *     error object in `err`, which the caller frees; `err` may be NULL. Otherwise they return WSLINK_OK or a positive
  *     number. Out-parameters are written only on success. wslink_session_descriptor returns a descriptor, or -1.
  *   - Every pointer is checked for NULL. Every _free and _unref function ignores NULL.
- *   - String parameters: wslink_config_..., wslink_attempt_... and wslink_has take NUL-terminated strings, all others a
- *     wslink_str, made by wslink_str_from("text") or {pointer, length}. All are copied. Strings must be UTF-8.
+ *   - String parameters: wslink_config_..., wslink_attempt_..., wslink_listener_... and wslink_has take NUL-terminated strings, all
+ *     others a wslink_str, made by wslink_str_from("text") or {pointer, length}. All are copied. Strings must be UTF-8.
  *   - Strings and bytes that a function returns are views into the object they come from, and valid as long as it.
  *   - A callback is passed with `user`, a pointer that is passed to each call of it, and `drop`, which is called exactly once
  *     with `user`: after the last call of the callback, or when the function that registers it fails.
  *     `drop` may be NULL; see wslink_drop_fn. A callback must return: neither C++ exceptions nor longjmp may leave it,
  *     because they would skip code of the library.
- *   - Threads: a session may be used by any thread, configurations and arguments by one thread at a time.
+ *   - Threads: a session or a listener may be used by any thread, configurations and arguments by one thread at a time.
  *     Documents, buffers and errors are immutable: any thread may read them and change their reference counts.
  *   - Callbacks run inside wslink_session_dispatch, on the thread that calls it, or on the I/O thread
  *     (WSLINK_DELIVERY_IO_THREAD). Completions can also run inside wslink_session_free. No lock is held while a callback
@@ -48,7 +48,7 @@
 /** Initialises the options of reconnecting. */
 #define WSLINK_RECONNECT_OPTIONS_INIT { sizeof(wslink_reconnect_options), 0, 500, 30000, 0, 0 }
 /** Initialises the options of a listener. */
-#define WSLINK_LISTENER_OPTIONS_INIT { sizeof(wslink_listener_options), NULL, NULL, 0, NULL, NULL }
+#define WSLINK_LISTENER_OPTIONS_INIT { sizeof(wslink_listener_options), NULL, NULL, 0, NULL, NULL, { NULL, 0 }, NULL }
 /** Initialises the counters of a session. */
 #define WSLINK_STATS_INIT { sizeof(wslink_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -555,13 +555,9 @@ typedef struct wslink_error wslink_error;
 typedef struct wslink_json wslink_json;
 
 /**
- * Listens for wslink servers that open the connection themselves (option `--reverse-url` of servers), because they
- * cannot be reached. One listener may serve several sessions: each configuration of `wslink_config_new_accepting` has
- * a URL with a random token of its own.
- *
- * Requests to other paths (404), with an Origin header, as web pages send it (403), to a path with a connection (409),
- * that are no upgrade to a WebSocket (400, 405, 426), too long (more than 16 KiB: 431) or too slow (10 s: 408) are
- * refused. Any thread may use it.
+ * Listens for servers that open the connection themselves, because they were started with the option `--reverse-url`:
+ * servers behind a firewall, or with a port that is not known in advance. `wslink_config_new_accepting` makes
+ * configurations of it, for any number of sessions. It has a thread, and may be used by any thread.
  */
 typedef struct wslink_listener wslink_listener;
 
@@ -791,8 +787,8 @@ typedef void (*wslink_progress_fn)(void *user, const struct wslink_progress *pro
 typedef void (*wslink_wakeup_fn)(void *user);
 
 /**
- * Where to listen. Initialise with `WSLINK_LISTENER_OPTIONS_INIT`, so that members of later versions have their
- * defaults. All texts are NUL-terminated, and used during the call only.
+ * The options of a listener. Initialise with `WSLINK_LISTENER_OPTIONS_INIT`, so that members of later versions have
+ * their defaults. All text is NUL-terminated UTF-8, and copied.
  */
 typedef struct wslink_listener_options {
   /**
@@ -800,26 +796,37 @@ typedef struct wslink_listener_options {
    */
   size_t size;
   /**
-   * The IP address to listen at. NULL (default): 127.0.0.1, which only this machine reaches.
+   * The IP address to listen at, such as "127.0.0.1", "::1" or, for all addresses of this machine, "0.0.0.0". NULL
+   * (default): 127.0.0.1, which only this machine reaches.
    */
   const char *address;
   /**
-   * The host in the URL: the name or address by which servers reach this machine. NULL (default): the address. Needed
-   * for the addresses 0.0.0.0 and ::, which mean all.
+   * The host in the URL for servers: the name or address by which they reach this machine. NULL (default):
+   * `address`, which must then not be that of all addresses.
    */
   const char *host;
   /**
-   * The port. 0 (default): one that the system picks.
+   * The port. 0 (default): one that the system picks, see `wslink_listener_port`.
    */
   uint16_t port;
   /**
-   * A certificate, in PEM, followed by its issuers: the listener speaks TLS (`wss`). NULL (default): no TLS.
+   * For TLS (`wss`): the certificate chain in PEM, beginning with the certificate itself; with `key_pem`. NULL
+   * (default): no TLS (`ws`), unless there is `pkcs12`.
    */
   const char *certificate_pem;
   /**
-   * The key of the certificate, in PEM, not encrypted.
+   * The key of the certificate in PEM, which must not be encrypted (PKCS #8 everywhere; OpenSSL also reads PKCS #1
+   * and SEC 1). NULL if there is no `certificate_pem`.
    */
   const char *key_pem;
+  /**
+   * For TLS instead of `certificate_pem` and `key_pem`: the content of a PKCS #12 file. Empty (default): none.
+   */
+  struct wslink_bytes pkcs12;
+  /**
+   * The password of `pkcs12`. NULL (default): an empty one.
+   */
+  const char *pkcs12_password;
 } wslink_listener_options;
 
 /**
@@ -1902,8 +1909,9 @@ int32_t wslink_config_on_wakeup(struct wslink_config *config,
                                 struct wslink_error **err);
 
 /**
- * Begins to listen, with the defaults if `options` is NULL. Starts a thread. On success `*listener` belongs to the
- * caller, who frees it.
+ * Begins to listen, and starts a thread. `options` may be NULL. `WSLINK_ERR_SYSTEM` if the port is in use, or the
+ * address not one of this machine; `WSLINK_ERR_ARGUMENT` if an option cannot be used. On success `*listener` belongs
+ * to the caller, who frees it.
  */
 WSLINK_API
 int32_t wslink_listener_new(const struct wslink_listener_options *options,
@@ -1911,28 +1919,37 @@ int32_t wslink_listener_new(const struct wslink_listener_options *options,
                             struct wslink_error **err);
 
 /**
- * Frees a handle. NULL is ignored. The socket is closed when no configuration and no session uses it any more.
+ * Frees a listener. NULL is ignored. Configurations and sessions that were made of it stay usable: it ends, and closes
+ * its socket, when the last of them is freed, too. This waits for its thread, which runs no callback.
  */
 WSLINK_API
 void wslink_listener_free(struct wslink_listener *listener);
 
 /**
- * The port at which it listens; 0 for NULL.
+ * The port at which a listener listens. 0 for NULL.
  */
 WSLINK_API uint16_t wslink_listener_port(const struct wslink_listener *listener);
 
 /**
- * How many connections were refused so far.
+ * How many connections a listener has refused: with a wrong path, from a web page (with an `Origin`), too slow, to a
+ * path in use, or with a request that is not one of wslink servers. 0 for NULL.
  */
-WSLINK_API uint64_t wslink_listener_refused(const struct wslink_listener *listener);
+WSLINK_API
+uint64_t wslink_listener_refused(const struct wslink_listener *listener);
 
 /**
- * Creates a configuration with the defaults, for a server that opens the connection itself: start it with
- * `--reverse-url` and the URL of `wslink_config_reverse_url`. Connecting then means to wait for the server's next
- * connection, at most for the connect timeout; reconnecting, too. The server's protocol is detected without harm to
- * it. Options about the way to a server (proxy, headers, certificates) have no effect, and
- * `wslink_attempt_set_url` and `wslink_attempt_set_header` fail. Use one configuration for one session, because the
- * URL takes one connection at a time. On success `*config` belongs to the caller.
+ * Creates a configuration with the defaults, for a server that opens the connection itself. Start it with the option
+ * `--reverse-url` and the URL of `wslink_config_reverse_url`. A session then does not connect: `wslink_session_connect`
+ * and the like wait for the server's next connection, at most for the connect timeout
+ * (`wslink_config_set_connect_timeout`), and reconnecting (`wslink_config_set_reconnect`) waits for the server to
+ * connect again.
+ *
+ * Each configuration has a URL of its own. Its copies and sessions share that URL, at which one connection is accepted
+ * at a time: use one configuration for one session. The URL is closed when the last of them is freed.
+ *
+ * Options about the way to a server have no effect: `wslink_config_add_header`, `wslink_config_set_proxy`, and those of
+ * TLS (`wslink_config_add_ca_file` and so on). `wslink_attempt_set_url` and `wslink_attempt_set_header` fail with
+ * `WSLINK_ERR_ARGUMENT`. On success `*config` belongs to the caller, who frees it; it may outlive the listener.
  */
 WSLINK_API
 int32_t wslink_config_new_accepting(const struct wslink_listener *listener,
@@ -1941,8 +1958,8 @@ int32_t wslink_config_new_accepting(const struct wslink_listener *listener,
 
 /**
  * Copies the URL for the option `--reverse-url` of a server to `buffer`, as `snprintf` does: truncated to `size` and
- * NUL-terminated. Returns the length of the whole URL; 0 if the session connects to the server. The URL has a secret
- * token: who knows it may connect in the place of the server.
+ * NUL-terminated. Returns the length of the whole URL. Empty if the configuration is not one of
+ * `wslink_config_new_accepting`. It contains a secret token: whoever knows it may connect in the place of the server.
  */
 WSLINK_API
 size_t wslink_config_reverse_url(const struct wslink_config *config,

@@ -64,6 +64,19 @@ pub struct wslink_progress {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct wslink_listener_options {
+    pub size: usize,
+    pub address: *const c_char,
+    pub host: *const c_char,
+    pub port: u16,
+    pub certificate_pem: *const c_char,
+    pub key_pem: *const c_char,
+    pub pkcs12: wslink_bytes,
+    pub pkcs12_password: *const c_char,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct wslink_stats {
     pub size: usize,
     pub messages_in: u64,
@@ -316,6 +329,12 @@ unsafe extern "C" {
     pub fn wslink_config_on_state(config: *mut c_void, callback: wslink_state_fn, user: *mut c_void, drop: wslink_drop_fn, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_on_progress(config: *mut c_void, callback: wslink_progress_fn, user: *mut c_void, drop: wslink_drop_fn, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_on_wakeup(config: *mut c_void, callback: wslink_wakeup_fn, user: *mut c_void, drop: wslink_drop_fn, err: *mut *mut c_void) -> i32;
+    pub fn wslink_listener_new(options: *const wslink_listener_options, listener: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+    pub fn wslink_listener_free(listener: *mut c_void);
+    pub fn wslink_listener_port(listener: *const c_void) -> u16;
+    pub fn wslink_listener_refused(listener: *const c_void) -> u64;
+    pub fn wslink_config_new_accepting(listener: *const c_void, config: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+    pub fn wslink_config_reverse_url(config: *const c_void, buffer: *mut c_char, size: usize) -> usize;
     pub fn wslink_session_new(config: *const c_void, session: *mut *mut c_void, err: *mut *mut c_void) -> i32;
     pub fn wslink_session_free(session: *mut c_void);
     pub fn wslink_session_connect(session: *const c_void, err: *mut *mut c_void) -> i32;

@@ -161,11 +161,12 @@ public:
   /// The C configuration, borrowed.
   wslink_config *c_ptr() const noexcept { return handle_; }
 
-  /// The URL for the option `--reverse-url` of a server, if the config is that of a listener or a process that connects
-  /// by itself; otherwise empty. It has a secret token.
+  /// The URL for the option `--reverse-url` of a server, if this is a config of listener::accept(), or of a process
+  /// whose server connects by itself; otherwise empty. It contains a secret token: whoever knows it may connect in the
+  /// place of the server.
   std::string reverse_url() const {
     std::string url(wslink_config_reverse_url(handle_, nullptr, 0), '\0');
-    wslink_config_reverse_url(handle_, &url[0], url.size() + 1);
+    wslink_config_reverse_url(handle_, url.data(), url.size() + 1);
     return url;
   }
 

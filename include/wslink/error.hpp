@@ -47,13 +47,13 @@
 /// aborted. There are three exceptions: calls such as `session.call("m", 1, &err)` take the `error*` among their
 /// arguments, an args object keeps a failure until the call, and the copy constructor of config has no `err`.
 ///
-/// **Ownership.** config, session, subscription, document, buffer, args, error and json_text are owners and
+/// **Ownership.** config, session, subscription, listener, document, buffer, args, error and json_text are owners and
 /// can be moved, not copied (config can be copied, too). document and buffer have a reference count; `share()` adds a
 /// reference. value, bytes_view and ext_view are views, valid as long as the document. Owners have `from_c` (takes
 /// ownership of a C handle), `release` (passes it to the caller) and `c_ptr` (borrows it).
 ///
-/// **Threads.** Any thread may use a session, also in callbacks. Callbacks run in session::dispatch(), on the
-/// thread that calls it, or on the I/O thread (config::delivery()). Documents, buffers and errors are immutable:
+/// **Threads.** Any thread may use a session or a listener, also in callbacks. Callbacks run in session::dispatch(), on
+/// the thread that calls it, or on the I/O thread (config::delivery()). Documents, buffers and errors are immutable:
 /// any thread may read them. A config or args object is used by one thread at a time.
 ///
 /// **Exceptions in callbacks** never propagate into the C library. See set_exception_hook().

@@ -30,6 +30,13 @@ pub struct wslink_config {
     members: Vec<(String, Secret)>,
 }
 
+impl wslink_config {
+    /// Without further members of the hello.
+    pub(super) fn new(config: Config) -> wslink_config {
+        wslink_config { config, members: Vec::new() }
+    }
+}
+
 /// The progress of a large message. If the call of an outgoing message ends before the message is sent, and sending
 /// stops, there are no further reports.
 #[repr(C)]
@@ -124,13 +131,6 @@ pub type wslink_log_fn = Option<extern "C" fn(user: *mut c_void, level: i32, lin
 /// the I/O thread: it must only wake the event loop of the application (post an event, set a flag) and return.
 pub type wslink_wakeup_fn = Option<extern "C" fn(user: *mut c_void)>;
 
-impl wslink_config {
-    /// With these options.
-    pub(super) fn new(config: Config) -> wslink_config {
-        wslink_config { config, members: Vec::new() }
-    }
-}
-
 fn change(
     config: *mut wslink_config,
     err: *mut *mut wslink_error,
@@ -181,6 +181,8 @@ pub unsafe extern "C" fn wslink_config_clone(
 /// Frees a configuration. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_free(config: *mut wslink_config) {
+    // The end of a listener waits for its thread.
+    let _uncancelled = Uncancelled::new();
     infallible((), || pointer::release(config));
 }
 

@@ -18,6 +18,7 @@ session.request("m").future<wslink::outcome>();
 session.request("m").await();
 session.subscribe("t", [](const wslink::publication &) {});
 make_subscription(session);
+wslink::listener().accept();
 wslink::by_reference(data, 1, [] {});
 wslink::by_reference(std::vector<int>{1});
 """

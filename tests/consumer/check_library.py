@@ -3,7 +3,7 @@
 
     check_library.py exports LIBRARY SYMBOLS.TXT    its exports equal the committed list, and all are named wslink_*
     check_library.py soname LIBRARY NAME            it has this SONAME
-    check_library.py used PROGRAM SYMBOLS.TXT       the program uses every function of the list
+    check_library.py used SYMBOLS.TXT PROGRAM...    each function of the list is used by one of the programs
     check_library.py declared HEADER SYMBOLS.TXT    the header declares exactly the functions of the list
     check_library.py sanitized SYMBOL FILE...       each file was compiled with the sanitizer that needs the symbol
 """
@@ -61,9 +61,9 @@ def main():
             sys.exit(f"{first}: the SONAME is {found}, not {second}")
         print(f"SONAME {second}")
     elif check == "used":
-        missing = committed(second) - nm(first, "-u")
+        missing = committed(first).difference(*(nm(program, "-u") for program in (second, *more)))
         if missing:
-            sys.exit(f"{first} does not use {', '.join(sorted(missing))}")
+            sys.exit(f"no program uses {', '.join(sorted(missing))}")
         print("every function is used")
     elif check == "sanitized":
         for path in [second, *more]:

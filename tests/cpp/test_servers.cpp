@@ -69,7 +69,7 @@ SERVER_TEST(a_server_that_is_killed_is_started_again) {
 SERVER_TEST(a_server_connects_to_a_listener) {
   wslink::listener listener;
   CHECK(listener.port() != 0);
-  const wslink::config config = patient(listener.config());
+  const wslink::config config = patient(listener.accept());
   CHECK_EQ(config.reverse_url().rfind("ws://127.0.0.1:" + std::to_string(listener.port()) + "/", 0), 0u);
   // Somebody starts the server: here another session's process, which only has to run.
   std::vector<std::string> words = command(url);
@@ -121,7 +121,7 @@ TEST(what_cannot_work_is_an_error) {
   THROWS(argument, wslink::listener(options));
 
   wslink::listener listener;
-  wslink::config config = listener.config();
+  wslink::config config = listener.accept();
   config.connect_timeout(20ms);
   wslink::session nobody(config);
   FAILS(timeout, nobody.connect(&err));
@@ -133,7 +133,7 @@ TEST(moved_objects_are_empty_and_harmless) {
   wslink::listener listener;
   wslink::listener other(std::move(listener));
   CHECK(other.port() != 0 && listener.port() == 0);
-  FAILS(null, (void)listener.config(&err));
+  FAILS(null, (void)listener.accept(&err));
   wslink::process process({"true"});
   wslink::process second(std::move(process));
   CHECK(process.id() == 0);
