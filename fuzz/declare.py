@@ -25,7 +25,9 @@ structs = {
 
 
 def rust_type(text):
-    const, base, stars = re.fullmatch(r"(const )?(\w+)\s*([\s*]*)", text.replace("struct ", "").strip()).groups()
+    # Of a pointer to pointers, only the last one may be constant here.
+    text = re.sub(r"\*\s*const\b", "*", text.replace("struct ", ""))
+    const, base, stars = re.fullmatch(r"(const )?(\w+)\s*([\s*]*)", text.strip()).groups()
     known = base in structs or base.endswith("_fn")
     name = NUMBERS.get(base) or (base if known else "c_void")
     count = stars.count("*")

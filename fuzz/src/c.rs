@@ -116,6 +116,7 @@ pub type wslink_log_fn = Option<extern "C" fn(user: *mut c_void, level: i32, lin
 pub type wslink_state_fn = Option<extern "C" fn(user: *mut c_void, change: *const wslink_state_change)>;
 pub type wslink_progress_fn = Option<extern "C" fn(user: *mut c_void, progress: *const wslink_progress)>;
 pub type wslink_wakeup_fn = Option<extern "C" fn(user: *mut c_void)>;
+pub type wslink_line_fn = Option<extern "C" fn(user: *mut c_void, line: *const c_char, on_error: bool)>;
 pub type wslink_completion_fn = Option<extern "C" fn(user: *mut c_void, reply: *const c_void, error: *const c_void)>;
 pub type wslink_publication_fn = Option<extern "C" fn(user: *mut c_void, topic: wslink_str, message: *const c_void, error: *const c_void)>;
 
@@ -194,6 +195,9 @@ pub const WSLINK_PROTOCOL_V1: i32 = 1;
 pub const WSLINK_PROTOCOL_V2: i32 = 2;
 pub const WSLINK_DELIVERY_QUEUED: i32 = 0;
 pub const WSLINK_DELIVERY_IO_THREAD: i32 = 1;
+pub const WSLINK_REACH_REVERSE: i32 = 0;
+pub const WSLINK_REACH_PRINTED_PORT: i32 = 1;
+pub const WSLINK_REACH_CHOSEN_PORT: i32 = 2;
 pub const WSLINK_LOG_ERROR: i32 = 1;
 pub const WSLINK_LOG_WARNING: i32 = 2;
 pub const WSLINK_LOG_INFO: i32 = 3;
@@ -335,6 +339,17 @@ unsafe extern "C" {
     pub fn wslink_listener_refused(listener: *const c_void) -> u64;
     pub fn wslink_config_new_accepting(listener: *const c_void, config: *mut *mut c_void, err: *mut *mut c_void) -> i32;
     pub fn wslink_config_reverse_url(config: *const c_void, buffer: *mut c_char, size: usize) -> usize;
+    pub fn wslink_process_new(words: *mut *const c_char, count: usize, process: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_free(process: *mut c_void);
+    pub fn wslink_process_set_environment(process: *mut c_void, name: *const c_char, value: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_set_folder(process: *mut c_void, path: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_set_reach(process: *mut c_void, reach: i32, before_port: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_set_path(process: *mut c_void, path: *const c_char, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_set_end_timeout(process: *mut c_void, milliseconds: u32, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_on_line(process: *mut c_void, callback: wslink_line_fn, user: *mut c_void, drop: wslink_drop_fn, err: *mut *mut c_void) -> i32;
+    pub fn wslink_config_new_starting(process: *mut c_void, config: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+    pub fn wslink_process_id(process: *const c_void) -> u32;
+    pub fn wslink_process_end(process: *const c_void);
     pub fn wslink_session_new(config: *const c_void, session: *mut *mut c_void, err: *mut *mut c_void) -> i32;
     pub fn wslink_session_free(session: *mut c_void);
     pub fn wslink_session_connect(session: *const c_void, err: *mut *mut c_void) -> i32;

@@ -2,7 +2,8 @@
  * The C API without a server: every function with null pointers and invalid arguments returns the documented code,
  * leaves its out-parameters unchanged, and drops user data exactly once.
  *
- * The test `api_is_complete` of ctest checks that this program and test_listener.c call every function of the library.
+ * The test `api_is_complete` of ctest checks that this program, test_listener.c and test_servers.c call every
+ * function of the library.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
