@@ -8,6 +8,7 @@
 #include <iostream>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ namespace cli {
 
 struct connection_options {
   std::string url = "ws://localhost:8080/ws";
+  std::string start;
+  std::optional<std::string> port_line;
+  std::optional<std::uint16_t> listen;
   std::string protocol = "auto";
   std::string secret_file;
   std::vector<std::string> hello;
@@ -76,6 +80,8 @@ Examples:
   wslink-cli call test.echo '{"data": "@photo"}' --attach photo=photo.jpg
   wslink-cli call myprotocol.image --save images       binary data goes to files
   wslink-cli subscribe image --latest 1 --count 10 --save images
+  wslink-cli call myprotocol.add '[1, 2, 3]' --start 'python3 app.py'
+  wslink-cli probe --listen 9000 --connect-timeout 600 waits for a server that calls back
   WSLINK_SECRET=s wslink-cli call test.info --url wss://host/ws --pin AB:CD:...
 
 Results are JSON, one line each, on stdout; everything else is on stderr. What JSON has no word for:
@@ -101,6 +107,14 @@ inline void add_connection(CLI::App &app, connection_options &to) {
       ->envname("WSLINK_URL")
       ->type_name("URL")
       ->capture_default_str();
+  auto *start = app.add_option("--start", to.start, "Start this server with --reverse-url, and end it at the end")
+                    ->type_name("'COMMAND...'");
+  app.add_option("--port-line", to.port_line, "The started server prints its port after this text; '': it prints a URL")
+      ->type_name("TEXT")
+      ->needs(start);
+  app.add_option("--listen", to.listen, "Wait for a server that is started with --reverse-url; 0: any free port")
+      ->type_name("PORT")
+      ->excludes(start);
   app.add_option("--protocol", to.protocol, "Which protocol it speaks")
       ->check(CLI::IsMember({"auto", "1", "2"}).description(""))
       ->type_name("auto|1|2")
@@ -223,8 +237,29 @@ Container read_file(const std::string &path) {
   return content;
 }
 
+// Where the server is: at a URL, started here, or on its way.
+inline wslink::config make_place(const connection_options &from) {
+  if (!from.start.empty()) {
+    // The shell splits the command; "$@" is what the library adds.
+    wslink::process server({"sh", "-c", "exec " + from.start + " \"$@\"", "sh"});
+    if (from.port_line)
+      server.printed_port(*from.port_line);
+    if (!from.quiet)
+      server.on_line([](const char *line, bool) { std::fprintf(stderr, "server: %s\n", line); });
+    return server.config();
+  }
+  if (from.listen) {
+    wslink::listener_options options;
+    options.port = *from.listen;
+    wslink::config config = wslink::listener(options).accept();
+    std::fprintf(stderr, "wslink-cli: waiting for a server with --reverse-url %s\n", config.reverse_url().c_str());
+    return config;
+  }
+  return wslink::config(from.url);
+}
+
 inline wslink::config make_config(const connection_options &from) {
-  wslink::config config(from.url);
+  wslink::config config = make_place(from);
   if (from.protocol != "auto")
     config.protocol(from.protocol == "1" ? wslink::protocol::v1 : wslink::protocol::v2);
   if (!from.secret_file.empty()) {

@@ -123,6 +123,30 @@ def check_subscribe(url):
     assert run(url, "subscribe", "nobody", "--for", "0.05") == ([], "")
 
 
+def check_servers(url, protocol):
+    """Servers that the command starts, and one that it waits for."""
+    python, app = os.environ[f"WSLINK_TEST_PYTHON_V{protocol}"], os.environ["WSLINK_TEST_APP"]
+    start = f"'{python}' '{app}' --ignore-stdin --interval 9"
+    assert result(url, "-q", "call", "myprotocol.add", "[1, 2, 3]", "--start", start) == 6
+    printed = result(url, "-q", "probe", "--start", f"{start} --port 0", "--port-line", "READY ")
+    assert printed["protocol"] == protocol, printed
+    lines, shown = run(url, "probe", "--start", start)
+    assert len(lines) == 1 and "server: READY 0" in shown, shown
+    assert "exit status: 7" in failure(url, 3, "probe", "--start", "sh -c 'exit 7'")
+    failure(url, 2, "probe", "--port-line", "READY ")
+    failure(url, 2, "probe", "--listen", "0", "--start", start)
+    failure(url, 2, "probe", "--listen", "70000")
+
+    command = [CLI, "--listen", "0", "call", "myprotocol.add", "[1, 2]"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        address = waiting.stderr.readline().split()[-1]
+        with subprocess.Popen([python, app, "--ignore-stdin", "--reverse-url", address], stdout=subprocess.DEVNULL) as server:
+            assert waiting.stdout.read() == "3\n"
+            assert waiting.wait(60) == 0
+            # Its connection has ended.
+            server.wait(60)
+
+
 def main():
     usage = subprocess.run([CLI, "--help"], capture_output=True, text=True, check=True).stdout
     assert "Examples:" in usage and "Exit status:" in usage
@@ -133,6 +157,7 @@ def main():
             check_failures(url, protocol, Path(folder))
         check_probe(url, protocol)
         check_subscribe(url)
+        check_servers(url, protocol)
         print(f"protocol {protocol}: fine")
 
 
