@@ -7,8 +7,9 @@
  *     error object in `err`, which the caller frees; `err` may be NULL. Otherwise they return WSLINK_OK or a positive
  *     number. Out-parameters are written only on success. wslink_session_descriptor returns a descriptor, or -1.
  *   - Every pointer is checked for NULL. Every _free and _unref function ignores NULL.
- *   - String parameters: wslink_config_..., wslink_attempt_..., wslink_listener_... and wslink_has take NUL-terminated strings, all
- *     others a wslink_str, made by wslink_str_from("text") or {pointer, length}. All are copied. Strings must be UTF-8.
+ *   - String parameters: wslink_config_..., wslink_attempt_..., wslink_listener_... and wslink_has take NUL-terminated
+ *     strings, all others a wslink_str, made by wslink_str_from("text") or {pointer, length}. All are copied. Strings must
+ *     be UTF-8.
  *   - Strings and bytes that a function returns are views into the object they come from, and valid as long as it.
  *   - A callback is passed with `user`, a pointer that is passed to each call of it, and `drop`, which is called exactly once
  *     with `user`: after the last call of the callback, or when the function that registers it fails.
