@@ -979,10 +979,11 @@ WSLINK_API const char *wslink_version_text(void);
 WSLINK_API int32_t wslink_check_version(uint32_t header_version);
 
 /**
- * Whether the library has a capability: "v1", "v2", "tls", "proxy", "client-certificate",
- * "descriptor". False for an unknown name and for NULL.
+ * Whether the library has a capability: "v1", "v2", "tls", "proxy", "client-certificate", "listener", "descriptor" (not
+ * on Windows), "process" (not on Windows). False for an unknown name and for NULL.
  */
-WSLINK_API bool wslink_has(const char *capability);
+WSLINK_API
+bool wslink_has(const char *capability);
 
 /**
  * A short English name of a code, such as "connection lost" for `WSLINK_ERR_CONNECTION_LOST`; "unknown

@@ -44,14 +44,15 @@ pub extern "C" fn wslink_check_version(header_version: u32) -> i32 {
     if same_abi && header_version <= WSLINK_VERSION_NUMBER { codes::WSLINK_OK } else { codes::WSLINK_ERR_VERSION }
 }
 
-/// Whether the library has a capability: "v1", "v2", "tls", "proxy", "client-certificate",
-/// "descriptor". False for an unknown name and for NULL.
+/// Whether the library has a capability: "v1", "v2", "tls", "proxy", "client-certificate", "listener", "descriptor" (not
+/// on Windows), "process" (not on Windows). False for an unknown name and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_has(capability: *const c_char) -> bool {
     infallible(false, || {
-        let has = ["v1", "v2", "tls", "proxy", "client-certificate"];
-        let descriptor = cfg!(unix).then_some("descriptor");
-        pointer::text(capability, "capability").is_ok_and(|c| has.contains(&c) || descriptor == Some(c))
+        let everywhere = ["v1", "v2", "tls", "proxy", "client-certificate", "listener"];
+        let on_unix = ["descriptor", "process"];
+        pointer::text(capability, "capability")
+            .is_ok_and(|c| everywhere.contains(&c) || cfg!(unix) && on_unix.contains(&c))
     })
 }
 

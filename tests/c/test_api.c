@@ -51,6 +51,7 @@ static void versions(void) {
   CHECK_INT(wslink_check_version(UINT32_MAX), WSLINK_ERR_VERSION);
   CHECK(wslink_has("v1") && wslink_has("v2") && wslink_has("tls") && wslink_has("proxy"));
   CHECK(wslink_has("client-certificate") && wslink_has("descriptor"));
+  CHECK(wslink_has("listener") && wslink_has("process"));
   CHECK(!wslink_has("") && !wslink_has(NULL) && !wslink_has("nonsense") && !wslink_has("\xff"));
 }
 

@@ -48,7 +48,7 @@ pub fn tagged(value: Value<'_>) -> String {
     into_text(writer.out)
 }
 
-/// Shows a value as [`tagged`] does, without a string in between.
+/// Shows a value as `tagged` does, without a string in between.
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Writer::new(Text(f), Dialect::Tagged, 0).value(*self).map_err(|_| fmt::Error)
