@@ -283,12 +283,48 @@ fn whoever_knows_the_url_is_asked_for_nothing_but_answers() {
     let mut answer = [0; 12];
     stranger.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 101");
+    session.connect().unwrap();
+    // Read on, until the session has asked for the protocol.
+    let mut rest = Vec::new();
+    while !rest.windows(12).any(|w| w == b"wslink.probe") {
+        let mut byte = [0];
+        stranger.read_exact(&mut byte).unwrap();
+        rest.push(byte[0]);
+    }
+    assert!(!rest.windows(6).any(|w| w == b"secret"));
     drop(stranger);
-    let error = session.connect_wait().unwrap_err();
+    eventually(|| session.state() == State::Closed);
+    let error = session.failure().unwrap();
     assert!(matches!(error.code(), Code::Hello | Code::ConnectionLost), "{error}");
     assert!(error.is_retriable());
     let _server = server("v2", &config, "s");
     session.connect_wait().unwrap();
+    assert_eq!(add(&session), Some(6));
+}
+
+#[test]
+fn a_connection_that_ended_before_a_session_took_it_keeps_nobody_out() {
+    let listener = listener();
+    let config = accepting(&listener, "s");
+    let url = config.reverse_url().unwrap();
+    let request = upgrade(&url[url.rfind('/').unwrap()..], "");
+    let connect = || {
+        let mut stream = TcpStream::connect(listener.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        (stream, String::from_utf8(answer.to_vec()).unwrap())
+    };
+    let (first, answer) = connect();
+    assert_eq!(answer, "HTTP/1.1 101");
+    assert_eq!(connect().1, "HTTP/1.1 409");
+    drop(first);
+    eventually(|| connect().1 == "HTTP/1.1 101");
+    // That one has ended, too: the session waits for the next.
+    let session = Session::new(config.clone()).unwrap();
+    session.connect().unwrap();
+    let _server = server("v2", &config, "s");
+    eventually(|| session.state() == State::Ready);
     assert_eq!(add(&session), Some(6));
 }
 
@@ -366,8 +402,10 @@ fn options_that_cannot_work_are_refused() {
     let error = Listener::new(&everywhere).unwrap_err();
     assert_eq!(error.code(), Code::Argument);
     assert!(error.message().contains("option host"), "{error}");
-    let bad = ListenerOptions { host: Some("no host".into()), ..ListenerOptions::default() };
-    assert_eq!(Listener::new(&bad).unwrap_err().code(), Code::Argument);
+    for host in ["no host", "a/b", "user@host", "host:9000", "", "ws://host"] {
+        let bad = ListenerOptions { host: Some(host.into()), ..ListenerOptions::default() };
+        assert_eq!(Listener::new(&bad).unwrap_err().code(), Code::Argument, "{host}");
+    }
     let named = ListenerOptions { host: Some("login.example".into()), ..everywhere };
     let listener = Listener::new(&named).unwrap();
     let url = Config::accepting(&listener).unwrap().reverse_url().unwrap();

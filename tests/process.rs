@@ -233,18 +233,106 @@ fn nothing_of_a_group_is_left() {
 
 #[test]
 fn a_server_is_asked_to_end_before_it_is_killed() {
-    let (send, lines) = std::sync::mpsc::channel();
-    let mut options =
-        shell("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done").on_line(move |line, _| {
-            let _ = send.send(line.to_owned());
+    for script in [
+        "trap 'echo saving; echo saved; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
+        // The leader of the group ends at once; its child takes longer, and is asked once.
+        "(trap 'echo saving; sleep 1.5; echo saved; exit 0' TERM; echo ready; while :; do sleep 0.01; done) & wait",
+    ] {
+        let (send, lines) = std::sync::mpsc::channel();
+        let mut options = shell(script).on_line(move |line, on_error| {
+            if !on_error {
+                let _ = send.send(line.to_owned());
+            }
         });
-    options.end_timeout = PATIENCE;
+        options.end_timeout = PATIENCE;
+        let process = Process::new(options).unwrap();
+        let session = Session::new(config(&process)).unwrap();
+        session.connect().unwrap();
+        assert_eq!(lines.recv_timeout(PATIENCE).unwrap(), "ready");
+        process.end();
+        assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["saving", "saved"]);
+    }
+}
+
+#[test]
+fn several_sessions_use_one_server() {
+    let process = Process::new(app("v2", ways()[1].clone())).unwrap();
+    let sessions: Vec<_> = (0..4).map(|_| Session::new(config(&process)).unwrap()).collect();
+    sessions.iter().for_each(|session| session.connect().unwrap());
+    for session in &sessions {
+        eventually(|| session.state() == State::Ready);
+        assert_eq!(add(session), Some(6));
+    }
+    // All are told why it ended.
+    let mut options = shell("sleep 0.3; echo the reason; exit 1");
+    options.reach = Reach::PrintedPort { before: None };
+    let process = Process::new(options).unwrap();
+    let sessions: Vec<_> = (0..4).map(|_| Session::new(config(&process)).unwrap()).collect();
+    sessions.iter().for_each(|session| session.connect().unwrap());
+    for session in &sessions {
+        eventually(|| session.state() == State::Closed);
+        let failure = session.failure().unwrap();
+        assert!(failure.message().contains("the reason"), "{failure}");
+    }
+}
+
+#[test]
+fn secrets_are_not_in_errors_and_logs() {
+    let log = Arc::<Mutex<String>>::default();
+    let mut options = shell("echo \"unknown option $1, secret $S\"; exit 2");
+    options.environment = vec![("S".into(), "{secret}".into())];
+    let process = Process::new(options).unwrap();
+    let mut config = config(&process);
+    let url = config.reverse_url().unwrap();
+    let lines = Arc::clone(&log);
+    config.set_log(wslink::LogLevel::Debug, move |_, line| lines.lock().unwrap().push_str(line));
+    let error = Session::new(config).unwrap().connect_wait().unwrap_err();
+    assert!(error.message().contains("/..., secret ..."), "{error}");
+    let token = &url[url.rfind('/').unwrap() + 1..];
+    assert!(!format!("{error:?} {process:?} {}", log.lock().unwrap()).contains(token));
+}
+
+#[test]
+fn a_server_that_hangs_is_started_again() {
+    let mut options = app("v2", Reach::Reverse);
+    options.end_timeout = Duration::from_millis(100);
     let process = Process::new(options).unwrap();
     let session = Session::new(config(&process)).unwrap();
-    session.connect().unwrap();
-    assert_eq!(lines.recv_timeout(PATIENCE).unwrap(), "ready");
-    process.end();
-    assert_eq!(lines.recv_timeout(PATIENCE).unwrap(), "bye");
+    session.connect_wait().unwrap();
+    let first = process.id().unwrap();
+    let stop = rustix::process::Signal::STOP;
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first as i32).unwrap(), stop).unwrap();
+    session.close_wait(Duration::from_millis(10)).unwrap();
+    session.connect_wait().unwrap();
+    assert_ne!(process.id(), Some(first));
+    assert_eq!(add(&session), Some(6));
+    drop((session, process));
+    assert!(!is_alive(first));
+}
+
+#[test]
+fn long_lines_come_in_parts() {
+    let lines = Arc::<Mutex<Vec<usize>>>::default();
+    let seen = Arc::clone(&lines);
+    let options = shell("for n in 8191 8192 8193; do head -c $n /dev/zero | tr '\\0' x; echo; done")
+        .on_line(move |line, _| seen.lock().unwrap().push(line.len()));
+    failure(options, PATIENCE);
+    assert_eq!(*lines.lock().unwrap(), [8191, 8192, 8192, 1]);
+}
+
+#[test]
+fn the_url_of_a_started_server_cannot_be_renewed() {
+    let process = Process::new(app("v2", Reach::ChosenPort)).unwrap();
+    let mut config = config(&process);
+    config.before_attempt(|attempt| {
+        assert_eq!(attempt.set_url("ws://localhost/ws").unwrap_err().code(), Code::Argument);
+        attempt.set_header("Cookie", Some("a=b")).unwrap();
+        true
+    });
+    Session::new(config).unwrap().connect_wait().unwrap();
+    let mut options = shell("exit");
+    options.path = "no slash".into();
+    assert_eq!(Process::new(options).unwrap_err().code(), Code::Argument);
 }
 
 #[test]

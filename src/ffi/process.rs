@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::io::config::Config;
 use crate::io::process::{Process, ProcessOptions, Reach};
 use crate::platform::cancelling::Uncancelled;
+use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 ///
 /// One thread at a time may use a handle, except for `wslink_process_id` and `wslink_process_end`.
 pub struct wslink_process {
-    options: ProcessOptions,
+    options: Mutex<ProcessOptions>,
     /// Made of the options with the first configuration.
     process: std::sync::OnceLock<Process>,
 }
@@ -41,13 +42,14 @@ fn change(
     err: *mut *mut wslink_error,
     change: impl FnOnce(&mut ProcessOptions) -> Result<()>,
 ) -> i32 {
+    let _uncancelled = Uncancelled::new();
     fallible(err, || {
-        let process = pointer::borrow_mut(process, "process")?;
+        let process = pointer::borrow(process, "process")?;
         if process.process.get().is_some() {
             let text = "the process has a configuration already (wslink_config_new_starting); set its options before";
             return Err(Error::new(Code::State, text));
         }
-        change(&mut process.options).map(|()| WSLINK_OK)
+        change(&mut process.options.lock()).map(|()| WSLINK_OK)
     })
 }
 
@@ -73,7 +75,7 @@ pub unsafe extern "C" fn wslink_process_new(
         let (program, arguments) =
             words.split_first().ok_or_else(|| Error::new(Code::Argument, "there is no program in the command"))?;
         let options = ProcessOptions::new(*program).args(arguments.iter().copied());
-        let made = wslink_process { options, process: std::sync::OnceLock::new() };
+        let made = wslink_process { options: Mutex::new(options), process: std::sync::OnceLock::new() };
         pointer::store(process, pointer::give(made), "process")?;
         Ok(WSLINK_OK)
     })
@@ -202,13 +204,14 @@ pub unsafe extern "C" fn wslink_config_new_starting(
     config: *mut *mut wslink_config,
     err: *mut *mut wslink_error,
 ) -> i32 {
+    let _uncancelled = Uncancelled::new();
     fallible(err, || {
         pointer::required(config, "config")?;
         let process = pointer::borrow(process, "process")?;
         let started = match process.process.get() {
             Some(started) => started,
             None => {
-                let made = Process::new(process.options.clone())?;
+                let made = Process::new(process.options.lock().clone())?;
                 process.process.get_or_init(|| made)
             }
         };

@@ -232,7 +232,7 @@ impl IoThread {
         let mut deadline =
             ConnectDeadline::new(&mut self.poll, &mut self.events, &mut self.orders, &woken, deadline, timeout);
         let outcome = match &config.process {
-            Some(process) => process.connect(config, &mut deadline),
+            Some(process) => process.connect(config, endpoint, &mut deadline),
             None => establish(config, endpoint, &mut deadline).map(|established| (established, None)),
         };
         let now = Instant::now();
@@ -248,7 +248,7 @@ impl IoThread {
                 });
             }
             Err(error) => {
-                self.shared.log(LogLevel::Info, || format!("no connection: {error}"));
+                self.shared.log(LogLevel::Info, || format!("connecting failed: {error}"));
                 self.unless_cancelled(|core| core.failed(error));
             }
         }
@@ -271,7 +271,8 @@ impl IoThread {
         let config = &self.shared.config;
         let (endpoint, secret) =
             self.renewed.take().unwrap_or_else(|| (config.endpoint.clone(), config.session.secret.clone()));
-        let mut attempt = Attempt::new(number, reason.clone(), endpoint, secret, config.arrivals.is_some());
+        let mut attempt =
+            Attempt::new(number, reason.clone(), endpoint, secret, config.arrivals.is_some(), config.process.is_some());
         let wanted = self.shared.queue.callbacks().renew(&mut attempt);
         let (endpoint, secret, changed) = attempt.into_parts();
         self.renewed = Some((endpoint, secret.clone()));

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// Makes the child the leader of a process group of its own, without blocked signals: threads of this library block all,
-/// and children inherit that. On Linux the child also inherits no descriptors but its standard ones, and gets SIGTERM when
+/// Makes the child the leader of a process group of its own, without blocked or ignored signals: threads of this
+/// library block all, and children inherit that. On Linux the child also inherits no descriptors but its standard ones, and gets SIGTERM when
 /// the thread that starts it ends, also if this process is killed.
 #[cfg(unix)]
 pub fn isolate(command: &mut Command) {
@@ -13,10 +13,14 @@ pub fn isolate(command: &mut Command) {
     let parent = rustix::process::getpid();
     let prepare = move || {
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: `sigemptyset` initialises the set before it is used; the last pointer may be null.
+        // SAFETY: `sigemptyset` initialises the set before it is used; the last pointer may be null. No handler is set.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+            // Also those that the application ignores, which would stay ignored. SIGKILL and SIGSTOP cannot be set.
+            for signal in 1..32 {
+                libc::signal(signal, libc::SIG_DFL);
+            }
         }
         #[cfg(target_os = "linux")]
         {

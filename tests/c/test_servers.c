@@ -123,6 +123,23 @@ static void its_lines_and_its_end_are_told(void) {
   CHECK_INT(drops, 1);
 }
 
+static void signals_that_the_application_ignores_end_a_server(void) {
+  wslink_process *process = describe("kill -TERM $$; echo survived; exit 3");
+  wslink_config *config = starting(process);
+  wslink_session *session = NULL;
+  wslink_error *why = NULL;
+  signal(SIGTERM, SIG_IGN);
+  CHECK_INT(wslink_session_new(config, &session, NULL), WSLINK_OK);
+  CHECK_INT(wslink_session_connect_wait(session, &why), WSLINK_ERR_CONNECT);
+  signal(SIGTERM, SIG_DFL);
+  MUST(why != NULL);
+  CHECK(strstr(wslink_error_message(why), "signal: 15") != NULL);
+  wslink_error_free(why);
+  wslink_session_free(session);
+  wslink_config_free(config);
+  wslink_process_free(process);
+}
+
 static void freed_in_any_order(void) {
   for (int order = 0; order < 6; order++) {
     wslink_process *process = describe("exec sleep 1000");
@@ -159,6 +176,7 @@ int main(int argc, char **argv) {
       TEST(null_pointers),
       TEST(bad_options),
       TEST(its_lines_and_its_end_are_told),
+      TEST(signals_that_the_application_ignores_end_a_server),
       TEST(freed_in_any_order),
   };
   return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

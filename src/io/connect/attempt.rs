@@ -11,8 +11,10 @@ pub struct Attempt {
     reason: Option<Error>,
     endpoint: Endpoint,
     secret: Secret,
-    /// The server opens the connection, so that URL and headers mean nothing.
+    /// The server opens the connection, so that headers mean nothing.
     by_server: bool,
+    /// The session starts the server, and so knows its URL.
+    is_started: bool,
     changed: bool,
 }
 
@@ -26,8 +28,9 @@ impl Attempt {
         endpoint: Endpoint,
         secret: Secret,
         by_server: bool,
+        is_started: bool,
     ) -> Attempt {
-        Attempt { number, reason, endpoint, secret, by_server, changed: false }
+        Attempt { number, reason, endpoint, secret, by_server, is_started, changed: false }
     }
 
     /// Endpoint and secret of the attempt, and whether the application changed any of them.
@@ -55,7 +58,10 @@ impl Attempt {
 
     /// Sets the URL: another server, or another token in the query. A URL that is not valid is an error and changes nothing.
     pub fn set_url(&mut self, url: &str) -> Result<()> {
-        self.check_client_connects()?;
+        if self.by_server || self.is_started {
+            let text = "the session starts the server, or the server opens the connection: there is no URL to set";
+            return Err(Error::new(Code::Argument, text));
+        }
         let target = Target::websocket(url)?;
         self.changed |= target != self.endpoint.target;
         self.endpoint.target = target;
@@ -64,18 +70,13 @@ impl Attempt {
 
     /// Sets a header of the upgrade request and replaces all headers of this name. `None`: removes them.
     pub fn set_header(&mut self, name: &str, value: Option<&str>) -> Result<()> {
-        self.check_client_connects()?;
+        if self.by_server {
+            let text = "the server opens the connection: there is no upgrade request whose headers could be set";
+            return Err(Error::new(Code::Argument, text));
+        }
         let before = self.endpoint.headers.clone();
         self.endpoint.set_header(name, value)?;
         self.changed |= self.endpoint.headers != before;
-        Ok(())
-    }
-
-    fn check_client_connects(&self) -> Result<()> {
-        if self.by_server {
-            let text = "the server opens the connections of this session: there is no URL and no header to set, only the secret";
-            return Err(Error::new(Code::Argument, text));
-        }
         Ok(())
     }
 }

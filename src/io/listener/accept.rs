@@ -139,8 +139,10 @@ impl Accepting {
             return;
         }
         if self.handshakes.len() >= MAX_HANDSHAKES {
-            self.handshakes.pop_first();
-            self.paths.refuse("a connection that sent no request, to make room for others");
+            let oldest = self.handshakes.pop_first();
+            if oldest.is_some_and(|(_, oldest)| !oldest.is_refused()) {
+                self.paths.refuse("a connection that sent no request, to make room for others");
+            }
         }
         self.handshakes.insert(number, Handshake::new(stream, self.acceptor.as_ref(), &self.paths));
         self.advance(number);

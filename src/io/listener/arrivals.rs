@@ -17,6 +17,13 @@ pub struct Arrived {
     pub lease: Lease,
 }
 
+impl Arrived {
+    /// Whether the server has not ended the connection.
+    pub fn is_alive(&self) -> bool {
+        self.socket.is_open()
+    }
+}
+
 /// The use of a path by one connection. While it exists, further connections to the path are refused.
 pub struct Lease(Arc<AtomicBool>);
 
@@ -45,6 +52,8 @@ pub struct Paths {
 struct Path {
     in_use: Arc<AtomicBool>,
     arrived: Sender<Arrived>,
+    /// The other end: connections that no session has taken yet.
+    waiting: Receiver<Arrived>,
 }
 
 /// Why a path cannot be used.
@@ -63,7 +72,7 @@ impl Paths {
         let digest = digest(&token);
         // One lease, and so one connection, exists at a time.
         let (arrived, arrivals) = bounded(1);
-        self.open.lock().insert(digest, Path { in_use: Arc::default(), arrived });
+        self.open.lock().insert(digest, Path { in_use: Arc::default(), arrived, waiting: arrivals.clone() });
         OpenPath { token, digest, arrivals, paths: Arc::clone(self) }
     }
 
@@ -71,6 +80,12 @@ impl Paths {
     pub fn take(&self, path: &str) -> Result<(Lease, Sender<Arrived>), Unusable> {
         let open = self.open.lock();
         let path = path.strip_prefix('/').and_then(|token| open.get(&digest(token))).ok_or(Unusable::Unknown)?;
+        // A connection that no session has taken may be dead already.
+        if let Ok(waiting) = path.waiting.try_recv()
+            && waiting.is_alive()
+        {
+            let _ = path.arrived.try_send(waiting);
+        }
         let lease = Lease::take(&path.in_use).ok_or(Unusable::InUse)?;
         Ok((lease, path.arrived.clone()))
     }

@@ -24,6 +24,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a refused connection is kept, so that the refusal is not lost with unread data.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How many reads of what a refused peer still sends are dropped.
+const MAX_DROPPED_READS: usize = 16;
+
 /// The longest request in bytes.
 const MAX_REQUEST: usize = 16 << 10;
 
@@ -37,8 +40,8 @@ pub struct Handshake {
 enum Step {
     Tls(tls::Attempt),
     Upgrade(Arc<Socket>, Box<MidHandshake<ServerHandshake<Limited, Door>>>, Reserved),
-    /// The peer was refused. What it still sends is read and dropped.
-    Refused(Arc<Socket>),
+    /// The peer was refused. What it still sends is dropped, up to this number of reads.
+    Refused(Arc<Socket>, usize),
     Over,
 }
 
@@ -142,6 +145,11 @@ impl Handshake {
         Handshake { step, deadline: Instant::now() + HANDSHAKE_TIMEOUT }
     }
 
+    /// Whether the peer was refused already.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.step, Step::Refused(..))
+    }
+
     /// Continues after an event of the socket.
     pub fn advance(&mut self, paths: &Arc<Paths>) -> Progress {
         loop {
@@ -173,17 +181,15 @@ impl Handshake {
                     }
                     Err(HandshakeError::Failure(error)) => self.refused(socket, paths, &error),
                 },
-                Step::Refused(socket) => {
-                    let mut dropped = [0; 4096];
-                    match socket.read(&mut dropped) {
-                        Ok(n) if n > 0 => Step::Refused(socket),
-                        Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                            self.step = Step::Refused(socket);
-                            return Progress::Waiting;
-                        }
-                        _ => return Progress::Over,
+                Step::Refused(_, 0) => return Progress::Over,
+                Step::Refused(socket, reads) => match socket.read(&mut [0; 4096]) {
+                    Ok(n) if n > 0 => Step::Refused(socket, reads - 1),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        self.step = Step::Refused(socket, reads);
+                        return Progress::Waiting;
                     }
-                }
+                    _ => return Progress::Over,
+                },
                 Step::Over => return Progress::Over,
             }
         }
@@ -200,7 +206,7 @@ impl Handshake {
                 paths.refuse("a TLS handshake that took too long");
                 Progress::Over
             }
-            Step::Refused(_) | Step::Over => Progress::Over,
+            Step::Refused(..) | Step::Over => Progress::Over,
         }
     }
 
@@ -209,7 +215,7 @@ impl Handshake {
         let (status, why) = match error {
             Error::Http(_) => {
                 self.deadline = Instant::now() + LINGER;
-                return Step::Refused(socket);
+                return Step::Refused(socket, MAX_DROPPED_READS);
             }
             Error::Io(e) if e.kind() == ErrorKind::FileTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too long")
@@ -242,7 +248,7 @@ impl Handshake {
             return Step::Over;
         }
         self.deadline = Instant::now() + LINGER;
-        Step::Refused(socket)
+        Step::Refused(socket, MAX_DROPPED_READS)
     }
 }
 

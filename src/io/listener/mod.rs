@@ -12,12 +12,14 @@ mod handshake;
 pub use arrivals::{Arrived, Lease};
 
 use super::connect::deadline::ConnectDeadline;
+use super::connect::url::Target;
 use super::tls::{self, TlsIdentity};
 use crate::error::{Code, Error, Result, Stage};
 use accept::AcceptThread;
 use arrivals::{OpenPath, Paths};
-use crossbeam_channel::Receiver;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use crossbeam_channel::{Receiver, never};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 /// The options of a [`Listener`].
@@ -65,7 +67,7 @@ impl Listener {
         let wanted = SocketAddr::new(options.address, options.port);
         let system = |what: String, e: std::io::Error| Error::new(Code::System, format!("{what}: {e}"));
         let host = match (&options.host, options.address) {
-            (Some(host), _) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+            (Some(host), _) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]"),
             (Some(host), _) => host.clone(),
             (None, address) if address.is_unspecified() => {
                 let text = format!(
@@ -82,8 +84,11 @@ impl Listener {
         let address = listening.local_addr().map_err(|e| system("the listener has no address".into(), e))?;
         let scheme = if acceptor.is_some() { "wss" } else { "ws" };
         let base = format!("{scheme}://{host}:{}/", address.port());
-        // An invalid host is reported here, not at each use.
-        super::connect::url::Target::websocket(&base)?;
+        let target = Target::websocket(&base)?;
+        if (target.port, &*target.path, target.credentials) != (address.port(), "/", None) {
+            let text = format!("{host:?} is not a host: a name or an address is needed, without port and path");
+            return Err(Error::new(Code::Argument, text));
+        }
         let paths = Arc::<Paths>::default();
         let thread = AcceptThread::start(listening, acceptor, Arc::clone(&paths))
             .map_err(|e| system("the thread of the listener cannot be started".into(), e))?;
@@ -125,10 +130,12 @@ impl Arrivals {
 
     /// Waits for the next connection.
     pub fn next(&self, deadline: &mut ConnectDeadline<'_>) -> Result<Arrived> {
-        deadline.receive(&self.path.arrivals, Stage::Connect).map_err(|e| match e.code() {
-            Code::Timeout => self.nobody(deadline),
-            _ => e,
-        })
+        match self.next_or(&never::<Infallible>(), deadline) {
+            Ok(Ok(arrived)) => Ok(arrived),
+            Ok(Err(impossible)) => match impossible {},
+            Err(e) if e.code() == Code::Timeout => Err(self.nobody(deadline)),
+            Err(e) => Err(e),
+        }
     }
 
     /// Waits for the next connection, or for news of another kind.
@@ -137,7 +144,18 @@ impl Arrivals {
         news: &Receiver<T>,
         deadline: &mut ConnectDeadline<'_>,
     ) -> Result<std::result::Result<Arrived, T>> {
-        deadline.receive_either(&self.path.arrivals, news, Stage::Connect)
+        loop {
+            match deadline.receive_either(&self.path.arrivals, news, Stage::Connect)? {
+                // It ended while it waited for a session.
+                Ok(arrived) if !arrived.is_alive() => {}
+                arrived => return Ok(arrived),
+            }
+        }
+    }
+
+    /// Ends a connection that no session has taken.
+    pub fn forget(&self) {
+        drop(self.path.arrivals.try_recv());
     }
 
     fn nobody(&self, deadline: &ConnectDeadline<'_>) -> Error {

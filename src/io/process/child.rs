@@ -1,6 +1,6 @@
 //! A child process with its process group, from its start to its end.
 
-use super::lines::{LastWords, LineCallback, ReadyLine};
+use super::lines::{LastWords, LineCallback, ReadyLine, on_reader_thread};
 use super::output::OutputReader;
 use super::secret_file::SecretFile;
 use crate::platform::{child::isolate, threads};
@@ -11,38 +11,43 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long other processes of the group may take to end after the child has.
-const GROUP_LIMIT: Duration = Duration::from_secs(1);
-
-/// What runs when a child has ended, with its status and its last words.
-pub type OnEnd = Box<dyn FnOnce(ExitStatus, &LastWords) + Send>;
+/// What runs when a child has ended, with its status.
+pub type OnEnd = Box<dyn FnOnce(ExitStatus) + Send>;
 
 /// What a child needs besides its command.
 pub struct Plan {
     pub secret_file: Option<SecretFile>,
+    pub last_words: Arc<LastWords>,
     pub on_line: Option<Arc<LineCallback>>,
     pub ready: Option<ReadyLine>,
     pub on_end: OnEnd,
+    /// How long the other processes of its group may take to end after it has ended by itself.
+    pub end_timeout: Duration,
 }
 
 /// A running child. Dropping it does not end it: see [`Child::end`].
 pub struct Child {
     group: Pid,
-    ended: Arc<Ended>,
-    last_words: Arc<LastWords>,
+    life: Arc<Life>,
     /// Waits for the child. It also has started it, because the system ends the child with the thread that did.
     thread: JoinHandle<()>,
-    reader: ThreadId,
 }
 
 #[derive(Default)]
-struct Ended {
-    /// The child was reaped, so that its id may belong to another process.
-    reaped: Mutex<bool>,
+struct Life {
+    state: Mutex<LifeState>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct LifeState {
+    /// The child is about to be reaped: its id may belong to another process.
+    over: bool,
+    /// It was told to end, and is killed at this time.
+    kill_at: Option<Instant>,
 }
 
 impl Child {
@@ -50,13 +55,12 @@ impl Child {
     pub fn start(mut command: Command, plan: Plan) -> io::Result<Child> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         isolate(&mut command);
-        let last_words = Arc::<LastWords>::default();
-        let ended = Arc::<Ended>::default();
+        let life = Arc::<Life>::default();
         let (report, started) = crossbeam_channel::bounded(1);
-        let (words, end) = (Arc::clone(&last_words), Arc::clone(&ended));
-        let thread = threads::spawn("wslink-child", move || run(command, plan, &words, &end, &report))?;
+        let same = Arc::clone(&life);
+        let thread = threads::spawn("wslink-child", move || run(command, plan, &same, &report))?;
         match started.recv() {
-            Ok(Ok((group, reader))) => Ok(Child { group, ended, last_words, thread, reader }),
+            Ok(Ok(group)) => Ok(Child { group, life, thread }),
             Ok(Err(e)) => {
                 let _ = thread.join();
                 Err(e)
@@ -72,47 +76,39 @@ impl Child {
 
     /// Whether it has not ended.
     pub fn is_running(&self) -> bool {
-        !*self.ended.reaped.lock()
-    }
-
-    /// The last lines of its output.
-    pub fn last_words(&self) -> &LastWords {
-        &self.last_words
+        !self.life.state.lock().over
     }
 
     /// Ends the group: SIGTERM, and SIGKILL after `limit`. Waits until nothing is left of it, except on the thread that reads its
     /// output.
     pub fn end(self, limit: Duration) {
-        if std::thread::current().id() == self.reader {
-            self.signal(Signal::KILL);
+        let at = Instant::now() + limit;
+        {
+            let mut state = self.life.state.lock();
+            state.kill_at = Some(at);
+            self.signal(&state, Signal::TERM);
+        }
+        if on_reader_thread() {
+            // This thread must read on, so that the child can end.
             return;
         }
-        self.signal(Signal::TERM);
-        let at = Instant::now() + limit;
-        let mut reaped = self.ended.reaped.lock();
-        while !*reaped && !self.ended.changed.wait_until(&mut reaped, at).timed_out() {}
-        drop(reaped);
-        self.signal(Signal::KILL);
+        let mut state = self.life.state.lock();
+        while !state.over && !self.life.changed.wait_until(&mut state, at).timed_out() {}
+        self.signal(&state, Signal::KILL);
+        drop(state);
         let _ = self.thread.join();
     }
 
-    fn signal(&self, signal: Signal) {
-        let reaped = self.ended.reaped.lock();
-        if !*reaped {
+    fn signal(&self, state: &LifeState, signal: Signal) {
+        if !state.over {
             let _ = kill_process_group(self.group, signal);
         }
     }
 }
 
 /// The life of a child, on its thread.
-fn run(
-    mut command: Command,
-    plan: Plan,
-    last_words: &Arc<LastWords>,
-    ended: &Ended,
-    report: &crossbeam_channel::Sender<io::Result<(Pid, ThreadId)>>,
-) {
-    let Plan { secret_file, on_line, ready, on_end } = plan;
+fn run(mut command: Command, plan: Plan, life: &Life, report: &crossbeam_channel::Sender<io::Result<Pid>>) {
+    let Plan { secret_file, last_words, on_line, ready, on_end, end_timeout } = plan;
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(e) => {
@@ -129,7 +125,7 @@ fn run(
             return Err(io::Error::other("the child has no pipes"));
         };
         let pipes = [PipeReceiver::from(out), PipeReceiver::from(err)];
-        let (reader, finish) = OutputReader::new(pipes, Arc::clone(last_words), on_line, ready)?;
+        let (reader, finish) = OutputReader::new(pipes, last_words, on_line, ready)?;
         Ok((threads::spawn("wslink-output", move || reader.run())?, finish))
     };
     let (reader, finish) = match reading() {
@@ -142,32 +138,40 @@ fn run(
             return;
         }
     };
-    let _ = report.send(Ok((group, reader.thread().id())));
-    // Wait without reaping, so that nobody signals another process with the same id.
+    let _ = report.send(Ok(group));
+    // Wait without reaping: until then nobody else gets the id.
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while waitid(WaitId::Pid(group), options).is_err_and(|e| e == rustix::io::Errno::INTR) {}
-    let status = {
-        let mut reaped = ended.reaped.lock();
-        let status = child.wait();
-        *reaped = true;
-        status
+    let waited = loop {
+        match waitid(WaitId::Pid(group), options) {
+            Err(rustix::io::Errno::INTR) => {}
+            waited => break waited,
+        }
     };
-    end_group(group);
-    ended.changed.notify_all();
+    let kill_at = {
+        let mut state = life.state.lock();
+        state.over = true;
+        // If the application has reaped the child, the id may belong to somebody else.
+        if waited.is_ok() && state.kill_at.is_none() {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+        state.kill_at.unwrap_or_else(|| Instant::now() + end_timeout)
+    };
+    life.changed.notify_all();
+    let status = child.wait();
+    if waited.is_ok() {
+        end_group(group, kill_at);
+    }
     finish.finish();
     let _ = reader.join();
     drop(secret_file);
-    on_end(status.unwrap_or_else(|_| ExitStatus::from_raw(-1)), last_words);
+    on_end(status.unwrap_or_else(|_| ExitStatus::from_raw(0)));
 }
 
-/// Ends what is left of the group of a child that was reaped. Its id belongs to nobody else while it has members.
-fn end_group(group: Pid) {
-    if kill_process_group(group, Signal::TERM).is_err() {
-        return;
-    }
-    let limit = Instant::now() + GROUP_LIMIT;
+/// Waits for what is left of a group that was told to end, and kills it at this time. The id of the group belongs to nobody
+/// else while it has members.
+fn end_group(group: Pid, kill_at: Instant) {
     while test_kill_process_group(group).is_ok() {
-        if Instant::now() >= limit {
+        if Instant::now() >= kill_at {
             let _ = kill_process_group(group, Signal::KILL);
             return;
         }

@@ -19,13 +19,15 @@ use super::config::Config;
 use super::connect::deadline::ConnectDeadline;
 use super::connect::endpoint::Endpoint;
 use super::connect::establish::{self, Established};
+use super::connect::url::Target;
 use super::listener::{Arrivals, Listener, ListenerOptions};
 use crate::error::{Code, Error, Result, Stage};
+use crate::platform::threads;
 use crate::wire::secret::Secret;
 use address::Found;
 use child::{Child, OnEnd, Plan};
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use lines::{LastWords, LineCallback, ReadyLine};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use lines::{LastWords, LineCallback, ReadyLine, on_reader_thread};
 use parking_lot::Mutex;
 use secret_file::SecretFile;
 use std::ffi::OsString;
@@ -33,6 +35,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The time between two attempts to connect to a server that does not listen yet.
@@ -110,12 +113,11 @@ impl ProcessOptions {
     }
 }
 
-/// Omits the environment, which may have secrets.
+/// Omits arguments and environment, which may have secrets.
 impl std::fmt::Debug for ProcessOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProcessOptions")
             .field("program", &self.program)
-            .field("arguments", &self.arguments)
             .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
@@ -141,33 +143,45 @@ struct Inner {
     arrivals: Option<Arc<Arrivals>>,
     /// Held while a child is started, so that there is one at a time.
     starting: Mutex<()>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Threads that end former children.
+    ending: Mutex<Vec<JoinHandle<()>>>,
 }
 
+#[derive(Default)]
 struct State {
     child: Option<Child>,
-    /// The news of the child that was started last.
-    news: Receiver<News>,
-    /// The address of the server, once known.
-    address: Option<Endpoint>,
+    /// The number of the start. Reports of former children are ignored.
+    start: u64,
+    /// Where the server listens, once known.
+    address: Option<Target>,
+    /// The server has connected. A server with [`Reach::Reverse`] does so once.
+    has_connected: bool,
     secret: Option<Secret>,
-    /// Why the last child has ended.
+    last_words: Option<Arc<LastWords>>,
+    /// Why the child has ended.
     failure: Option<Error>,
+    /// Sessions that wait for a change.
+    waiting: Vec<Sender<()>>,
 }
 
-impl Default for State {
-    /// Nothing was started.
-    fn default() -> State {
-        State { child: None, news: crossbeam_channel::never(), address: None, secret: None, failure: None }
+impl State {
+    /// Changes the state, if this is still the start that it belongs to, and wakes the sessions that wait.
+    fn change(&mut self, start: u64, change: impl FnOnce(&mut State)) {
+        if self.start == start {
+            change(self);
+            for session in self.waiting.drain(..) {
+                let _ = session.try_send(());
+            }
+        }
     }
-}
 
-/// What the threads of a child report.
-enum News {
-    /// It printed its address.
-    Address(Found),
-    /// It has ended.
-    Ended(Error),
+    /// A channel that gets a message at the next change.
+    fn next_change(&mut self) -> Receiver<()> {
+        let (sender, receiver) = bounded(1);
+        self.waiting.push(sender);
+        receiver
+    }
 }
 
 impl Process {
@@ -177,9 +191,17 @@ impl Process {
             Reach::Reverse => Some(Arc::new(Listener::new(&ListenerOptions::default())?.open_path())),
             Reach::PrintedPort { .. } | Reach::ChosenPort => None,
         };
-        // A path that is not valid is reported here.
-        Endpoint::new(&format!("ws://localhost{}", options.path))?;
-        Ok(Process(Arc::new(Inner { options, arrivals, starting: Mutex::default(), state: Mutex::default() })))
+        if !options.path.starts_with('/') {
+            return Err(Error::new(Code::Argument, format!("the path {:?} does not begin with a slash", options.path)));
+        }
+        target(&Found { secure: false, host: "127.0.0.1", port: 1 }, &options.path)?;
+        Ok(Process(Arc::new(Inner {
+            options,
+            arrivals,
+            starting: Mutex::default(),
+            state: Arc::default(),
+            ending: Mutex::default(),
+        })))
     }
 
     /// The id of its process while it runs.
@@ -197,94 +219,63 @@ impl Process {
         self.0.arrivals.clone()
     }
 
-    /// Starts the server if it does not run, and connects. Also returns the secret of this start, if there is one.
+    /// Starts the server if it does not run, and connects. `endpoint` has the headers of the upgrade request. Also returns the
+    /// secret of this start, if there is one.
     pub(crate) fn connect(
         &self,
         config: &Config,
+        endpoint: &Endpoint,
         deadline: &mut ConnectDeadline<'_>,
     ) -> Result<(Established, Option<Secret>)> {
-        let mut is_new = self.start()?;
+        let mut is_new = self.0.start_if_needed()?;
         loop {
-            match self.reach(config, deadline) {
+            match self.reach(config, endpoint, deadline) {
                 // A server that was running has ended meanwhile, perhaps because its last client left.
-                Err(_) if !is_new && self.failure().is_some() => is_new = self.start()?,
-                Err(e) if e.code() == Code::Timeout && e.stage() == Stage::Connect => {
-                    return Err(self.0.not_ready(deadline.timeout()));
-                }
+                Err(_) if !is_new && self.0.state.lock().failure.is_some() => is_new = self.0.start_if_needed()?,
                 Err(e) => return Err(e),
                 Ok(established) => return Ok((established, self.0.state.lock().secret.clone())),
             }
         }
     }
 
-    /// Starts the server. `false`: it is running already.
-    fn start(&self) -> Result<bool> {
-        loop {
-            let alone = self.0.starting.lock();
-            if self.id().is_some() {
-                return Ok(false);
-            }
-            let old = std::mem::take(&mut *self.0.state.lock());
-            let Some(child) = old.child else {
-                let started = self.0.start()?;
-                *self.0.state.lock() = started;
-                return Ok(true);
-            };
-            // Without a lock: a callback for its last lines may use this process.
-            drop(alone);
-            child.end(Duration::ZERO);
-        }
-    }
-
-    fn reach(&self, config: &Config, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
-        if let Some(arrivals) = &self.0.arrivals {
-            let news = self.0.news();
-            return match arrivals.next_or(&news, deadline)? {
-                Ok(arrived) => establish::take_over(config, arrived, deadline),
-                Err(news) => Err(self.0.hear(news).unwrap_or_else(|| unexpected().at(Stage::Connect))),
-            };
-        }
-        let endpoint = loop {
-            let news = {
-                let state = self.0.state.lock();
+    fn reach(&self, config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
+        let target = loop {
+            let changed = {
+                let mut state = self.0.state.lock();
+                if let Some(failure) = &state.failure {
+                    return Err(failure.clone());
+                }
                 if let Some(address) = &state.address {
                     break address.clone();
                 }
-                state.news.clone()
+                state.next_change()
             };
-            let news = deadline.receive(&news, Stage::Connect)?;
-            if let Some(failure) = self.0.hear(news) {
-                return Err(failure);
+            let arrived = match &self.0.arrivals {
+                Some(arrivals) => arrivals.next_or(&changed, deadline),
+                None => deadline.receive(&changed, Stage::Connect).map(Err),
+            };
+            if let Ok(arrived) = arrived.map_err(|e| self.0.not_ready(e, deadline.timeout()))? {
+                self.0.state.lock().has_connected = true;
+                return establish::take_over(config, arrived, deadline);
             }
         };
+        let endpoint = Endpoint { target, headers: endpoint.headers.clone() };
         loop {
             match establish::connect(config, &endpoint, deadline) {
                 Err(e) if e.code() == Code::Connect => {
-                    if let Some(failure) = self.failure() {
-                        return Err(failure);
+                    if let Some(failure) = &self.0.state.lock().failure {
+                        return Err(failure.clone());
                     }
                     if self.0.options.reach != Reach::ChosenPort {
                         return Err(e);
                     }
-                    deadline.pause(POLL_PERIOD, Stage::Connect)?;
+                    let paused = deadline.pause(POLL_PERIOD, Stage::Connect);
+                    paused.map_err(|e| self.0.not_ready(e, deadline.timeout()))?;
                 }
                 other => return other,
             }
         }
     }
-
-    /// Why the server has ended, if it has.
-    fn failure(&self) -> Option<Error> {
-        let news = self.0.news();
-        for news in news.try_iter() {
-            self.0.hear(news);
-        }
-        self.0.state.lock().failure.clone()
-    }
-}
-
-fn unexpected() -> Error {
-    Error::new(Code::Connect, "the server that was started has ended")
 }
 
 impl std::fmt::Debug for Process {
@@ -294,37 +285,33 @@ impl std::fmt::Debug for Process {
 }
 
 impl Inner {
-    /// The news of the child that was started last.
-    fn news(&self) -> Receiver<News> {
-        self.state.lock().news.clone()
-    }
-
-    /// Notes news. Returns why the server cannot be reached, if that is the news.
-    fn hear(&self, news: News) -> Option<Error> {
-        let failure = match news {
-            News::Ended(error) => error,
-            News::Address(found) => {
-                let url = match found {
-                    Found::Port(port) => format!("ws://127.0.0.1:{port}{}", self.options.path),
-                    Found::HostPort { secure, host, port } => {
-                        format!("{}://{host}:{port}{}", if secure { "wss" } else { "ws" }, self.options.path)
-                    }
-                };
-                match Endpoint::new(&url) {
-                    Ok(endpoint) => {
-                        self.state.lock().address = Some(endpoint);
-                        return None;
-                    }
-                    Err(error) => error.at(Stage::Connect),
-                }
+    /// Starts the server. `false`: it is running already.
+    fn start_if_needed(&self) -> Result<bool> {
+        let _alone = self.starting.lock();
+        let former = {
+            let mut state = self.state.lock();
+            let is_useful = |child: &Child| child.is_running() && !(self.arrivals.is_some() && state.has_connected);
+            if state.child.as_ref().is_some_and(is_useful) {
+                return Ok(false);
             }
+            state.child.take()
         };
-        self.state.lock().failure = Some(failure.clone());
-        Some(failure)
+        if let Some(former) = former {
+            self.end_in_background(former);
+        }
+        self.start().map(|()| true)
     }
 
-    fn start(&self) -> Result<State> {
-        let mut state = State::default();
+    /// Ends a former child, which may hang, on a thread of its own.
+    fn end_in_background(&self, former: Child) {
+        let limit = self.options.end_timeout;
+        let mut ending = self.ending.lock();
+        ending.retain(|thread| !thread.is_finished());
+        // Without a thread the child is ended by its own: it was told to end, and its limit stands.
+        ending.extend(threads::spawn("wslink-end", move || former.end(limit)));
+    }
+
+    fn start(&self) -> Result<()> {
         let options = &self.options;
         let failed = |e: &std::io::Error| cannot_start(options, e);
         let mut arguments = options.arguments.clone();
@@ -333,7 +320,7 @@ impl Inner {
                 arguments.extend([switch.to_owned(), placeholder.to_owned()]);
             }
         };
-        let mut port = None;
+        let (mut port, mut address) = (None, None);
         match options.reach {
             Reach::Reverse => add("--reverse-url", "{url}"),
             Reach::ChosenPort => {
@@ -341,7 +328,7 @@ impl Inner {
                 let free =
                     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).map_err(|e| failed(&e))?;
                 port = Some(free.port());
-                state.address = Some(Endpoint::new(&format!("ws://127.0.0.1:{}{}", free.port(), options.path))?);
+                address = Some(self.target(&Found { secure: false, host: "127.0.0.1", port: free.port() })?);
             }
             Reach::PrintedPort { .. } => {}
         }
@@ -349,9 +336,7 @@ impl Inner {
         let wants = |placeholder: &str| values().any(|value| value.contains(placeholder));
         let secret = format!("{:032x}", rand::random::<u128>());
         let file = wants("{secret_file}").then(|| SecretFile::new(&secret)).transpose().map_err(|e| failed(&e))?;
-        if file.is_some() || wants("{secret}") {
-            state.secret = Some(secret.as_str().into());
-        }
+        let is_used = file.is_some() || wants("{secret}");
         let url = self.arrivals.as_ref().map(|arrivals| arrivals.url()).unwrap_or_default();
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let path = file.as_ref().map(|file| file.path().to_string_lossy().into_owned()).unwrap_or_default();
@@ -365,21 +350,71 @@ impl Inner {
         if let Some(folder) = &options.folder {
             command.current_dir(folder);
         }
-        let (report, news) = unbounded();
+        let token = url.rsplit('/').next().filter(|token| !token.is_empty());
+        let hidden = [Some(secret.as_str()), token].into_iter().flatten().map(Secret::from).collect();
+        let last_words = Arc::new(LastWords::new(hidden));
+        // A connection of a former child.
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.forget();
+        }
+        let start = {
+            let mut state = self.state.lock();
+            let start = state.start + 1;
+            *state = State {
+                start,
+                address,
+                secret: is_used.then(|| secret.as_str().into()),
+                last_words: Some(Arc::clone(&last_words)),
+                waiting: std::mem::take(&mut state.waiting),
+                ..State::default()
+            };
+            start
+        };
         let plan = Plan {
             secret_file: file,
+            last_words: Arc::clone(&last_words),
             on_line: options.on_line.clone(),
-            ready: look_for_address(&options.reach, report.clone()),
-            on_end: tell_end(report),
+            ready: self.look_for_address(start),
+            on_end: self.tell_end(start, last_words),
+            end_timeout: options.end_timeout,
         };
-        state.child = Some(Child::start(command, plan).map_err(|e| failed(&e))?);
-        state.news = news;
-        Ok(state)
+        let child = Child::start(command, plan).map_err(|e| failed(&e))?;
+        self.state.lock().child = Some(child);
+        Ok(())
     }
 
-    fn not_ready(&self, timeout: Duration) -> Error {
-        let state = self.state.lock();
-        let words = state.child.as_ref().map(|child| child.last_words().shown()).unwrap_or_default();
+    fn target(&self, found: &Found) -> Result<Target> {
+        target(found, &self.options.path)
+    }
+
+    fn look_for_address(&self, start: u64) -> Option<ReadyLine> {
+        let Reach::PrintedPort { before } = &self.options.reach else { return None };
+        let (before, path, state) = (before.clone(), self.options.path.clone(), Arc::clone(&self.state));
+        Some(Box::new(move |line| {
+            let found = address::find(line, before.as_deref()).and_then(|found| target(&found, &path).ok());
+            let is_found = found.is_some();
+            if is_found {
+                state.lock().change(start, |state| state.address = found);
+            }
+            is_found
+        }))
+    }
+
+    fn tell_end(&self, start: u64, words: Arc<LastWords>) -> OnEnd {
+        let state = Arc::clone(&self.state);
+        Box::new(move |status: ExitStatus| {
+            let text = format!("the server that was started has ended ({status}){}", words.shown());
+            let failure = Error::new(Code::Connect, text).at(Stage::Connect);
+            state.lock().change(start, |state| state.failure = Some(failure));
+        })
+    }
+
+    /// The error for a server that is not ready in time; other errors are returned unchanged.
+    fn not_ready(&self, e: Error, timeout: Duration) -> Error {
+        if e.code() != Code::Timeout {
+            return e;
+        }
+        let words = self.state.lock().last_words.as_ref().map(|words| words.shown()).unwrap_or_default();
         let what = match self.options.reach {
             Reach::Reverse => "has not connected",
             Reach::PrintedPort { .. } => "has not printed its address",
@@ -398,6 +433,12 @@ impl Inner {
         if let Some(child) = child {
             child.end(self.options.end_timeout);
         }
+        if !on_reader_thread() {
+            let ending = std::mem::take(&mut *self.ending.lock());
+            for thread in ending {
+                let _ = thread.join();
+            }
+        }
     }
 }
 
@@ -407,23 +448,10 @@ impl Drop for Inner {
     }
 }
 
-fn look_for_address(reach: &Reach, report: Sender<News>) -> Option<ReadyLine> {
-    let Reach::PrintedPort { before } = reach else { return None };
-    let before = before.clone();
-    Some(Box::new(move |line| match address::find(line, before.as_deref()) {
-        Some(found) => {
-            let _ = report.send(News::Address(found));
-            true
-        }
-        None => false,
-    }))
-}
-
-fn tell_end(report: Sender<News>) -> OnEnd {
-    Box::new(move |status: ExitStatus, words: &LastWords| {
-        let text = format!("the server that was started has ended ({status}){}", words.shown());
-        let _ = report.send(News::Ended(Error::new(Code::Connect, text).at(Stage::Connect)));
-    })
+/// The WebSocket of a server at this address.
+fn target(found: &Found, path: &str) -> Result<Target> {
+    let scheme = if found.secure { "wss" } else { "ws" };
+    Target::websocket(&format!("{scheme}://{}:{}{path}", found.host, found.port))
 }
 
 fn cannot_start(options: &ProcessOptions, e: &std::io::Error) -> Error {
@@ -433,6 +461,7 @@ fn cannot_start(options: &ProcessOptions, e: &std::io::Error) -> Error {
         ErrorKind::NotFound if options.folder.as_ref().is_some_and(|folder| !folder.is_dir()) => {
             "; the folder in which it should run does not exist"
         }
+        ErrorKind::NotFound if program.contains(' ') => "; program and arguments are separate words",
         ErrorKind::NotFound => "; is the path right, or the program in a folder of PATH?",
         ErrorKind::PermissionDenied => "; is it executable?",
         _ => "",

@@ -1,6 +1,7 @@
 //! The output of a child process: always read, so that the child never waits for its reader.
 
-use super::lines::{LastWords, LineCallback, ReadyLine};
+use super::lines::{LastWords, LineCallback, ReadyLine, enter_reader_thread};
+use crate::io::delivery::callback::guarded;
 use mio::unix::pipe::Receiver;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{self, ErrorKind, Read};
@@ -16,6 +17,12 @@ const LINE_PAUSE: Duration = Duration::from_millis(200);
 
 /// How much is read at a time.
 const READ_SIZE: usize = 16 << 10;
+
+/// How many reads of one pipe follow each other, so that both pipes get their turn.
+const MAX_READS_IN_A_ROW: usize = 16;
+
+/// How many such turns there are after the end of the child. A process that has left its group may write for ever.
+const MAX_LAST_TURNS: usize = 64;
 
 const WAKER: Token = Token(2);
 
@@ -34,6 +41,8 @@ struct Pipe {
     receiver: Receiver,
     /// The line that is arriving.
     line: Vec<u8>,
+    /// Parts of this line were passed on already.
+    has_begun: bool,
 }
 
 /// Ends the reading, when the child has ended.
@@ -67,7 +76,7 @@ impl OutputReader {
                 .set_nonblocking(true)
                 .and_then(|()| poll.registry().register(&mut receiver, Token(number), Interest::READABLE));
             number += 1;
-            registered.map(|()| Pipe { receiver, line: Vec::new() })
+            registered.map(|()| Pipe { receiver, line: Vec::new(), has_begun: false })
         });
         let [out, err] = pipes;
         let finish = Arc::new(AtomicBool::new(false));
@@ -84,20 +93,24 @@ impl OutputReader {
 
     /// Reads until both pipes end, or until [`Finish::finish`].
     pub fn run(mut self) {
+        enter_reader_thread();
         let mut events = Events::with_capacity(4);
+        let (mut more, mut last_turns) = (false, 0);
         while self.pipes.iter().any(Option::is_some) {
             let partial = self.ready.is_some() && self.pipes.iter().flatten().any(|pipe| !pipe.line.is_empty());
-            let _ = self.poll.poll(&mut events, partial.then_some(LINE_PAUSE));
-            if partial && events.is_empty() {
+            let timeout = if more { Some(Duration::ZERO) } else { partial.then_some(LINE_PAUSE) };
+            let _ = self.poll.poll(&mut events, timeout);
+            if partial && !more && events.is_empty() {
                 self.look_at_partial_lines();
             }
             // Read after the flag: what was written before the end of the child is there.
             let finish = self.finish.load(Acquire);
-            for number in 0..2 {
-                self.read(number);
-            }
+            more = [self.read(0), self.read(1)].contains(&true);
             if finish {
-                break;
+                last_turns += 1;
+                if !more || last_turns >= MAX_LAST_TURNS {
+                    break;
+                }
             }
         }
         for number in 0..2 {
@@ -105,18 +118,22 @@ impl OutputReader {
         }
     }
 
-    fn read(&mut self, number: usize) {
+    /// Reads a pipe. `true`: there may be more.
+    fn read(&mut self, number: usize) -> bool {
         let mut bytes = [0; READ_SIZE];
-        loop {
-            let Some(pipe) = &mut self.pipes[number] else { return };
+        for _ in 0..MAX_READS_IN_A_ROW {
+            let Some(pipe) = &mut self.pipes[number] else { return false };
             match pipe.receiver.read(&mut bytes) {
-                Ok(0) => return self.end(number),
-                Ok(n) => self.take(number, &bytes[..n]),
+                Ok(n) if n > 0 => self.take(number, &bytes[..n]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => return self.end(number),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Ok(_) | Err(_) => {
+                    self.end(number);
+                    return false;
+                }
             }
         }
+        true
     }
 
     fn take(&mut self, number: usize, mut bytes: &[u8]) {
@@ -126,7 +143,12 @@ impl OutputReader {
             let end = room.iter().position(|b| *b == b'\n');
             pipe.line.extend_from_slice(&room[..end.unwrap_or(room.len())]);
             bytes = &bytes[end.map_or(room.len(), |end| end + 1)..];
-            if end.is_some() || pipe.line.len() == MAX_LINE {
+            let is_complete = end.is_some();
+            // After parts of a line, its end alone is no further part.
+            let is_new = !pipe.has_begun || !pipe.line.is_empty();
+            let pass_on = is_complete && is_new || pipe.line.len() == MAX_LINE;
+            pipe.has_begun = !is_complete && (pipe.has_begun || pass_on);
+            if pass_on {
                 let line = std::mem::take(&mut pipe.line);
                 self.line(number, &line);
             }
@@ -140,7 +162,7 @@ impl OutputReader {
             self.ready = None;
         }
         if let Some(on_line) = &self.on_line {
-            crate::io::delivery::callback::guarded(|| on_line(&line, number == 1));
+            guarded(|| on_line(&line, number == 1));
         }
     }
 

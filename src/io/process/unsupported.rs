@@ -7,16 +7,18 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What runs when a child has ended, with its status and its last words.
-pub type OnEnd = Box<dyn FnOnce(ExitStatus, &LastWords) + Send>;
+/// What runs when a child has ended, with its status.
+pub type OnEnd = Box<dyn FnOnce(ExitStatus) + Send>;
 
 /// What a child needs besides its command.
 #[allow(dead_code)] // Nothing is started.
 pub struct Plan {
     pub secret_file: Option<SecretFile>,
+    pub last_words: Arc<LastWords>,
     pub on_line: Option<Arc<LineCallback>>,
     pub ready: Option<ReadyLine>,
     pub on_end: OnEnd,
+    pub end_timeout: Duration,
 }
 
 /// A child that cannot exist.
@@ -32,10 +34,6 @@ impl Child {
     }
 
     pub fn is_running(&self) -> bool {
-        match *self {}
-    }
-
-    pub fn last_words(&self) -> &LastWords {
         match *self {}
     }
 

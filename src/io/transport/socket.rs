@@ -55,6 +55,14 @@ impl Socket {
         self.with_tcp(|stream| stream.peer_addr().ok())
     }
 
+    /// Whether the peer has neither ended the connection nor reset it, as far as it is known.
+    pub fn is_open(&self) -> bool {
+        self.with_tcp(|stream| match stream.peek(&mut [0]) {
+            Ok(n) => n > 0,
+            Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+        })
+    }
+
     /// The TCP stream, to register it with a poll.
     pub fn tcp_mut(&mut self) -> &mut TcpStream {
         match self {
