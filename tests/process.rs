@@ -5,7 +5,7 @@ mod common;
 use common::{PATIENCE, VERSIONS, eventually, python};
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wslink::{
     Args, Code, Config, Policy, Process, ProcessOptions, Protocol, Reach, Reconnect, Session, Stage, State, result,
@@ -232,6 +232,26 @@ fn nothing_of_a_group_is_left() {
 }
 
 #[test]
+fn a_callback_for_lines_may_end_its_server() {
+    // The first line may come while the session still starts the process, and this server ignores SIGTERM.
+    let (send, ids) = std::sync::mpsc::channel();
+    let server = Arc::<OnceLock<Process>>::default();
+    let same = Arc::clone(&server);
+    let mut options = shell("trap '' TERM; echo begun; while :; do sleep 0.01; done").on_line(move |_, _| {
+        let process = same.wait();
+        let _ = send.send(process.id());
+        process.end();
+    });
+    options.end_timeout = Duration::from_millis(50);
+    let process = server.get_or_init(|| Process::new(options).unwrap());
+    let session = Session::new(config(process)).unwrap();
+    session.connect_wait().unwrap_err();
+    let id = ids.recv_timeout(PATIENCE).unwrap().unwrap();
+    process.end();
+    assert!(!is_alive(id));
+}
+
+#[test]
 fn a_server_is_asked_to_end_before_it_is_killed() {
     for script in [
         "trap 'echo saving; echo saved; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
@@ -417,7 +437,8 @@ fn a_thousand_servers_leave_nothing() {
 fn a_thousand_servers_are_started_and_ended() {
     let folder = std::env::temp_dir().join(format!("wslink-process-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    // The files with secrets go there. There is only one thread besides that of the test harness.
+    // The files with secrets go there.
+    // SAFETY: no other thread reads or writes the environment: the test harness waits for this one, and no server runs yet.
     unsafe { std::env::set_var("TMPDIR", &folder) };
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let mut options = shell("exit 1");

@@ -274,7 +274,7 @@ impl<'a> World<'a> {
                     assert!(sent == total && message.sent() == total);
                 }
                 Effect::Ping | Effect::Close(_) | Effect::Withdraw(_) => {}
-                Effect::Drop => self.connected = false,
+                Effect::Disconnect => self.connected = false,
                 Effect::Complete(number, outcome) => self.complete(number, Some(outcome)),
                 Effect::Judge(error, attempt) => {
                     assert!(self.reconnect.is_some() && error.code() != Code::Auth && attempt > 0);

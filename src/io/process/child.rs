@@ -1,6 +1,6 @@
 //! A child process with its process group, from its start to its end.
 
-use super::lines::{LastWords, LineCallback, ReadyLine, on_reader_thread};
+use super::lines::{LastWords, LineCallback, ReadyLine};
 use super::output::OutputReader;
 use super::secret_file::SecretFile;
 use crate::platform::{child::isolate, threads};
@@ -13,6 +13,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// How long to wait for processes to go after they are killed.
+const KILLED_LIMIT: Duration = Duration::from_secs(1);
 
 /// What runs when a child has ended, with its status.
 pub type OnEnd = Box<dyn FnOnce(ExitStatus) + Send>;
@@ -28,12 +31,12 @@ pub struct Plan {
     pub end_timeout: Duration,
 }
 
-/// A running child. Dropping it does not end it: see [`Child::end`].
+/// A running child. Dropping it kills its group; [`Child::end`] lets it end by itself.
 pub struct Child {
     group: Pid,
     life: Arc<Life>,
     /// Waits for the child. It also has started it, because the system ends the child with the thread that did.
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -60,7 +63,7 @@ impl Child {
         let same = Arc::clone(&life);
         let thread = threads::spawn("wslink-child", move || run(command, plan, &same, &report))?;
         match started.recv() {
-            Ok(Ok(group)) => Ok(Child { group, life, thread }),
+            Ok(Ok(group)) => Ok(Child { group, life, thread: Some(thread) }),
             Ok(Err(e)) => {
                 let _ = thread.join();
                 Err(e)
@@ -79,30 +82,30 @@ impl Child {
         !self.life.state.lock().over
     }
 
-    /// Ends the group: SIGTERM, and SIGKILL after `limit`. Waits until nothing is left of it, except on the thread that reads its
-    /// output.
-    pub fn end(self, limit: Duration) {
+    /// Ends the group: SIGTERM, and SIGKILL after `limit`. Waits until nothing is left of it and its output is read, so it must
+    /// not be called on the thread that reads the output.
+    pub fn end(mut self, limit: Duration) {
         let at = Instant::now() + limit;
-        {
-            let mut state = self.life.state.lock();
-            state.kill_at = Some(at);
-            self.signal(&state, Signal::TERM);
-        }
-        if on_reader_thread() {
-            // This thread must read on, so that the child can end.
-            return;
-        }
         let mut state = self.life.state.lock();
+        state.kill_at = Some(at);
+        self.signal(&state, Signal::TERM);
         while !state.over && !self.life.changed.wait_until(&mut state, at).timed_out() {}
         self.signal(&state, Signal::KILL);
         drop(state);
-        let _ = self.thread.join();
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 
     fn signal(&self, state: &LifeState, signal: Signal) {
         if !state.over {
             let _ = kill_process_group(self.group, signal);
         }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let state = self.life.state.lock();
+        self.signal(&state, Signal::KILL);
     }
 }
 
@@ -170,9 +173,14 @@ fn run(mut command: Command, plan: Plan, life: &Life, report: &crossbeam_channel
 /// Waits for what is left of a group that was told to end, and kills it at this time. The id of the group belongs to nobody
 /// else while it has members.
 fn end_group(group: Pid, kill_at: Instant) {
+    let mut killed = false;
     while test_kill_process_group(group).is_ok() {
-        if Instant::now() >= kill_at {
+        if Instant::now() >= kill_at && !killed {
             let _ = kill_process_group(group, Signal::KILL);
+            killed = true;
+        }
+        // A killed process may stay: as long as the system waits for a device, or if nobody reaps it.
+        if Instant::now() >= kill_at + KILLED_LIMIT {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -206,6 +206,8 @@ impl Process {
 
     /// The id of its process while it runs.
     pub fn id(&self) -> Option<u32> {
+        // A child that is just being started counts: it may have printed a line.
+        let _alone = self.0.starting.lock();
         self.0.state.lock().child.as_ref().filter(|child| child.is_running()).map(Child::id)
     }
 
@@ -302,13 +304,13 @@ impl Inner {
         self.start().map(|()| true)
     }
 
-    /// Ends a former child, which may hang, on a thread of its own.
-    fn end_in_background(&self, former: Child) {
+    /// Ends a child on a thread of its own, because that may take until its limit.
+    fn end_in_background(&self, child: Child) {
         let limit = self.options.end_timeout;
         let mut ending = self.ending.lock();
         ending.retain(|thread| !thread.is_finished());
-        // Without a thread the child is ended by its own: it was told to end, and its limit stands.
-        ending.extend(threads::spawn("wslink-end", move || former.end(limit)));
+        // If there is no thread, the child is dropped here, which kills it.
+        ending.extend(threads::spawn("wslink-end", move || child.end(limit)));
     }
 
     fn start(&self) -> Result<()> {
@@ -430,14 +432,17 @@ impl Inner {
             let _alone = self.starting.lock();
             self.state.lock().child.take()
         };
+        if on_reader_thread() {
+            // This thread must read on, so that the child can end.
+            child.into_iter().for_each(|child| self.end_in_background(child));
+            return;
+        }
         if let Some(child) = child {
             child.end(self.options.end_timeout);
         }
-        if !on_reader_thread() {
-            let ending = std::mem::take(&mut *self.ending.lock());
-            for thread in ending {
-                let _ = thread.join();
-            }
+        let ending = std::mem::take(&mut *self.ending.lock());
+        for thread in ending {
+            let _ = thread.join();
         }
     }
 }
