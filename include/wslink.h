@@ -2027,7 +2027,7 @@ int32_t wslink_process_set_path(struct wslink_process *process,
                                 struct wslink_error **err);
 
 /**
- * Sets how long the server may take to end after SIGTERM, in milliseconds; then it is killed. Default: 5000.
+ * Sets how long the server may take to end after SIGTERM, in milliseconds; then it is killed. Default: 5000. At most a day.
  */
 WSLINK_API
 int32_t wslink_process_set_end_timeout(struct wslink_process *process,

@@ -252,6 +252,17 @@ fn a_callback_for_lines_may_end_its_server() {
 }
 
 #[test]
+fn the_longest_time_to_end_is_accepted() {
+    let mut options = shell("exec sleep 1000");
+    options.end_timeout = Duration::MAX;
+    let process = Process::new(options).unwrap();
+    let session = Session::new(config(&process)).unwrap();
+    session.connect().unwrap();
+    eventually(|| process.id().is_some());
+    process.end();
+}
+
+#[test]
 fn a_server_is_asked_to_end_before_it_is_killed() {
     for script in [
         "trap 'echo saving; echo saved; exit 0' TERM; echo ready; while :; do sleep 0.01; done",

@@ -161,7 +161,7 @@ pub unsafe extern "C" fn wslink_process_set_path(
     })
 }
 
-/// Sets how long the server may take to end after SIGTERM, in milliseconds; then it is killed. Default: 5000.
+/// Sets how long the server may take to end after SIGTERM, in milliseconds; then it is killed. Default: 5000. At most a day.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_process_set_end_timeout(
     process: *mut wslink_process,

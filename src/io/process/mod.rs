@@ -41,6 +41,9 @@ use std::time::Duration;
 /// The time between two attempts to connect to a server that does not listen yet.
 const POLL_PERIOD: Duration = Duration::from_millis(30);
 
+/// The longest [`ProcessOptions::end_timeout`].
+const LONGEST_END: Duration = Duration::from_secs(86_400);
+
 /// How a session reaches a server that it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Reach {
@@ -78,7 +81,7 @@ pub struct ProcessOptions {
     pub reach: Reach,
     /// The path of its WebSocket. The default is `/ws`. Not used by [`Reach::Reverse`].
     pub path: String,
-    /// How long it may take to end after SIGTERM; then it is killed. The default is 5 s.
+    /// How long it may take to end after SIGTERM; then it is killed. The default is 5 s, the most is a day.
     pub end_timeout: Duration,
     on_line: Option<Arc<LineCallback>>,
 }
@@ -186,7 +189,8 @@ impl State {
 
 impl Process {
     /// A server that is not started yet.
-    pub fn new(options: ProcessOptions) -> Result<Process> {
+    pub fn new(mut options: ProcessOptions) -> Result<Process> {
+        options.end_timeout = options.end_timeout.min(LONGEST_END);
         let arrivals = match options.reach {
             Reach::Reverse => Some(Arc::new(Listener::new(&ListenerOptions::default())?.open_path())),
             Reach::PrintedPort { .. } | Reach::ChosenPort => None,
