@@ -3,9 +3,12 @@
 //     wslink-cli --help
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -84,7 +87,7 @@ void subscribe(const wslink::session &session, const cli::subscribe_options &opt
   }
 }
 
-void probe(const wslink::session &session, const cli::probe_options &options, double connect_ms) {
+nlohmann::ordered_json facts(const wslink::session &session, const cli::probe_options &options, double connect_ms) {
   std::vector<double> trips;
   for (unsigned i = 0; i < options.count; ++i) {
     const auto begun = clock::now();
@@ -107,6 +110,28 @@ void probe(const wslink::session &session, const cli::probe_options &options, do
                                 {"max", rounded(trips.back())}}}};
   if (session.max_msg_size() > 0)
     line["max_msg_size"] = session.max_msg_size();
+  return line;
+}
+
+std::atomic<bool> interrupted{false};
+
+// Until Ctrl-C, or until the server has gone.
+void keep_up(const wslink::session &session) {
+  std::signal(SIGINT, [](int) { interrupted = true; });
+  std::signal(SIGTERM, [](int) { interrupted = true; });
+  while (!interrupted && session.state() == wslink::state::ready)
+    session.dispatch(std::chrono::milliseconds(100));
+  if (wslink::error why = session.failure())
+    throw wslink::exception(std::move(why));
+}
+
+// Opens a session, and prints where it is.
+void launch(const cli::connection_options &connection, const cli::launch_options &options) {
+  const wslink::launched session = cli::launch(connection, options);
+  const wslink::document answer = session.answer();
+  nlohmann::ordered_json line{{"id", session.id()}, {"url", session.url()}, {"secret", nullptr}};
+  if (const auto secret = answer.root()["secret"].get_if<std::string>())
+    line["secret"] = *secret;
   cli::print_line(line.dump());
 }
 
@@ -117,6 +142,7 @@ int main(int argc, char **argv) {
   cli::call_options call_options;
   cli::subscribe_options subscribe_options;
   cli::probe_options probe_options;
+  cli::launch_options launch_options;
 
   CLI::App app("Calls methods of wslink servers (VTK, ParaView, trame), and shows what they publish.", "wslink-cli");
   app.set_version_flag("--version", std::string("wslink ") + wslink_version_text());
@@ -135,7 +161,14 @@ int main(int argc, char **argv) {
   probe_command->add_option("-t,--timeout", probe_options.timeout, "Seconds to wait for each")
       ->check(cli::positive())
       ->capture_default_str();
-  for (CLI::App *command : {call_command, subscribe_command, probe_command}) {
+  CLI::App *run_command = app.add_subcommand("run", "Start a server, print as probe does, and keep it up until Ctrl-C");
+  cli::add_run(*run_command, connection);
+  CLI::App *listen_command = app.add_subcommand("listen", "Wait for a server, print as probe does, and keep it");
+  listen_command->add_option("port", connection.listen, "The port; any free one if not given")->type_name("PORT");
+  CLI::App *launch_command = app.add_subcommand("launch", "Have a launcher start a server, and print where it is");
+  cli::add_launch(*launch_command, launch_options);
+  for (CLI::App *command :
+       {call_command, subscribe_command, probe_command, run_command, listen_command, launch_command}) {
     command->footer("\nOptions of the connection, examples and exit status: wslink-cli --help");
     cli::unmark(*command);
   }
@@ -147,9 +180,16 @@ int main(int argc, char **argv) {
   }
 
   try {
+    if (*launch_command) {
+      launch(connection, launch_options);
+      return cli::exit_ok;
+    }
     cli::value_writer writer(connection.save);
     cli::progress_bar bar(!connection.quiet);
-    wslink::config config = cli::make_config(connection);
+    if (*listen_command && !connection.listen)
+      connection.listen = 0;
+    const std::optional<wslink::process> server = cli::make_process(connection);
+    wslink::config config = cli::with_options(cli::make_place(connection, server), connection);
     if (bar.is_shown())
       config.on_progress([&](const wslink::progress &now) { bar.show(now); });
     // Before connecting, so that invalid arguments are reported without a server.
@@ -165,7 +205,16 @@ int main(int argc, char **argv) {
     if (*subscribe_command)
       subscribe(session, subscribe_options, writer, bar);
     if (*probe_command)
-      probe(session, probe_options, connect_ms);
+      cli::print_line(facts(session, probe_options, connect_ms).dump());
+    if (*run_command || *listen_command) {
+      nlohmann::ordered_json line = facts(session, probe_options, connect_ms);
+      if (server && !server->url().empty())
+        line["url"] = server->url();
+      if (server && !server->secret_file().empty())
+        line["secret_file"] = server->secret_file();
+      cli::print_line(line.dump());
+      keep_up(session);
+    }
 
     session.close();
     return cli::exit_ok;

@@ -245,6 +245,11 @@
 #define WSLINK_ERR_MISMATCH -207
 
 /**
+ * The launcher refused, failed, or is no launcher.
+ */
+#define WSLINK_ERR_LAUNCHER -208
+
+/**
  * The connection ended; the server may or may not have executed the call.
  */
 #define WSLINK_ERR_CONNECTION_LOST -300
@@ -318,6 +323,11 @@
  * Concerns one call.
  */
 #define WSLINK_STAGE_CALL 8
+
+/**
+ * The request to a launcher.
+ */
+#define WSLINK_STAGE_LAUNCHER 9
 
 /**
  * Not connected yet.
@@ -554,6 +564,17 @@ typedef struct wslink_error wslink_error;
  * `wslink_json_free`, and does not need the document. Immutable: any thread may read it.
  */
 typedef struct wslink_json wslink_json;
+
+/**
+ * A session that a launcher has opened, or told about. Immutable: any thread may read it.
+ */
+typedef struct wslink_launched wslink_launched;
+
+/**
+ * A launcher: an HTTP service that starts servers (`python -m wslink.launcher`). Its functions wait for the service,
+ * which may take half a minute; use a thread for which that is no harm. Any thread may use it.
+ */
+typedef struct wslink_launcher wslink_launcher;
 
 /**
  * Listens for servers that open the connection themselves, because they were started with the option `--reverse-url`:
@@ -836,6 +857,12 @@ typedef struct wslink_listener_options {
  * of the library, which reads nothing meanwhile; it must not free the process or a session that uses it.
  */
 typedef void (*wslink_line_fn)(void *user, const char *line, bool on_error);
+
+/**
+ * Receives the number of each attempt to open a session, beginning with 1, and why the one before failed (NULL for the
+ * first one; borrowed). Runs on the thread that opens, before the delay.
+ */
+typedef void (*wslink_launch_progress_fn)(void *user, uint32_t attempt, const struct wslink_error *reason);
 
 /**
  * Counters of a session. Set `size` to `sizeof(wslink_stats)`, or initialise with `WSLINK_STATS_INIT`.
@@ -2061,11 +2088,163 @@ int32_t wslink_config_new_starting(struct wslink_process *process,
 WSLINK_API uint32_t wslink_process_id(const struct wslink_process *process);
 
 /**
+ * Copies the URL at which other clients reach the server to `buffer`, as `snprintf` does: truncated to `size` and
+ * NUL-terminated. Returns the length of the whole URL. Empty while the server does not run or has not told its
+ * address, and with `WSLINK_REACH_REVERSE`, because such a server has one connection.
+ */
+WSLINK_API
+size_t wslink_process_url(const struct wslink_process *process,
+                          char *buffer,
+                          size_t size);
+
+/**
+ * Copies the path of the file with the secret of the server, for other clients of the same user, as
+ * `wslink_process_url` does. Empty while the server does not run, and if no argument or variable has `{secret_file}`.
+ */
+WSLINK_API
+size_t wslink_process_secret_file(const struct wslink_process *process,
+                                  char *buffer,
+                                  size_t size);
+
+/**
  * Ends the server, if it runs, and waits for its end, at most for the time of `wslink_process_set_end_timeout` and a
  * second. A session that reconnects starts it again. Any thread may call this. NULL is ignored.
  */
 WSLINK_API
 void wslink_process_end(const struct wslink_process *process);
+
+/**
+ * Creates a configuration with the defaults, for a launcher at an `http` or `https` URL, such as
+ * "https://host/paraview/", and for sessions with the servers that it starts. Without a path, the URL gets the usual
+ * one, `/paraview/`. No session can be made of it: it is for `wslink_launcher_new`. On success `*config` belongs to the
+ * caller.
+ */
+WSLINK_API
+int32_t wslink_config_new_launcher(const char *url,
+                                   struct wslink_config **config,
+                                   struct wslink_error **err);
+
+/**
+ * Creates a launcher. Headers, credentials, proxy, TLS, log and connect timeout are those of `config`
+ * (`wslink_config_new_launcher`), which is copied. Nothing is sent yet. On success `*launcher` belongs to the caller,
+ * who frees it.
+ */
+WSLINK_API
+int32_t wslink_launcher_new(const struct wslink_config *config,
+                            struct wslink_launcher **launcher,
+                            struct wslink_error **err);
+
+/**
+ * Frees a launcher, which no thread may be using. NULL is ignored. What it has opened stays open.
+ */
+WSLINK_API void wslink_launcher_free(struct wslink_launcher *launcher);
+
+/**
+ * Sets how long the launcher may take for an answer after it is connected, in milliseconds. It answers when the server
+ * is ready, or has not become ready within the launcher's own limit. Default: 120000. 0 fails with
+ * `WSLINK_ERR_ARGUMENT`.
+ */
+WSLINK_API
+int32_t wslink_launcher_set_timeout(struct wslink_launcher *launcher,
+                                    uint32_t milliseconds,
+                                    struct wslink_error **err);
+
+/**
+ * Sets the delays before further attempts of `wslink_launcher_open`, `count` of them, in milliseconds. An attempt
+ * follows if the launcher could not be reached, or refused with a status that may not last, such as 503 because all
+ * resources are taken. A request that may have started a server is not repeated. Default: none, so that there is one
+ * attempt.
+ */
+WSLINK_API
+int32_t wslink_launcher_set_retry_delays(struct wslink_launcher *launcher,
+                                         const uint32_t *milliseconds,
+                                         size_t count,
+                                         struct wslink_error **err);
+
+/**
+ * Sets a callback for the attempts of `wslink_launcher_open`, see `wslink_launch_progress_fn`. `drop` is called as for
+ * all callbacks, see `wslink_drop_fn`.
+ */
+WSLINK_API
+int32_t wslink_launcher_on_progress(struct wslink_launcher *launcher,
+                                    wslink_launch_progress_fn callback,
+                                    void *user,
+                                    wslink_drop_fn drop,
+                                    struct wslink_error **err);
+
+/**
+ * Has the launcher start a server, and waits until it is ready. The keyword arguments of `args` are the members of the
+ * request; `application` is the name of what to start. They are taken, as by a call. On success `*launched` belongs to
+ * the caller, who frees it.
+ *
+ * Fails with `WSLINK_ERR_LAUNCHER` and the launcher's own words, `WSLINK_ERR_TIMEOUT`, `WSLINK_ERR_CANCELLED`, or an
+ * error of connecting.
+ */
+WSLINK_API
+int32_t wslink_launcher_open(const struct wslink_launcher *launcher,
+                             struct wslink_args *args,
+                             struct wslink_launched **launched,
+                             struct wslink_error **err);
+
+/**
+ * Asks for the session with this id. Most launchers do not allow that (`WSLINK_LAUNCHER_GET=1` in their environment
+ * does). On success `*launched` belongs to the caller, who frees it.
+ */
+WSLINK_API
+int32_t wslink_launcher_status(const struct wslink_launcher *launcher,
+                               const char *id,
+                               struct wslink_launched **launched,
+                               struct wslink_error **err);
+
+/**
+ * Has the launcher end the server of the session with this id. Most launchers do not allow that
+ * (`WSLINK_LAUNCHER_DELETE=1` in their environment does); their servers end some time after their last client has left.
+ */
+WSLINK_API
+int32_t wslink_launcher_close(const struct wslink_launcher *launcher,
+                              const char *id,
+                              struct wslink_error **err);
+
+/**
+ * Ends the functions of this launcher that wait on other threads, with `WSLINK_ERR_CANCELLED`. A server whose start was
+ * requested may still be started. NULL is ignored.
+ */
+WSLINK_API
+void wslink_launcher_cancel(const struct wslink_launcher *launcher);
+
+/**
+ * Frees the description of a session. NULL is ignored. The session itself stays open.
+ */
+WSLINK_API void wslink_launched_free(struct wslink_launched *launched);
+
+/**
+ * The id of the session at the launcher, NUL-terminated; valid as long as `launched`. Empty for NULL.
+ */
+WSLINK_API const char *wslink_launched_id(const struct wslink_launched *launched);
+
+/**
+ * Where the server is: a `ws` or `wss` URL, which may hold a token. NUL-terminated; valid as long as `launched`. Empty
+ * for NULL.
+ */
+WSLINK_API
+const char *wslink_launched_url(const struct wslink_launched *launched);
+
+/**
+ * The whole answer of the launcher, whose root (`wslink_document_root`) is a map. It has the secret of the server, if
+ * the launcher tells one. Borrowed: valid as long as `launched`, or longer with a reference. NULL for NULL.
+ */
+WSLINK_API
+const struct wslink_document *wslink_launched_document(const struct wslink_launched *launched);
+
+/**
+ * Creates the configuration for a session with the server: that of the launcher, with URL and secret of the server.
+ * Headers and credentials are only kept for a server on the launcher's host. For ten seconds after the launcher's
+ * answer, a session that finds nobody listening tries again. On success `*config` belongs to the caller.
+ */
+WSLINK_API
+int32_t wslink_config_new_launched(const struct wslink_launched *launched,
+                                   struct wslink_config **config,
+                                   struct wslink_error **err);
 
 /**
  * Creates a session that is not connected, and starts its I/O thread. The configuration is copied. On

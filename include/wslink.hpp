@@ -24,6 +24,7 @@
 #include "wslink/config.hpp"      // IWYU pragma: export
 #include "wslink/error.hpp"       // IWYU pragma: export
 #include "wslink/latest_call.hpp" // IWYU pragma: export
+#include "wslink/launcher.hpp"    // IWYU pragma: export
 #include "wslink/listener.hpp"    // IWYU pragma: export
 #include "wslink/process.hpp"     // IWYU pragma: export
 #include "wslink/session.hpp"     // IWYU pragma: export

@@ -60,6 +60,8 @@ pub enum Code {
     Auth = -206,
     /// The server speaks another protocol generation than the one that the configuration demands.
     Mismatch = -207,
+    /// The launcher refused, failed, or is no launcher.
+    Launcher = -208,
 
     /// The connection ended; the server may or may not have executed the call.
     ConnectionLost = -300,
@@ -101,6 +103,7 @@ impl Code {
         Code::Hello,
         Code::Auth,
         Code::Mismatch,
+        Code::Launcher,
         Code::ConnectionLost,
         Code::Timeout,
         Code::Cancelled,
@@ -134,6 +137,7 @@ impl Code {
             Code::Hello => "no wslink session",
             Code::Auth => "secret refused",
             Code::Mismatch => "other protocol generation",
+            Code::Launcher => "no session from the launcher",
             Code::ConnectionLost => "connection lost",
             Code::Timeout => "timed out",
             Code::Cancelled => "cancelled",
@@ -167,6 +171,8 @@ pub enum Stage {
     Session = 7,
     /// Concerns one call.
     Call = 8,
+    /// The request to a launcher.
+    Launcher = 9,
 }
 
 impl Stage {
@@ -182,6 +188,7 @@ impl Stage {
             Stage::Hello => "hello",
             Stage::Session => "session",
             Stage::Call => "call",
+            Stage::Launcher => "launcher",
         }
     }
 }

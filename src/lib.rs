@@ -47,6 +47,7 @@ pub use error::{Code, Error, Result, Stage};
 pub use io::config::{Config, Delivery, PROGRESS_FROM, Progress};
 pub use io::connect::attempt::Attempt;
 pub use io::delivery::subscription::{Outcome, Policy, Publication};
+pub use io::launcher::{Launched, Launcher};
 pub use io::listener::{Listener, ListenerOptions};
 pub use io::log::LogLevel;
 pub use io::process::{Process, ProcessOptions, Reach};

@@ -32,7 +32,7 @@ pub fn is_retriable(facts: &Facts) -> bool {
         Code::ConnectionLost => facts.close_code.is_none_or(close_code_is_retriable),
         // The HTTP status decides if there is one; otherwise a connection that ended is retriable, and an invalid
         // answer is not.
-        Code::Proxy | Code::Upgrade | Code::Tls | Code::Hello => match facts.http_status {
+        Code::Proxy | Code::Upgrade | Code::Tls | Code::Hello | Code::Launcher => match facts.http_status {
             Some(status) => status_is_retriable(status),
             None => facts.io.is_some_and(is_disconnect),
         },
@@ -96,7 +96,7 @@ mod tests {
     fn every_status() {
         let retried = [408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530];
         for status in 100..=999 {
-            for code in [Code::Upgrade, Code::Proxy] {
+            for code in [Code::Upgrade, Code::Proxy, Code::Launcher] {
                 // The status counts, also if the connection ended with it.
                 for io in [None, Some(ErrorKind::UnexpectedEof)] {
                     let facts = Facts { http_status: Some(status), io, ..facts(code, Stage::Upgrade) };
@@ -121,7 +121,7 @@ mod tests {
             NetworkUnreachable,
             NetworkDown,
         ];
-        for code in [Code::Tls, Code::Proxy, Code::Upgrade, Code::Hello] {
+        for code in [Code::Tls, Code::Proxy, Code::Upgrade, Code::Hello, Code::Launcher] {
             for kind in went_away {
                 assert!(is_retriable(&Facts { io: Some(kind), ..facts(code, Stage::Tls) }), "{code:?} {kind:?}");
             }

@@ -9,7 +9,7 @@ fn the_header_is_up_to_date() {
     // In an order that suits readers.
     let chapters = [
         "version", "codes", "pointer", "callback", "error", "buffer", "document", "value", "args", "config",
-        "listener", "process", "session",
+        "listener", "process", "launcher", "session",
     ];
     for file in root.join("src/ffi").read_dir().unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();

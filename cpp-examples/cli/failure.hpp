@@ -54,6 +54,7 @@ inline exit_code exit_code_of(wslink::code why) {
   case code::proxy:
   case code::tls:
   case code::upgrade:
+  case code::launcher:
     return exit_connection;
   case code::hello:
   case code::auth:

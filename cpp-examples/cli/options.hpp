@@ -24,6 +24,8 @@ namespace cli {
 struct connection_options {
   std::string url = "ws://localhost:8080/ws";
   std::string start;
+  std::vector<std::string> command;
+  bool chosen_port = false;
   std::optional<std::string> port_line;
   std::optional<std::uint16_t> listen;
   std::string protocol = "auto";
@@ -64,6 +66,14 @@ struct subscribe_options {
   unsigned latest = 0;
 };
 
+struct launch_options {
+  std::string url;
+  std::string application;
+  std::vector<std::string> members;
+  std::vector<double> retries;
+  double timeout = 120;
+};
+
 struct probe_options {
   unsigned count = 5;
   double timeout = 10;
@@ -81,7 +91,10 @@ Examples:
   wslink-cli call myprotocol.image --save images       binary data goes to files
   wslink-cli subscribe image --latest 1 --count 10 --save images
   wslink-cli call myprotocol.add '[1, 2, 3]' --start 'python3 app.py'
-  wslink-cli probe --listen 9000 --connect-timeout 600 waits for a server that calls back
+  wslink-cli run -- python3 app.py                     keeps a server up until Ctrl-C
+  wslink-cli run --port-line '' -- python3 app.py --server --authKeyFile {secret_file}
+  wslink-cli listen 9000                               keeps a server that calls back, and prints its URL
+  wslink-cli launch https://host/paraview/ visualizer -k file='"cone.vtk"'
   WSLINK_SECRET=s wslink-cli call test.info --url wss://host/ws --pin AB:CD:...
 
 Results are JSON, one line each, on stdout; everything else is on stderr. What JSON has no word for:
@@ -109,9 +122,10 @@ inline void add_connection(CLI::App &app, connection_options &to) {
       ->capture_default_str();
   auto *start = app.add_option("--start", to.start, "Start this server with --reverse-url, and end it at the end")
                     ->type_name("'COMMAND...'");
-  app.add_option("--port-line", to.port_line, "The started server prints its port after this text; '': it prints a URL")
-      ->type_name("TEXT")
-      ->needs(start);
+  auto *port_line = app.add_option("--port-line", to.port_line,
+                                   "The started server prints its port after this text; '': it prints a URL")
+                        ->type_name("TEXT");
+  app.add_flag("--chosen-port", to.chosen_port, "The started server is given a port, with --port")->excludes(port_line);
   app.add_option("--listen", to.listen, "Wait for a server that is started with --reverse-url; 0: any free port")
       ->type_name("PORT")
       ->excludes(start);
@@ -152,6 +166,23 @@ inline void add_connection(CLI::App &app, connection_options &to) {
       ->type_name("error|warning|info|debug");
   app.add_flag("-q,--quiet", to.quiet, "No progress bar");
   app.add_flag("--trace", to.trace, "Show the traceback of errors of the server");
+}
+
+inline void add_run(CLI::App &app, connection_options &to) {
+  app.add_option("command", to.command, "The server and its arguments, after --")->required()->type_name("COMMAND...");
+}
+
+inline void add_launch(CLI::App &app, launch_options &to) {
+  app.add_option("launcher", to.url, "The launcher, such as https://host/paraview/")->required()->type_name("URL");
+  app.add_option("application", to.application, "What to start")->required()->type_name("APPLICATION");
+  add_each(app, "-k", to.members, "Further member of the request", "NAME=JSON");
+  app.add_option("--retry", to.retries, "Seconds before each further attempt, if all resources are taken")
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->type_name("SECONDS...");
+  app.add_option("-t,--timeout", to.timeout, "Seconds to wait for the launcher's answer")
+      ->check(positive())
+      ->type_name("SECONDS")
+      ->capture_default_str();
 }
 
 inline void add_call(CLI::App &app, call_options &to) {
@@ -237,17 +268,31 @@ Container read_file(const std::string &path) {
   return content;
 }
 
-// Where the server is: at a URL, started here, or on its way.
-inline wslink::config make_place(const connection_options &from) {
-  if (!from.start.empty()) {
-    // The shell splits the command; "$@" is what the library adds.
-    wslink::process server({"sh", "-c", "exec " + from.start + " \"$@\"", "sh"});
-    if (from.port_line)
-      server.printed_port(*from.port_line);
-    if (!from.quiet)
-      server.on_line([](const char *line, bool) { std::fprintf(stderr, "server: %s\n", line); });
-    return server.config();
+// The server to start, if there is one.
+inline std::optional<wslink::process> make_process(const connection_options &from) {
+  std::vector<std::string> command = from.command;
+  // The shell splits the command; "$@" is what the library adds.
+  if (command.empty() && !from.start.empty())
+    command = {"sh", "-c", "exec " + from.start + " \"$@\"", "sh"};
+  if (command.empty()) {
+    if (from.port_line || from.chosen_port)
+      throw failure(exit_usage, "--port-line and --chosen-port are about a server that is started (run, --start)");
+    return std::nullopt;
   }
+  wslink::process server(command);
+  if (from.port_line)
+    server.printed_port(*from.port_line);
+  if (from.chosen_port)
+    server.chosen_port();
+  if (!from.quiet)
+    server.on_line([](const char *line, bool) { std::fprintf(stderr, "server: %s\n", line); });
+  return server;
+}
+
+// Where the server is: at a URL, started here, or on its way.
+inline wslink::config make_place(const connection_options &from, const std::optional<wslink::process> &server) {
+  if (server)
+    return server->config();
   if (from.listen) {
     wslink::listener_options options;
     options.port = *from.listen;
@@ -258,8 +303,8 @@ inline wslink::config make_place(const connection_options &from) {
   return wslink::config(from.url);
 }
 
-inline wslink::config make_config(const connection_options &from) {
-  wslink::config config = make_place(from);
+// Sets the options of a connection.
+inline wslink::config with_options(wslink::config config, const connection_options &from) {
   if (from.protocol != "auto")
     config.protocol(from.protocol == "1" ? wslink::protocol::v1 : wslink::protocol::v2);
   if (!from.secret_file.empty()) {
@@ -303,6 +348,27 @@ inline wslink::config make_config(const connection_options &from) {
     config.log(levels.at(from.log), [](wslink::log_level, const char *line) { std::fprintf(stderr, "%s\n", line); });
   }
   return config;
+}
+
+inline wslink::launched launch(const connection_options &from, const launch_options &launch) {
+  wslink::launcher launcher(with_options(wslink::launcher::options(launch.url), from));
+  std::vector<std::chrono::milliseconds> delays;
+  for (double seconds : launch.retries)
+    delays.push_back(milliseconds(seconds));
+  launcher.timeout(milliseconds(launch.timeout)).retry_delays(delays);
+  if (!from.quiet) {
+    launcher.on_progress([](std::uint32_t attempt, const wslink::error &reason) {
+      if (reason)
+        std::fprintf(stderr, "wslink-cli: waiting for a session, attempt %u (%s)\n", attempt, reason.message());
+    });
+  }
+  wslink::args members;
+  members.keyword("application").add(launch.application);
+  for (const std::string &member : launch.members) {
+    const auto [name, json] = split(member, '=', "-k");
+    members.keyword(name).add(wslink::json(json));
+  }
+  return launcher.open(std::move(members));
 }
 
 // Replaces the strings "@NAME" of attachments in JSON text by their keys. Other text is unchanged, so that

@@ -87,6 +87,7 @@ enum class code : std::int32_t {
   hello = WSLINK_ERR_HELLO,                     ///< The server sent no valid reply to the hello.
   auth = WSLINK_ERR_AUTH,                       ///< The server refused the secret.
   mismatch = WSLINK_ERR_MISMATCH,               ///< The server speaks another protocol than demanded.
+  launcher = WSLINK_ERR_LAUNCHER,               ///< The launcher refused, failed, or is no launcher.
   connection_lost = WSLINK_ERR_CONNECTION_LOST, ///< The connection ended; a call may have been executed.
   timeout = WSLINK_ERR_TIMEOUT,                 ///< The deadline passed.
   cancelled = WSLINK_ERR_CANCELLED,             ///< Cancelled by the application.
@@ -97,15 +98,16 @@ enum class code : std::int32_t {
 
 /// The step that failed.
 enum class stage : std::int32_t {
-  local = WSLINK_STAGE_LOCAL,     ///< Outside of a connection: arguments, state.
-  resolve = WSLINK_STAGE_RESOLVE, ///< Looking up the host name.
-  connect = WSLINK_STAGE_CONNECT, ///< The TCP connection.
-  proxy = WSLINK_STAGE_PROXY,     ///< The `CONNECT` to the proxy.
-  tls = WSLINK_STAGE_TLS,         ///< The TLS handshake.
-  upgrade = WSLINK_STAGE_UPGRADE, ///< The WebSocket upgrade.
-  hello = WSLINK_STAGE_HELLO,     ///< Protocol detection and hello.
-  session = WSLINK_STAGE_SESSION, ///< While the session was ready; not about one call.
-  call = WSLINK_STAGE_CALL        ///< Concerns one call.
+  local = WSLINK_STAGE_LOCAL,      ///< Outside of a connection: arguments, state.
+  resolve = WSLINK_STAGE_RESOLVE,  ///< Looking up the host name.
+  connect = WSLINK_STAGE_CONNECT,  ///< The TCP connection.
+  proxy = WSLINK_STAGE_PROXY,      ///< The `CONNECT` to the proxy.
+  tls = WSLINK_STAGE_TLS,          ///< The TLS handshake.
+  upgrade = WSLINK_STAGE_UPGRADE,  ///< The WebSocket upgrade.
+  hello = WSLINK_STAGE_HELLO,      ///< Protocol detection and hello.
+  session = WSLINK_STAGE_SESSION,  ///< While the session was ready; not about one call.
+  call = WSLINK_STAGE_CALL,        ///< Concerns one call.
+  launcher = WSLINK_STAGE_LAUNCHER ///< The request to a launcher.
 };
 
 /// A short English name, such as "connection lost". Never freed.

@@ -6,6 +6,7 @@
 
 #include "config.hpp"
 
+#include <algorithm>
 #include <initializer_list>
 #include <vector>
 
@@ -112,6 +113,16 @@ public:
   }
   /// The id of the server's process while it runs; otherwise 0. Any thread.
   std::uint32_t id() const noexcept { return wslink_process_id(handle_); }
+  /// The URL at which other clients reach the server. Empty while it does not run or has not told its address, and if
+  /// it connects by itself (the default). Any thread.
+  std::string url() const {
+    return text([this](char *to, std::size_t size) { return wslink_process_url(handle_, to, size); });
+  }
+  /// The path of the file with the secret of the server, for other clients of the same user. Empty while the server
+  /// does not run, and if nothing has the placeholder `{secret_file}`. Any thread.
+  std::string secret_file() const {
+    return text([this](char *to, std::size_t size) { return wslink_process_secret_file(handle_, to, size); });
+  }
   /// Ends the server, if it runs, and waits for its end. A session that reconnects starts it again. Any thread.
   void end() const noexcept { wslink_process_end(handle_); }
 
@@ -119,6 +130,13 @@ private:
   template <class F>
   static void run_line(void *user, const char *line, bool on_error) noexcept {
     detail::guarded_alone([&] { (*static_cast<F *>(user))(line, on_error); });
+  }
+  template <class Copy>
+  static std::string text(Copy copy) {
+    // It may change meanwhile, with the end of the server.
+    std::string found(copy(nullptr, 0), '\0');
+    found.resize((std::min)(copy(found.data(), found.size() + 1), found.size()));
+    return found;
   }
   template <class Setter>
   process &set(error *err, Setter setter) {

@@ -79,6 +79,8 @@ pub const WSLINK_ERR_HELLO: i32 = -205;
 pub const WSLINK_ERR_AUTH: i32 = -206;
 /// The server speaks another protocol generation than the one that the configuration demands.
 pub const WSLINK_ERR_MISMATCH: i32 = -207;
+/// The launcher refused, failed, or is no launcher.
+pub const WSLINK_ERR_LAUNCHER: i32 = -208;
 /// The connection ended; the server may or may not have executed the call.
 pub const WSLINK_ERR_CONNECTION_LOST: i32 = -300;
 /// The deadline passed.
@@ -110,6 +112,8 @@ pub const WSLINK_STAGE_HELLO: i32 = 6;
 pub const WSLINK_STAGE_SESSION: i32 = 7;
 /// Concerns one call.
 pub const WSLINK_STAGE_CALL: i32 = 8;
+/// The request to a launcher.
+pub const WSLINK_STAGE_LAUNCHER: i32 = 9;
 
 /// Not connected yet.
 pub const WSLINK_STATE_IDLE: i32 = 0;
@@ -222,6 +226,7 @@ const _: () = assert!(
         && WSLINK_ERR_HELLO == Code::Hello as i32
         && WSLINK_ERR_AUTH == Code::Auth as i32
         && WSLINK_ERR_MISMATCH == Code::Mismatch as i32
+        && WSLINK_ERR_LAUNCHER == Code::Launcher as i32
         && WSLINK_ERR_CONNECTION_LOST == Code::ConnectionLost as i32
         && WSLINK_ERR_TIMEOUT == Code::Timeout as i32
         && WSLINK_ERR_CANCELLED == Code::Cancelled as i32
@@ -237,6 +242,7 @@ const _: () = assert!(
         && WSLINK_STAGE_HELLO == Stage::Hello as i32
         && WSLINK_STAGE_SESSION == Stage::Session as i32
         && WSLINK_STAGE_CALL == Stage::Call as i32
+        && WSLINK_STAGE_LAUNCHER == Stage::Launcher as i32
         && WSLINK_STATE_IDLE == State::Idle as i32
         && WSLINK_STATE_CONNECTING == State::Connecting as i32
         && WSLINK_STATE_READY == State::Ready as i32

@@ -35,6 +35,11 @@ impl wslink_config {
     pub(super) fn new(config: Config) -> wslink_config {
         wslink_config { config, members: Vec::new() }
     }
+
+    /// A copy with other options and the same further members of the hello.
+    pub(super) fn with(&self, config: Config) -> wslink_config {
+        wslink_config { config, members: self.members.clone() }
+    }
 }
 
 /// The progress of a large message. If the call of an outgoing message ends before the message is sent, and sending

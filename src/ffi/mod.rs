@@ -13,6 +13,7 @@ pub mod config;
 pub mod document;
 pub mod error;
 mod guard;
+pub mod launcher;
 pub mod listener;
 mod pointer;
 pub mod process;

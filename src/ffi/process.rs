@@ -229,6 +229,31 @@ pub unsafe extern "C" fn wslink_process_id(process: *const wslink_process) -> u3
     })
 }
 
+/// Copies the URL at which other clients reach the server to `buffer`, as `snprintf` does: truncated to `size` and
+/// NUL-terminated. Returns the length of the whole URL. Empty while the server does not run or has not told its
+/// address, and with `WSLINK_REACH_REVERSE`, because such a server has one connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_process_url(process: *const wslink_process, buffer: *mut c_char, size: usize) -> usize {
+    infallible(0, || {
+        let url = pointer::borrow(process, "process").ok().and_then(|process| process.process.get()?.url());
+        pointer::copy_text(&url.unwrap_or_default(), buffer, size)
+    })
+}
+
+/// Copies the path of the file with the secret of the server, for other clients of the same user, as
+/// `wslink_process_url` does. Empty while the server does not run, and if no argument or variable has `{secret_file}`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wslink_process_secret_file(
+    process: *const wslink_process,
+    buffer: *mut c_char,
+    size: usize,
+) -> usize {
+    infallible(0, || {
+        let file = pointer::borrow(process, "process").ok().and_then(|process| process.process.get()?.secret_file());
+        pointer::copy_text(&file.unwrap_or_default().to_string_lossy(), buffer, size)
+    })
+}
+
 /// Ends the server, if it runs, and waits for its end, at most for the time of `wslink_process_set_end_timeout` and a
 /// second. A session that reconnects starts it again. Any thread may call this. NULL is ignored.
 #[unsafe(no_mangle)]

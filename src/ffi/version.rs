@@ -79,6 +79,7 @@ pub extern "C" fn wslink_stage_text(stage: i32) -> *const c_char {
         Stage::Hello,
         Stage::Session,
         Stage::Call,
+        Stage::Launcher,
     ];
     static_text(stages.iter().find(|s| **s as i32 == stage).map(|s| s.text()), "unknown stage")
 }

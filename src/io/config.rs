@@ -12,7 +12,7 @@ use crate::session::core::StateChange;
 use crate::session::options::Options;
 use crate::session::reconnect::Reconnect;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The thread on which callbacks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +60,10 @@ pub struct Config {
     pub(crate) arrivals: Option<Arc<Arrivals>>,
     /// The server that the session starts.
     pub(crate) process: Option<Process>,
+    /// The URL is that of a launcher: no session can be made of it.
+    pub(crate) is_launcher: bool,
+    /// The server may still be starting: until then, connecting is tried again.
+    pub(crate) starting_until: Option<Instant>,
     /// The options of the wslink protocol.
     pub session: Options,
     /// Whether TCP sends small messages at once (TCP_NODELAY).
@@ -91,10 +95,16 @@ pub const PROGRESS_FROM: u64 = 256 << 10;
 impl Config {
     /// The default options, for a server at a `ws` or `wss` URL.
     pub fn new(url: &str) -> Result<Config> {
-        Ok(Config {
-            endpoint: Endpoint::new(url)?,
+        Ok(Config::to(Target::websocket(url)?))
+    }
+
+    fn to(target: Target) -> Config {
+        Config {
+            endpoint: Endpoint { target, headers: Vec::new() },
             arrivals: None,
             process: None,
+            is_launcher: false,
+            starting_until: None,
             session: Options::default(),
             nodelay: true,
             proxy: None,
@@ -110,7 +120,7 @@ impl Config {
             on_wakeup: None,
             reconnect_filter: None,
             before_attempt: None,
-        })
+        }
     }
 
     /// The default options, for a server that opens the connection itself: start it with `--reverse-url` and the
@@ -132,6 +142,14 @@ impl Config {
         let mut config = Config::new("ws://127.0.0.1/")?;
         config.arrivals = process.arrivals();
         config.process = Some(process.clone());
+        Ok(config)
+    }
+
+    /// The default options, for a launcher at an `http` or `https` URL ([`Launcher`](crate::Launcher)) and for sessions with the
+    /// servers that it starts. Without a path, the URL gets the usual one, `/paraview/`.
+    pub fn launcher(url: &str) -> Result<Config> {
+        let mut config = Config::to(Target::launcher(url)?);
+        config.is_launcher = true;
         Ok(config)
     }
 

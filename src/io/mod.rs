@@ -10,6 +10,7 @@
 //! * `transport`: bytes and frames of an open connection;
 //! * [`listener`]: connections that servers open themselves;
 //! * [`process`]: servers that are started as child processes;
+//! * [`launcher`]: servers that a launcher starts;
 //! * [`delivery`]: event queue, subscriptions and callbacks;
 //! * [`stats`], `progress`, [`log`]: statistics, progress of large messages, log;
 //! * `sync`: the locks and atomics that `tests/loom` replaces.
@@ -18,6 +19,7 @@ pub mod config;
 pub mod connect;
 mod connection;
 pub mod delivery;
+pub mod launcher;
 pub mod listener;
 pub mod log;
 mod orders;

@@ -44,6 +44,11 @@ const FINAL_FLUSH_BUDGET: usize = 1 << 20;
 impl Session {
     /// A session that is not connected yet. Starts the I/O thread.
     pub fn new(config: Config) -> Result<Session> {
+        if config.is_launcher {
+            let text =
+                "the configuration is one of a launcher: open a session with the launcher, and use its configuration";
+            return Err(Error::new(Code::Argument, text));
+        }
         let system = |what: &str, e: std::io::Error| Error::new(Code::System, format!("{what}: {e}"));
         let poll = Poll::new().map_err(|e| system("no event queue for the session", e))?;
         let waker = Arc::new(

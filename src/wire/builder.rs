@@ -80,7 +80,7 @@ impl Builder {
     }
 
     /// As [`finish`](Builder::finish), but borrowed. The end of the root container is not set.
-    pub(super) fn complete(&self) -> Result<&Document> {
+    pub(crate) fn complete(&self) -> Result<&Document> {
         if self.open.len() > 1 {
             return usage(format!("{} containers were begun and not ended", self.open.len() - 1));
         }

@@ -57,7 +57,7 @@ static void versions(void) {
 
 static void texts(void) {
   static const int32_t codes[] = {-100, -101, -102, -103, -104, -105, -106, -107, -108, -109, -110, -111, -112, -113,
-                                  -200, -201, -202, -203, -204, -205, -206, -207, -300, -301, -302, -303, -304, -400};
+                                  -200, -201, -202, -203, -204, -205, -206, -207, -208, -300, -301, -302, -303, -304, -400};
   for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
     CHECK(strcmp(wslink_code_text(codes[i]), "unknown code") != 0);
   }
@@ -65,7 +65,7 @@ static void texts(void) {
   CHECK_TEXT(wslink_code_text(WSLINK_ERR_CONNECTION_LOST), "connection lost");
   CHECK_TEXT(wslink_code_text(-99), "unknown code");
   CHECK_TEXT(wslink_code_text(INT32_MIN), "unknown code");
-  for (int32_t stage = WSLINK_STAGE_LOCAL; stage <= WSLINK_STAGE_CALL; stage++) {
+  for (int32_t stage = WSLINK_STAGE_LOCAL; stage <= WSLINK_STAGE_LAUNCHER; stage++) {
     CHECK(strcmp(wslink_stage_text(stage), "unknown stage") != 0);
   }
   CHECK_TEXT(wslink_stage_text(-1), "unknown stage");

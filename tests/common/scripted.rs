@@ -181,6 +181,15 @@ impl Conn {
         }
     }
 
+    /// Reads the content of the request whose head was read.
+    pub fn content(&mut self) -> String {
+        let size = self.header("Content-Length").map_or(0, |size| size.parse().unwrap());
+        while self.buffer.len() < size {
+            assert!(self.receive(), "the client ended TCP in the middle of its request");
+        }
+        String::from_utf8(self.buffer.drain(..size).collect()).unwrap()
+    }
+
     /// The value of a header of the request.
     pub fn header(&self, name: &str) -> Option<String> {
         let mut lines = self.request.lines().filter_map(|line| line.split_once(": "));

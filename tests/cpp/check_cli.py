@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,6 +148,55 @@ def check_servers(url, protocol):
             server.wait(60)
 
 
+    # A server that is kept up.
+    ways = [[], ["--port-line", "READY "], ["--chosen-port"]]
+    for way in ways:
+        secret = ["--authKey", "{secret}"] if not way else ["--port", "{port}"] if way == ways[2] else []
+        command = [CLI, "run", *way, "--", python, app, "--ignore-stdin", *secret]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as kept:
+            facts = json.loads(kept.stdout.readline())
+            assert facts["protocol"] == protocol and ("url" in facts) == bool(way), facts
+            if way:
+                assert result(facts["url"], "call", "myprotocol.add", "[4, 5]") == 9
+            kept.send_signal(signal.SIGTERM)
+            assert kept.wait(60) == 0, kept.stderr.read()
+    keyed = [CLI, "run", "--port-line", "READY ", "--", "sh", "-c", f'exec "{python}" "{app}" --ignore-stdin --authKey "$(cat "$1")"']
+    with subprocess.Popen([*keyed, "sh", "{secret_file}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as kept:
+        facts = json.loads(kept.stdout.readline())
+        assert result(facts["url"], "call", "myprotocol.add", "[4]", "--secret-file", facts["secret_file"]) == 4
+        failure(facts["url"], 4, "call", "myprotocol.add", "[4]")
+        kept.send_signal(signal.SIGINT)
+        assert kept.wait(60) == 0
+    assert not Path(facts["secret_file"]).exists()
+    failure(url, 2, "run")
+    assert "exit status: 7" in failure(url, 3, "run", "--", "sh", "-c", "exit 7")
+
+    # One that calls back, and ends by itself.
+    with subprocess.Popen([CLI, "listen"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        address = waiting.stderr.readline().split()[-1]
+        with subprocess.Popen([python, app, "--ignore-stdin", "--reverse-url", address], stdout=subprocess.DEVNULL) as server:
+            assert json.loads(waiting.stdout.readline())["protocol"] == protocol
+            server.terminate()
+        assert waiting.wait(60) == 6, waiting.stderr.read()
+
+
+def check_launcher(url, protocol):
+    """A real launcher, which has one place for a server."""
+    python, folder = os.environ[f"WSLINK_TEST_PYTHON_V{protocol}"], Path(os.environ["WSLINK_TEST_APP"]).parent
+    command = [python, folder / "launcher.py"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
+        place = f"http://127.0.0.1:{launcher.stdout.readline().split()[1]}/paraview/"
+        launched = result(url, "launch", place, "test", "-k", "size=3")
+        assert launched["id"] and launched["url"].startswith("ws://127.0.0.1:"), launched
+        assert result(launched["url"], "call", "myprotocol.add", "[1, 2]", WSLINK_SECRET=launched["secret"]) == 3
+        errors = failure(url, 3, "launch", place, "test", "--retry", "0.01", "0.01")
+        assert "All the resources are currently taken" in errors and "attempt 3" in errors, errors
+        assert "no launcher at this path" in failure(url, 3, "launch", f"{place}/x", "test")
+        assert "no launcher at this path" in failure(url, 3, "launch", url.replace("ws://", "http://"), "test")
+        failure(url, 2, "launch", place)
+        launcher.stdin.close()
+
+
 def main():
     usage = subprocess.run([CLI, "--help"], capture_output=True, text=True, check=True).stdout
     assert "Examples:" in usage and "Exit status:" in usage
@@ -158,6 +208,7 @@ def main():
         check_probe(url, protocol)
         check_subscribe(url)
         check_servers(url, protocol)
+        check_launcher(url, protocol)
         print(f"protocol {protocol}: fine")
 
 

@@ -96,7 +96,8 @@ impl<'a> ConnectDeadline<'a> {
 
     fn check_orders(&mut self, stage: Stage) -> Result<()> {
         if self.orders.cancels_connection() {
-            return Err(Error::new(Code::Cancelled, "connecting was given up by the application").at(stage));
+            let what = if stage == Stage::Launcher { "the request to the launcher" } else { "connecting" };
+            return Err(Error::new(Code::Cancelled, format!("{what} was given up by the application")).at(stage));
         }
         Ok(())
     }
@@ -152,7 +153,9 @@ fn timed_out(stage: Stage, timeout: Duration) -> Error {
         Stage::Connect => "no TCP connection",
         Stage::Proxy => "the proxy did not answer",
         Stage::Tls => "the TLS handshake did not end",
+        Stage::Launcher => "the launcher did not answer",
         _ => "the server did not answer the WebSocket upgrade",
     };
-    Error::new(Code::Timeout, format!("{what} within {timeout:?} (option connect_timeout)")).at(stage)
+    let option = if stage == Stage::Launcher { "timeout of the launcher" } else { "connect_timeout" };
+    Error::new(Code::Timeout, format!("{what} within {timeout:?} (option {option})")).at(stage)
 }

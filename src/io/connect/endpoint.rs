@@ -3,7 +3,10 @@
 use super::url::Target;
 use crate::error::{Code, Error, Result};
 use crate::wire::secret::Secret;
+use data_encoding::BASE64;
 use tungstenite::http::HeaderName;
+use tungstenite::http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
 
 /// A server, and how to ask it for an upgrade.
 #[derive(Clone)]
@@ -15,9 +18,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A server at a `ws` or `wss` URL.
-    pub fn new(url: &str) -> Result<Endpoint> {
-        Ok(Endpoint { target: Target::websocket(url)?, headers: Vec::new() })
+    /// The value of the header `Authorization` for the credentials of the URL (RFC 7617), if it has some and no such header was
+    /// added.
+    pub fn basic_authorization(&self) -> Option<Zeroizing<String>> {
+        let credentials = self.target.credentials.as_deref()?;
+        if self.headers.iter().any(|(name, _)| name == AUTHORIZATION) {
+            return None;
+        }
+        let encoded = Zeroizing::new(BASE64.encode(credentials.as_bytes()));
+        // Large enough from the start: growing would leave a copy in freed memory.
+        let mut value = Zeroizing::new(String::with_capacity(encoded.len() + 8));
+        ["Basic ", &encoded].iter().for_each(|part| value.push_str(part));
+        Some(value)
     }
 
     /// Adds a header to the upgrade request. Headers that RFC 6455 defines cannot be set.

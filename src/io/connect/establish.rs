@@ -2,6 +2,7 @@
 
 use super::deadline::ConnectDeadline;
 use super::endpoint::Endpoint;
+use super::url::Target;
 use super::{proxy, resolve, tcp, upgrade};
 use crate::error::{Code, Error, Result, Stage};
 use crate::io::config::Config;
@@ -11,7 +12,11 @@ use crate::io::tls;
 use crate::io::transport::liveness;
 use crate::io::transport::socket::Socket;
 use mio::net::TcpStream;
+use std::time::{Duration, Instant};
 use tungstenite::protocol::Role;
+
+/// The time between two attempts to connect to a server that may still be starting.
+const STARTING_PERIOD: Duration = Duration::from_millis(100);
 
 /// An open WebSocket connection.
 pub struct Established {
@@ -40,13 +45,28 @@ pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDea
                 .write(LogLevel::Debug, || format!("waiting for a server to connect to {}", arrivals.shown_url()));
             take_over(config, arrivals.next(deadline)?, deadline)
         }
-        None => connect(config, endpoint, deadline),
+        None => loop {
+            match connect(config, endpoint, deadline) {
+                Err(e) if config.starting_until.is_some_and(|end| Instant::now() < end) && e.is_retriable() => {
+                    config.log.write(LogLevel::Debug, || format!("the server may still be starting ({e})"));
+                    deadline.pause(STARTING_PERIOD, Stage::Connect).map_err(|_| e)?;
+                }
+                done => return done,
+            }
+        },
     }
 }
 
 /// Connects to `endpoint`, with the options of `config`.
 pub fn connect(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDeadline<'_>) -> Result<Established> {
-    let target = &endpoint.target;
+    let socket = open_socket(config, &endpoint.target, deadline)?;
+    let tail = upgrade::upgrade(&socket, endpoint, &config.tls, deadline)?;
+    config.log.write(LogLevel::Debug, || format!("WebSocket open ({} ms)", deadline.elapsed().as_millis()));
+    Ok(Established { socket, tail, lease: None })
+}
+
+/// Opens a connection for HTTP to a server or launcher, with the options of `config`: TCP, proxy and TLS.
+pub fn open_socket(config: &Config, target: &Target, deadline: &mut ConnectDeadline<'_>) -> Result<Socket> {
     let first_hop = config.proxy.as_ref().unwrap_or(target);
     let log = |line: &dyn Fn() -> String| config.log.write(LogLevel::Debug, line);
     let waits = || log(&|| format!("waiting for the addresses of {}", first_hop.host));
@@ -58,15 +78,11 @@ pub fn connect(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDeadl
         log(&|| format!("asking proxy {} for a tunnel", proxy.host_port()));
         proxy::connect(&stream, proxy, target, deadline)?;
     }
-    let socket = if target.secure {
-        let stream = tls::handshake(&config.tls, target.server_name(), stream, || deadline.wait(Stage::Tls))?;
-        Socket::Tls(Box::new(stream.into()))
-    } else {
-        Socket::Plain(stream)
-    };
-    let tail = upgrade::upgrade(&socket, endpoint, &config.tls, deadline)?;
-    log(&|| format!("WebSocket open ({} ms)", deadline.elapsed().as_millis()));
-    Ok(Established { socket, tail, lease: None })
+    if !target.secure {
+        return Ok(Socket::Plain(stream));
+    }
+    let stream = tls::handshake(&config.tls, target.server_name(), stream, || deadline.wait(Stage::Tls))?;
+    Ok(Socket::Tls(Box::new(stream.into())))
 }
 
 /// Takes a connection that the server has opened.

@@ -7,14 +7,11 @@ use super::url::Target;
 use crate::error::{Code, Error, Result, Stage};
 use crate::io::tls::{self, TlsOptions};
 use crate::io::transport::socket::Socket;
-use crate::wire::secret::Secret;
-use data_encoding::BASE64;
 use std::io::{self, Read, Write};
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
-use tungstenite::http::HeaderName;
 use tungstenite::http::header::{
-    AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use zeroize::Zeroizing;
 
@@ -27,7 +24,7 @@ pub fn upgrade(
 ) -> Result<Vec<u8>> {
     let target = &endpoint.target;
     let key = generate_key();
-    let request = request(target, &endpoint.headers, &key);
+    let request = request(endpoint, &key);
     let mut stream = Stream(socket);
     let response = http::exchange(&mut stream, request.as_bytes(), Stage::Upgrade, deadline);
     let mut response = response.map_err(|e| no_response(e, target, tls_options))?;
@@ -41,9 +38,9 @@ pub fn upgrade(
 
 /// The request, which is wiped from memory because it may hold secrets. Its memory is large enough from the start: growing
 /// would leave a copy behind.
-fn request(target: &Target, headers: &[(HeaderName, Secret)], key: &str) -> Zeroizing<String> {
-    let own = target.credentials.as_deref().filter(|_| !headers.iter().any(|(name, _)| name == AUTHORIZATION));
-    let own = own.map(|credentials| Zeroizing::new(BASE64.encode(credentials.as_bytes())));
+fn request(endpoint: &Endpoint, key: &str) -> Zeroizing<String> {
+    let Endpoint { target, headers } = endpoint;
+    let own = endpoint.basic_authorization();
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let size = size + target.path.len() + target.authority.len() + own.as_ref().map_or(0, |o| o.len()) + 256;
     let mut request = Zeroizing::new(String::with_capacity(size));
@@ -60,8 +57,8 @@ fn request(target: &Target, headers: &[(HeaderName, Secret)], key: &str) -> Zero
     for (name, value) in headers {
         line(&[name.as_str(), ": ", value]);
     }
-    if let Some(credentials) = &own {
-        line(&["Authorization: Basic ", credentials]);
+    if let Some(value) = &own {
+        line(&["Authorization: ", value]);
     }
     line(&[]);
     request

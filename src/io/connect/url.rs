@@ -16,7 +16,7 @@ const NOT_IN_PATHS: &AsciiSet =
 /// A parsed URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Whether the scheme is `wss`, which means TLS.
+    /// Whether the scheme is `wss` or `https`, which means TLS.
     pub secure: bool,
     /// Name in ASCII, or address; IPv6 addresses without brackets.
     pub host: String,
@@ -34,6 +34,22 @@ impl Target {
     /// Parses a `ws` or `wss` URL.
     pub fn websocket(url: &str) -> Result<Target> {
         Target::parse(url, &["ws", "wss"], "ws://host:port/path")
+    }
+
+    /// Parses the URL of a launcher. Its path ends with a slash; without a path it is the usual one.
+    pub fn launcher(url: &str) -> Result<Target> {
+        let example = "https://host/paraview/";
+        let mut target = Target::parse(url, &["http", "https"], example)?;
+        if target.path.contains('?') {
+            return Err(invalid(url, "has a query, and that of a launcher has none", example));
+        }
+        if target.path == "/" {
+            target.path.push_str("paraview");
+        }
+        if !target.path.ends_with('/') {
+            target.path.push('/');
+        }
+        Ok(target)
     }
 
     /// Parses the URL of an HTTP proxy.
@@ -94,7 +110,7 @@ impl Target {
         let path = utf8_percent_encode(&url[host.end..], NOT_IN_PATHS).to_string();
         let credentials = user_info.map(|range| basic_credentials(&url[range])).transpose().map_err(bad)?.flatten();
         Ok(Target {
-            secure: parsed.scheme() == "wss",
+            secure: matches!(parsed.scheme(), "wss" | "https"),
             host: bare,
             port,
             authority: parsed.port().map_or(name.to_string(), |port| format!("{name}:{port}")),

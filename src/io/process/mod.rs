@@ -160,6 +160,8 @@ struct State {
     address: Option<Target>,
     /// The server has connected. A server with [`Reach::Reverse`] does so once.
     has_connected: bool,
+    /// The file with the secret.
+    secret_file: Option<PathBuf>,
     secret: Option<Secret>,
     last_words: Option<Arc<LastWords>>,
     /// Why the child has ended.
@@ -213,6 +215,22 @@ impl Process {
         // A child that is just being started counts: it may have printed a line.
         let _alone = self.0.starting.lock();
         self.0.state.lock().child.as_ref().filter(|child| child.is_running()).map(Child::id)
+    }
+
+    /// The URL at which other clients reach the server while it runs. `None` with [`Reach::Reverse`], because such a server has
+    /// one connection, and before the server has told its address.
+    pub fn url(&self) -> Option<String> {
+        let state = self.0.state.lock();
+        let address = state.address.as_ref().filter(|_| state.failure.is_none())?;
+        let scheme = if address.secure { "wss" } else { "ws" };
+        Some(format!("{scheme}://{}{}", address.authority, address.path))
+    }
+
+    /// The file with the secret of the server, for other clients of the same user, while it runs; `None` if no argument or variable has
+    /// `{secret_file}`.
+    pub fn secret_file(&self) -> Option<PathBuf> {
+        let state = self.0.state.lock();
+        state.secret_file.clone().filter(|_| state.failure.is_none())
     }
 
     /// Ends the server, if it runs, and waits for its end.
@@ -369,6 +387,7 @@ impl Inner {
             *state = State {
                 start,
                 address,
+                secret_file: file.as_ref().map(|file| file.path().to_owned()),
                 secret: is_used.then(|| secret.as_str().into()),
                 last_words: Some(Arc::clone(&last_words)),
                 waiting: std::mem::take(&mut state.waiting),
