@@ -115,10 +115,11 @@ nlohmann::ordered_json facts(const wslink::session &session, const cli::probe_op
 
 std::atomic<bool> interrupted{false};
 
-// Until Ctrl-C, or until the server has gone.
-void keep_up(const wslink::session &session) {
+// Prints what is known of the server, and keeps it until Ctrl-C, or until it has gone.
+void keep_up(const wslink::session &session, const nlohmann::ordered_json &line) {
   std::signal(SIGINT, [](int) { interrupted = true; });
   std::signal(SIGTERM, [](int) { interrupted = true; });
+  cli::print_line(line.dump());
   while (!interrupted && session.state() == wslink::state::ready)
     session.dispatch(std::chrono::milliseconds(100));
   if (wslink::error why = session.failure())
@@ -126,7 +127,7 @@ void keep_up(const wslink::session &session) {
 }
 
 // Opens a session, and prints where it is.
-void launch(const cli::connection_options &connection, const cli::launch_options &options) {
+void launch_and_print(const cli::connection_options &connection, const cli::launch_options &options) {
   const wslink::launched session = cli::launch(connection, options);
   const wslink::document answer = session.answer();
   nlohmann::ordered_json line{{"id", session.id()}, {"url", session.url()}, {"secret", nullptr}};
@@ -181,7 +182,7 @@ int main(int argc, char **argv) {
 
   try {
     if (*launch_command) {
-      launch(connection, launch_options);
+      launch_and_print(connection, launch_options);
       return cli::exit_ok;
     }
     cli::value_writer writer(connection.save);
@@ -212,8 +213,7 @@ int main(int argc, char **argv) {
         line["url"] = server->url();
       if (server && !server->secret_file().empty())
         line["secret_file"] = server->secret_file();
-      cli::print_line(line.dump());
-      keep_up(session);
+      keep_up(session, line);
     }
 
     session.close();

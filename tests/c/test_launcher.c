@@ -14,7 +14,7 @@ static wslink_config *described(const char *url) {
   return config;
 }
 
-static wslink_launcher *at(const char *url) {
+static wslink_launcher *launcher_at(const char *url) {
   wslink_config *config = described(url);
   wslink_launcher *launcher = NULL;
   SUCCEEDS(wslink_launcher_new(config, &launcher, &err));
@@ -49,7 +49,7 @@ static void null_pointers(void) {
   FAILS(WSLINK_ERR_NULL, wslink_launcher_close(NULL, "1", &err));
   wslink_launcher_cancel(NULL);
   wslink_launcher_free(NULL);
-  launcher = at("http://h");
+  launcher = launcher_at("http://h");
   FAILS(WSLINK_ERR_NULL, wslink_launcher_set_retry_delays(launcher, NULL, 1, &err));
   FAILS(WSLINK_ERR_NULL, wslink_launcher_open(launcher, NULL, &launched, &err));
   FAILS(WSLINK_ERR_NULL, wslink_launcher_open(launcher, args, NULL, &err));
@@ -80,7 +80,7 @@ static void what_cannot_work(void) {
   SUCCEEDS(wslink_config_new("ws://h", &config, &err));
   FAILS(WSLINK_ERR_ARGUMENT, wslink_launcher_new(config, &launcher, &err));
   wslink_config_free(config);
-  launcher = at("http://h");
+  launcher = launcher_at("http://h");
   FAILS(WSLINK_ERR_ARGUMENT, wslink_launcher_set_timeout(launcher, 0, &err));
   SUCCEEDS(wslink_launcher_set_timeout(launcher, UINT32_MAX, &err));
   SUCCEEDS(wslink_args_add_int(args, 1, &err));
@@ -95,7 +95,7 @@ struct report {
   int drops;
 };
 
-static void on_progress(void *user, uint32_t attempt, const wslink_error *reason) {
+static void note_attempt(void *user, uint32_t attempt, const wslink_error *reason) {
   struct report *report = user;
   CHECK((attempt == 1) == (reason == NULL));
   CHECK(attempt == 1 || wslink_error_code(reason) == WSLINK_ERR_CONNECT);
@@ -105,23 +105,23 @@ static void on_progress(void *user, uint32_t attempt, const wslink_error *reason
   }
 }
 
-static void on_drop(void *user) { ((struct report *)user)->drops++; }
+static void count_drop(void *user) { ((struct report *)user)->drops++; }
 
 static void attempts_are_reported_and_cancelled(void) {
   /* The discard port: nobody listens there. */
-  wslink_launcher *launcher = at("http://127.0.0.1:9/paraview/");
+  wslink_launcher *launcher = launcher_at("http://127.0.0.1:9/paraview/");
   struct report report = {NULL, 0, 0};
   const uint32_t delays[3] = {1, 600000, 600000};
   wslink_launched *launched = NULL;
   wslink_args *args = application();
 
   report.launcher = launcher;
-  FAILS(WSLINK_ERR_NULL, wslink_launcher_on_progress(launcher, NULL, &report, on_drop, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_launcher_on_progress(launcher, NULL, &report, count_drop, &err));
   CHECK_INT(report.drops, 1);
-  FAILS(WSLINK_ERR_NULL, wslink_launcher_on_progress(NULL, on_progress, &report, on_drop, &err));
+  FAILS(WSLINK_ERR_NULL, wslink_launcher_on_progress(NULL, note_attempt, &report, count_drop, &err));
   CHECK_INT(report.drops, 2);
   SUCCEEDS(wslink_launcher_set_retry_delays(launcher, delays, 3, &err));
-  SUCCEEDS(wslink_launcher_on_progress(launcher, on_progress, &report, on_drop, &err));
+  SUCCEEDS(wslink_launcher_on_progress(launcher, note_attempt, &report, count_drop, &err));
   FAILS(WSLINK_ERR_CANCELLED, wslink_launcher_open(launcher, args, &launched, &err));
   CHECK_INT(report.attempts, 3);
   CHECK(launched == NULL);

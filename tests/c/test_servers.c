@@ -140,6 +140,47 @@ static void signals_that_the_application_ignores_end_a_server(void) {
   wslink_process_free(process);
 }
 
+static void other_clients_learn_where_it_is(void) {
+  wslink_process *process = describe("exec sleep 1000");
+  wslink_config *config;
+  wslink_session *session = NULL;
+  char url[64] = "x", file[256] = "x", secret[64] = "";
+  size_t size;
+  FILE *content;
+  SUCCEEDS(wslink_process_set_reach(process, WSLINK_REACH_CHOSEN_PORT, NULL, &err));
+  SUCCEEDS(wslink_process_set_path(process, "/other", &err));
+  SUCCEEDS(wslink_process_set_environment(process, "FILE", "{secret_file}", &err));
+  CHECK_INT(wslink_process_url(NULL, url, sizeof url), 0);
+  CHECK_TEXT(url, "");
+  CHECK_INT(wslink_process_secret_file(NULL, file, sizeof file), 0);
+  CHECK_INT(wslink_process_url(process, NULL, 0), 0);
+  config = starting(process);
+  CHECK_INT(wslink_process_url(process, NULL, 0), 0);
+  CHECK_INT(wslink_session_new(config, &session, NULL), WSLINK_OK);
+  CHECK_INT(wslink_session_connect(session, NULL), WSLINK_OK);
+  for (int ms = 0; ms < 30000 && wslink_process_id(process) == 0; ms++) {
+    const struct timespec pause = {0, 1000000};
+    nanosleep(&pause, NULL);
+  }
+  size = wslink_process_url(process, url, sizeof url);
+  CHECK_INT(size, strlen(url));
+  CHECK(strncmp(url, "ws://127.0.0.1:", 15) == 0 && strstr(url, "/other") != NULL);
+  size = wslink_process_secret_file(process, file, sizeof file);
+  CHECK_INT(size, strlen(file));
+  content = fopen(file, "r");
+  MUST(content != NULL);
+  CHECK(fgets(secret, sizeof secret, content) != NULL);
+  fclose(content);
+  CHECK_INT(strlen(secret), 32);
+  wslink_process_end(process);
+  CHECK_INT(wslink_process_url(process, NULL, 0), 0);
+  CHECK_INT(wslink_process_secret_file(process, NULL, 0), 0);
+  CHECK(fopen(file, "r") == NULL);
+  wslink_session_free(session);
+  wslink_config_free(config);
+  wslink_process_free(process);
+}
+
 static void freed_in_any_order(void) {
   for (int order = 0; order < 6; order++) {
     wslink_process *process = describe("exec sleep 1000");
@@ -177,6 +218,7 @@ int main(int argc, char **argv) {
       TEST(bad_options),
       TEST(its_lines_and_its_end_are_told),
       TEST(signals_that_the_application_ignores_end_a_server),
+      TEST(other_clients_learn_where_it_is),
       TEST(freed_in_any_order),
   };
   return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -63,13 +63,13 @@ SERVER_TEST(a_session_is_launched) {
   }
   CHECK_EQ(launcher.status(server.id()).url(), server.url());
 
-  wslink::error err;
+  wslink::error why;
   wslink::args members;
   members.add_json_keywords("{\"application\": \"test\"}");
-  CHECK(!launcher.open(std::move(members), &err));
-  CHECK(err.code() == wslink::code::launcher && err.stage() == wslink::stage::launcher);
-  CHECK_EQ(err.http_status(), 503);
-  CHECK(std::string(err.message()).find("currently taken") != std::string::npos);
+  CHECK(!launcher.open(std::move(members), &why));
+  CHECK(why.code() == wslink::code::launcher && why.stage() == wslink::stage::launcher);
+  CHECK_EQ(why.http_status(), 503);
+  CHECK(std::string(why.message()).find("currently taken") != std::string::npos);
   CHECK(attempts ==
         decltype(attempts)(
             {{1, wslink::code::ok}, {1, wslink::code::ok}, {2, wslink::code::launcher}, {3, wslink::code::launcher}}));
