@@ -492,6 +492,28 @@ fn real_servers_behind_the_relay_are_told_apart() {
 }
 
 #[test]
+fn a_message_that_is_too_large_for_the_relay_is_told() {
+    for version in VERSIONS {
+        let server = Server::start(version, &[]);
+        let relay = Server::spawn(version, "relay.py", &[], &[]);
+        let url = format!("ws://127.0.0.1:{}/proxy/{}", relay.port, server.port);
+        let session = connected(Config::new(&url).unwrap());
+        // The relay loses the reply, and tells neither side.
+        let args = Args::new().with(5_000_000i64).unwrap().with(3i64).unwrap();
+        let (send, outcome) = std::sync::mpsc::channel();
+        session.call("test.bytes", args, None, move |outcome| send.send(outcome.is_ok()).unwrap()).unwrap();
+        // It loses more messages, and then ends the connection when one arrives.
+        let next = || session.call_wait("test.echo", Args::new(), Some(Duration::from_millis(100)));
+        let mut errors = std::iter::repeat_with(next).take(100_000).filter_map(Result::err);
+        let e = errors.find(|e| e.code() != Code::Timeout).unwrap();
+        assert_eq!((e.code(), e.close_code()), (Code::ConnectionLost, Some(1000)), "{e}");
+        assert!(e.message().contains("WSLINK_MAX_MSG_SIZE of the relay"), "{e}");
+        session.dispatch(100, Some(PATIENCE)).unwrap();
+        assert_eq!(outcome.try_iter().collect::<Vec<_>>(), [false]);
+    }
+}
+
+#[test]
 fn the_relay_refuses_a_second_client_with_403() {
     let server = Server::start("v2", &[]);
     let relay = Server::spawn("v2", "relay.py", &[], &[]);

@@ -482,6 +482,7 @@ impl<C, S: Clone> Core<C, S> {
                 if let Some(policy) = &self.options.reconnect {
                     self.attempts.lost(now, policy);
                 }
+                let error = if self.calls.is_empty() { error } else { with_advice_about_relays(error) };
                 self.end_calls(|| error.clone());
                 self.announce(State::Lost, Some(error.clone()));
                 self.connection_failed(error);
@@ -726,6 +727,20 @@ impl<C, S: Clone> Core<C, S> {
             self.effects.push_back(Effect::Ping);
         }
     }
+}
+
+/// Adds advice to the error of a connection that ended in a normal way while calls had no reply. A relay of wslink ends it so
+/// after it has lost a message that is too large for it, and says nothing of that.
+fn with_advice_about_relays(error: Error) -> Error {
+    if error.close_code() != Some(1000) {
+        return error;
+    }
+    let message = format!(
+        "{} while calls had no reply; if wslink's relay is on the way, a message may have been larger than the \
+         WSLINK_MAX_MSG_SIZE of the relay (4 MiB): give it a larger one than the server's",
+        error.message()
+    );
+    error.with_message(message)
 }
 
 /// The deadline `time` after `now`, or a century if the clock cannot represent it.
