@@ -736,8 +736,8 @@ fn with_advice_about_relays(error: Error) -> Error {
         return error;
     }
     let message = format!(
-        "{} while calls had no reply; if wslink's relay is on the way, a message may have been larger than the \
-         WSLINK_MAX_MSG_SIZE of the relay (4 MiB): give it a larger one than the server's",
+        "{} while calls had no reply; if wslink's relay is on the way, a message was perhaps too large for it (4 MiB): \
+         start the server with a smaller WSLINK_MAX_MSG_SIZE, such as 4000000 (protocol 2)",
         error.message()
     );
     error.with_message(message)
