@@ -22,8 +22,8 @@ use std::time::Duration;
 ///
 /// The server is ended when the last handle, configuration and session that use it are freed: SIGTERM to its whole
 /// process group, and SIGKILL after `wslink_process_set_end_timeout`. That function waits for the end. If the
-/// application is killed, the server gets SIGTERM on Linux (children of the server do not). Windows is not supported
-/// yet: starting fails there with `WSLINK_ERR_SYSTEM`.
+/// application is killed, the server gets SIGTERM on Linux (children of the server do not). On Windows the server and all
+/// processes that it has started are in a job, and are ended at once, also if the application is killed.
 ///
 /// One thread at a time may use a handle, except for `wslink_process_id` and `wslink_process_end`.
 pub struct wslink_process {

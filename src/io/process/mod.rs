@@ -1,18 +1,18 @@
 //! Starts a wslink server as a child process, and tells sessions where it is.
 //!
-//! * `child`: a child process with its process group, from its start to its end;
+//! * `child`: a child process with those that it starts, from its start to its end; `plan`: what it needs;
 //! * `output`: reads what it prints; `lines`: who gets the lines; `address`: finds the address in them;
 //! * `secret_file`: a file that holds the secret for it.
 
 mod address;
-#[cfg(unix)]
-mod child;
-#[cfg(not(unix))]
-#[path = "unsupported.rs"]
+#[cfg_attr(not(windows), path = "child_unix.rs")]
+#[cfg_attr(windows, path = "child_windows.rs")]
 mod child;
 mod lines;
-#[cfg(unix)]
+#[cfg_attr(not(windows), path = "output_unix.rs")]
+#[cfg_attr(windows, path = "output_windows.rs")]
 mod output;
+mod plan;
 mod secret_file;
 
 use super::config::Config;
@@ -25,10 +25,11 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::platform::threads;
 use crate::wire::secret::Secret;
 use address::Found;
-use child::{Child, OnEnd, Plan};
+use child::Child;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use lines::{LastWords, LineCallback, ReadyLine, on_reader_thread};
+use lines::{LastWords, LineCallback, Lines, ReadyLine, on_reader_thread};
 use parking_lot::Mutex;
+use plan::{OnEnd, Plan};
 use secret_file::SecretFile;
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -134,7 +135,8 @@ impl std::fmt::Debug for ProcessOptions {
 ///
 /// The server is ended when the last `Process`, configuration and session that use it are dropped: SIGTERM to its whole process
 /// group, and SIGKILL after [`end_timeout`](ProcessOptions::end_timeout). The drop waits for the end. If this program is killed,
-/// the server gets SIGTERM on Linux (its own children do not). On Windows, starting fails: it is not supported there yet.
+/// the server gets SIGTERM on Linux (its own children do not). On Windows
+/// the server and all processes that it has started are in a job, and are ended at once, also if this program is killed.
 ///
 /// A handle, cheap to clone.
 #[derive(Clone)]
@@ -397,9 +399,7 @@ impl Inner {
         };
         let plan = Plan {
             secret_file: file,
-            last_words: Arc::clone(&last_words),
-            on_line: options.on_line.clone(),
-            ready: self.look_for_address(start),
+            lines: Lines::new(Arc::clone(&last_words), options.on_line.clone(), self.look_for_address(start)),
             on_end: self.tell_end(start, last_words),
             end_timeout: options.end_timeout,
         };

@@ -1,8 +1,7 @@
-//! A child process with its process group, from its start to its end.
+//! A child process with its process group on Unix, from its start to its end.
 
-use super::lines::{LastWords, LineCallback, ReadyLine};
 use super::output::OutputReader;
-use super::secret_file::SecretFile;
+use super::plan::Plan;
 use crate::platform::{child::isolate, threads};
 use mio::unix::pipe::Receiver as PipeReceiver;
 use parking_lot::{Condvar, Mutex};
@@ -16,20 +15,6 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for processes to go after they are killed.
 const KILLED_LIMIT: Duration = Duration::from_secs(1);
-
-/// What runs when a child has ended, with its status.
-pub type OnEnd = Box<dyn FnOnce(ExitStatus) + Send>;
-
-/// What a child needs besides its command.
-pub struct Plan {
-    pub secret_file: Option<SecretFile>,
-    pub last_words: Arc<LastWords>,
-    pub on_line: Option<Arc<LineCallback>>,
-    pub ready: Option<ReadyLine>,
-    pub on_end: OnEnd,
-    /// How long the other processes of its group may take to end after it has ended by itself.
-    pub end_timeout: Duration,
-}
 
 /// A running child. Dropping it kills its group; [`Child::end`] lets it end by itself.
 pub struct Child {
@@ -111,7 +96,7 @@ impl Drop for Child {
 
 /// The life of a child, on its thread.
 fn run(mut command: Command, plan: Plan, life: &Life, report: &crossbeam_channel::Sender<io::Result<Pid>>) {
-    let Plan { secret_file, last_words, on_line, ready, on_end, end_timeout } = plan;
+    let Plan { secret_file, lines, on_end, end_timeout } = plan;
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(e) => {
@@ -128,7 +113,7 @@ fn run(mut command: Command, plan: Plan, life: &Life, report: &crossbeam_channel
             return Err(io::Error::other("the child has no pipes"));
         };
         let pipes = [PipeReceiver::from(out), PipeReceiver::from(err)];
-        let (reader, finish) = OutputReader::new(pipes, last_words, on_line, ready)?;
+        let (reader, finish) = OutputReader::new(pipes, lines)?;
         Ok((threads::spawn("wslink-output", move || reader.run())?, finish))
     };
     let (reader, finish) = match reading() {
