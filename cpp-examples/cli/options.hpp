@@ -92,7 +92,7 @@ Examples:
   wslink-cli subscribe image --latest 1 --count 10 --save images
   wslink-cli call myprotocol.add '[1, 2, 3]' --start 'python3 app.py'
   wslink-cli run -- python3 app.py                     keeps a server up until Ctrl-C
-  wslink-cli run --port-line '' -- python3 app.py --server --authKeyFile {secret_file}
+  wslink-cli run --port-line '' -- python3 app.py --server --port 0 --authKeyFile {secret_file}
   wslink-cli listen 9000                               keeps a server that calls back, and prints its URL
   wslink-cli launch https://host/paraview/ visualizer -k file='"cone.vtk"'
   WSLINK_SECRET=s wslink-cli call test.info --url wss://host/ws --pin AB:CD:...
