@@ -2218,9 +2218,11 @@ void wslink_launcher_cancel(const struct wslink_launcher *launcher);
 WSLINK_API void wslink_launched_free(struct wslink_launched *launched);
 
 /**
- * The id of the session at the launcher, NUL-terminated; valid as long as `launched`. Empty for NULL.
+ * The id of the session at the launcher, NUL-terminated; valid as long as `launched`. Empty for NULL, and if the
+ * launcher has told none.
  */
-WSLINK_API const char *wslink_launched_id(const struct wslink_launched *launched);
+WSLINK_API
+const char *wslink_launched_id(const struct wslink_launched *launched);
 
 /**
  * Where the server is: a `ws` or `wss` URL, which may hold a token. NUL-terminated; valid as long as `launched`. Empty
@@ -2238,8 +2240,8 @@ const struct wslink_document *wslink_launched_document(const struct wslink_launc
 
 /**
  * Creates the configuration for a session with the server: that of the launcher, with URL and secret of the server.
- * Headers and credentials are only kept for a server on the launcher's host. For ten seconds after the launcher's
- * answer, a session that finds nobody listening tries again. On success `*config` belongs to the caller.
+ * Headers and credentials are only kept for a server on the launcher's host, and not for one without TLS if the
+ * launcher has TLS. For ten seconds after the launcher's answer, a session that finds nobody listening tries again. On success `*config` belongs to the caller.
  */
 WSLINK_API
 int32_t wslink_config_new_launched(const struct wslink_launched *launched,

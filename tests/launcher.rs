@@ -209,7 +209,6 @@ fn answers_that_no_launcher_gives_are_told() {
         (&json("200 OK", ""), false, "is not JSON"),
         (&json("200 OK", "[1]"), false, "no JSON object"),
         (&json("200 OK", "{\"id\": \"1\"}"), false, "without sessionURL"),
-        (&json("200 OK", "{\"sessionURL\": \"ws://h/ws\"}"), false, "without id"),
         (&json("200 OK", "{\"id\": \"1\", \"sessionURL\": \"gopher://h\"}"), false, "scheme \"gopher\""),
         (&huge, false, "more than 1048576 bytes"),
         (&head, false, "this is no launcher"),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use wslink::{Args, Config, Protocol, Session, State};
 
 /// The deadline that passes while the process is stopped.
-const DEADLINE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 const ROUNDS: usize = 2;
 
@@ -33,8 +33,8 @@ impl Client {
             stat.rsplit(')').next().unwrap().trim().starts_with('T')
         });
         send();
-        // The deadline must really pass.
-        std::thread::sleep(2 * DEADLINE);
+        // The deadline, which has begun already, must really pass.
+        std::thread::sleep(DEADLINE + Duration::from_millis(50));
         self.signal(libc::SIGCONT);
     }
 

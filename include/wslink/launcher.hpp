@@ -44,15 +44,15 @@ public:
   /// Whether there is a session.
   explicit operator bool() const noexcept { return handle_ != nullptr; }
 
-  /// The id of the session at the launcher.
+  /// The id of the session at the launcher; empty if the launcher has told none.
   std::string id() const { return wslink_launched_id(handle_); }
   /// Where the server is: a `ws` or `wss` URL. It may hold a token.
   std::string url() const { return wslink_launched_url(handle_); }
   /// The whole answer of the launcher, a map. It has the secret of the server, if the launcher tells one.
   document answer() const noexcept { return document::share_c(wslink_launched_document(handle_)); }
   /// The config for a session with the server: that of the launcher, with URL and secret of the server. Headers and
-  /// credentials are only kept for a server on the launcher's host. For ten seconds after the launcher's answer, a
-  /// session that finds nobody listening tries again.
+  /// credentials are only kept for a server on the launcher's host, and not for one without TLS if the launcher has
+  /// TLS. For ten seconds after the launcher's answer, a session that finds nobody listening tries again.
   wslink::config config(error *err = nullptr) const {
     wslink_config *made = nullptr;
     detail::outlet out(err);
@@ -77,14 +77,14 @@ class launcher {
 public:
   /// A launcher at an `http` or `https` URL. Without a path, it gets the usual one, `/paraview/`. Empty after a failure
   /// that `err` received.
-  explicit launcher(const std::string &url, error *err = nullptr) : launcher(options(url, err), err) {}
+  explicit launcher(const std::string &url, error *err = nullptr) {
+    const config all = options(url, err);
+    if (all.c_ptr())
+      create(all, err);
+  }
   /// A launcher with options(), which are copied: headers, credentials, proxy, TLS, log and connect timeout for its
   /// requests, and everything for its sessions. Empty after a failure that `err` received.
-  explicit launcher(const config &options, error *err = nullptr) {
-    if (err && !options.c_ptr())
-      return; // The failure of options() is kept.
-    set(err, [&](wslink_error **e) { return wslink_launcher_new(options.c_ptr(), &handle_, e); });
-  }
+  explicit launcher(const config &options, error *err = nullptr) { create(options, err); }
   /// The default config for a launcher at a URL. No session can be made of it.
   static config options(const std::string &url, error *err = nullptr) {
     wslink_config *made = nullptr;
@@ -180,6 +180,9 @@ public:
   void cancel() const noexcept { wslink_launcher_cancel(handle_); }
 
 private:
+  void create(const config &options, error *err) {
+    set(err, [&](wslink_error **e) { return wslink_launcher_new(options.c_ptr(), &handle_, e); });
+  }
   static bool has_nul(const std::string &id, error *err) {
     if (id.find('\0') == id.npos)
       return false;

@@ -215,7 +215,8 @@ pub unsafe extern "C" fn wslink_launched_free(launched: *mut wslink_launched) {
     infallible((), || pointer::release(launched));
 }
 
-/// The id of the session at the launcher, NUL-terminated; valid as long as `launched`. Empty for NULL.
+/// The id of the session at the launcher, NUL-terminated; valid as long as `launched`. Empty for NULL, and if the
+/// launcher has told none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_launched_id(launched: *const wslink_launched) -> *const c_char {
     infallible(c"".as_ptr(), || pointer::borrow(launched, "launched").map_or(c"".as_ptr(), |l| l.id.as_ptr()))
@@ -238,8 +239,8 @@ pub unsafe extern "C" fn wslink_launched_document(launched: *const wslink_launch
 }
 
 /// Creates the configuration for a session with the server: that of the launcher, with URL and secret of the server.
-/// Headers and credentials are only kept for a server on the launcher's host. For ten seconds after the launcher's
-/// answer, a session that finds nobody listening tries again. On success `*config` belongs to the caller.
+/// Headers and credentials are only kept for a server on the launcher's host, and not for one without TLS if the
+/// launcher has TLS. For ten seconds after the launcher's answer, a session that finds nobody listening tries again. On success `*config` belongs to the caller.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wslink_config_new_launched(
     launched: *const wslink_launched,

@@ -127,6 +127,9 @@ TEST(moved_objects_are_empty_and_harmless) {
   CHECK(!launcher && moved);
   FAILS(null, launcher.open({{"application", "x"}}, &err));
   FAILS(null, launcher.timeout(1s, &err));
+  wslink::config options = wslink::launcher::options("http://host");
+  const wslink::config other = std::move(options);
+  FAILS(null, wslink::launcher(options, &err));
   launcher.cancel();
   launcher = std::move(moved);
   CHECK(static_cast<bool>(launcher));

@@ -49,7 +49,9 @@ pub fn establish(config: &Config, endpoint: &Endpoint, deadline: &mut ConnectDea
             match connect(config, endpoint, deadline) {
                 Err(e) if config.starting_until.is_some_and(|end| Instant::now() < end) && e.is_retriable() => {
                     config.log.write(LogLevel::Debug, || format!("the server may still be starting ({e})"));
-                    deadline.pause(STARTING_PERIOD, Stage::Connect).map_err(|_| e)?;
+                    // At the deadline, the reason says more than that it has passed.
+                    let paused = deadline.pause(STARTING_PERIOD, Stage::Connect);
+                    paused.map_err(|end| if end.code() == Code::Timeout { e } else { end })?;
                 }
                 done => return done,
             }

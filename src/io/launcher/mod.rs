@@ -165,12 +165,10 @@ impl Launcher {
 
     /// The session of an answer.
     fn launched(&self, document: Document) -> Result<Launched> {
-        let missing = |name: &str| {
-            let text = format!("the launcher answered without {name}");
-            Error::new(Code::Launcher, text).at(Stage::Launcher)
-        };
-        let id = answer::text(&document, "id").ok_or_else(|| missing("id"))?.to_owned();
-        let given = answer::text(&document, "sessionURL").ok_or_else(|| missing("sessionURL"))?;
+        let id = answer::text(&document, "id").unwrap_or_default().to_owned();
+        let given = answer::text(&document, "sessionURL").ok_or_else(|| {
+            Error::new(Code::Launcher, "the launcher answered without sessionURL").at(Stage::Launcher)
+        })?;
         let launcher = &self.config.endpoint.target;
         let url = session_url::resolve(given, launcher)?;
         let mut config = self.config.clone();
@@ -179,7 +177,8 @@ impl Launcher {
         let target = Target::websocket(&url)?;
         let credentials = launcher.credentials.clone();
         config.endpoint.target = target;
-        if config.endpoint.target.host == launcher.host {
+        let is_less_secure = launcher.secure && !config.endpoint.target.secure;
+        if config.endpoint.target.host == launcher.host && !is_less_secure {
             let own = &mut config.endpoint.target.credentials;
             *own = own.take().or(credentials);
         } else {
@@ -200,7 +199,7 @@ impl std::fmt::Debug for Launcher {
 }
 
 impl Launched {
-    /// The id of the session at the launcher.
+    /// The id of the session at the launcher; empty if the launcher has told none.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -211,7 +210,7 @@ impl Launched {
     }
 
     /// The configuration for a session with the server: that of the launcher, with URL and secret of the server. Headers and
-    /// credentials are only kept for a server on the launcher's host. For ten seconds after the launcher's answer, a session
+    /// credentials are only kept for a server on the launcher's host, and not for one without TLS if the launcher has TLS. For ten seconds after the launcher's answer, a session
     /// that finds nobody listening tries again.
     pub fn config(&self) -> &Config {
         &self.config
@@ -246,4 +245,35 @@ fn request_text(request: &Args) -> Result<String> {
 /// Whether a request can be repeated: it has certainly started no server, and may be accepted later.
 fn may_repeat(e: &Error) -> bool {
     e.is_retriable() && (e.stage() != Stage::Launcher || e.http_status().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The session of an answer with this `sessionURL`, from a launcher with credentials and a header.
+    fn launched(launcher: &str, url: &str) -> Launched {
+        let mut config = Config::launcher(launcher).unwrap();
+        config.add_header("X-Token", "geheim").unwrap();
+        let answer = format!("{{\"sessionURL\": \"{url}\"}}");
+        let document = crate::wire::decoder::decode_copy(crate::wire::Protocol::V1, answer.as_bytes()).unwrap();
+        Launcher::new(&config).unwrap().launched(document).unwrap()
+    }
+
+    #[test]
+    fn credentials_go_to_the_same_host_with_the_same_security() {
+        for (launcher, url, kept) in [
+            ("http://u:p@host", "ws://host:9001/ws", true),
+            ("http://u:p@host", "wss://host/ws", true),
+            ("https://u:p@host", "/ws", true),
+            ("https://u:p@host", "ws://host/ws", false),
+            ("http://u:p@host", "ws://other/ws", false),
+        ] {
+            let launched = launched(launcher, url);
+            let endpoint = &launched.config().endpoint;
+            assert_eq!(endpoint.target.credentials.is_some(), kept, "{launcher} {url}");
+            assert_eq!(!endpoint.headers.is_empty(), kept, "{launcher} {url}");
+            assert_eq!(launched.id(), "");
+        }
+    }
 }
